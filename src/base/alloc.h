@@ -15,6 +15,10 @@ LS_API void *ls_alloc(size_t bytes) LS_MUST_CHECK;
 /* Grows or shrinks; NULL (old block intact) after recording LS_ERR_NO_MEMORY. New bytes are not zeroed. */
 LS_API void *ls_realloc(void *ptr, size_t old_bytes, size_t new_bytes) LS_MUST_CHECK;
 LS_API void ls_free(void *ptr); /* NULL is fine */
+/* Zeroed memory straight from the system for large blocks, aligned to a huge page (2 MiB) and with huge pages asked
+ * for; counted, and failed by the test hook, like ls_alloc. Give it back with ls_free_pages and the same size. */
+LS_API void *ls_alloc_pages(size_t bytes) LS_MUST_CHECK;
+LS_API void ls_free_pages(void *ptr, size_t bytes);
 LS_API char *ls_strdup(const char *text) LS_MUST_CHECK;
 /* printf into fresh memory; NULL after recording LS_ERR_NO_MEMORY. */
 LS_API char *ls_format(const char *fmt, ...) LS_PRINTF(1, 2) LS_MUST_CHECK;
