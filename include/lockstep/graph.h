@@ -78,11 +78,10 @@ LS_API const char *ls_graph_name(const ls_graph *graph, ls_value value);
 LS_API ls_value ls_graph_find(const ls_graph *graph,
                               const char *name); /* leaf or output by name, or NONE */
 
-/* Appends the gradient of sum_i <seeds[i], outputs[i]> with respect to each wrt[j] (phase BACKWARD, each node in its forward
- * node's unit). seeds[i] LS_VALUE_NONE means a seed of one, allowed for outputs whose op has a fused gradient
- * (cross_entropy, mean_squared_error). grads_out[j] is LS_VALUE_NONE when nothing flows. A parameter that several units read gets one
- * gradient per unit: grads of wrt[j] are summed only inside a unit (so that pipelines change no sum); the extra ones are reported in
- * `extra` when it is not NULL, else summed in unit order. */
+/* Appends the gradient of sum_i <seeds[i], outputs[i]> with respect to each wrt[j]: phase BACKWARD, each node in its forward
+ * node's unit and scope. seeds[i] LS_VALUE_NONE means a seed of one, for outputs whose op has a fused gradient (cross_entropy,
+ * mean_squared_error). A parameter that several units read (a tied embedding) gets one part per unit, so that a pipeline
+ * that puts the units on different ranks changes no sum; parts with nothing flowing are left out. */
 typedef struct ls_grad_part {
     ls_value wrt;
     int unit;

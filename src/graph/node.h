@@ -22,6 +22,7 @@ typedef struct ls_node {
     ls_value *out;
     ls_phase phase;
     int unit;
+    const char *scope; /* where in the model: "h.3.attn", "" for none */
     int half; /* BACKWARD: 0 = needed for the input gradient, 1 = weight gradient only (set by the planner) */
 } ls_node;
 
@@ -45,9 +46,7 @@ struct ls_graph {
     const char *message;
 };
 
-/* Appends a node: infers result types, copies attr. outs (may be NULL) receives n_out values. Returns the first result.
- * Nodes with the same op, attributes, inputs, phase and unit as an existing one (and not RANDOM, not aliasing) may be shared: the existing
- * results are returned (common subexpressions, e.g. the bf16 copy of a tied weight: PREPARE-able casts ignore the unit). */
+/* Appends a node: infers result types, copies attr. outs (may be NULL) receives n_out values. Returns the first result. */
 LS_API ls_value ls_graph_node(ls_graph *graph, const ls_op *op, const void *attr,
                               const ls_value *in, int n_in, ls_value *outs);
 /* Records a builder failure (kept if first); returns LS_VALUE_NONE. */
@@ -55,7 +54,7 @@ LS_API ls_value ls_graph_fail(ls_graph *graph, ls_status status, const char *fmt
     LS_PRINTF(3, 4);
 LS_API void ls_node_sig(const ls_graph *graph, const ls_node *node, ls_type *in, ls_type *out,
                         ls_sig *sig_out);
-/* True when the value depends on persistent values only. */
+/* True when the value depends on persistent values only (a parameter, its bf16 copy). */
 LS_API int ls_graph_is_invariant(const ls_graph *graph, ls_value value);
 /* dtype a gradient of `value` should be built in: f32 for parameters and their low-precision copies, else the value's own. */
 LS_API ls_dtype ls_graph_grad_dtype(const ls_graph *graph, ls_value value);

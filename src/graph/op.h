@@ -83,7 +83,9 @@ enum { LS_SHARD_REPLICATED = -1, LS_SHARD_PARTIAL = -2 /* every rank holds a ter
 enum {
     LS_OP_RANDOM = 1 << 0,      /* result depends on ls_position */
     LS_OP_ELEMENTWISE = 1 << 1, /* out[0][i] depends on element i of equally shaped inputs only */
-    LS_OP_KEEP_F32 = 1 << 2     /* the precision pass leaves its float inputs as they are */
+    LS_OP_KEEP_F32 = 1 << 2,    /* the precision pass leaves its float inputs as they are */
+    LS_OP_UPDATE =
+        1 << 3 /* aliased results are in-place updates of persistent values (optimizer steps) */
 };
 
 struct ls_op {
