@@ -1,0 +1,13 @@
+#include "op/tile.h"
+
+static void add_tile(const tile *t) {
+    for (int64_t i = 0; i < t->n; i += V16_LANES)
+        v16_store_f32(t->out[0] + i, v16_load_f32(t->in[0] + i) + v16_load_f32(t->in[1] + i));
+}
+
+static ls_status launch(const ls_launch *launch) {
+    return run_tiles(launch, 2, add_tile);
+}
+
+LS_CPU_KERNEL(add_fwd) = {LS_CPU_KERNEL_HEAD("add_fwd"), .refuses = ls_refuses_wide,
+                          .launch = launch};
