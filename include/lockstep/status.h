@@ -57,7 +57,15 @@ LS_API ls_status ls_error_prefix(ls_status status, const char *fmt, ...) LS_PRIN
 /* Forgets the calling thread's message. */
 LS_API void ls_error_clear(void);
 
-#define LS_FAIL(code, ...) ls_error_set((code), __FILE__, __LINE__, __VA_ARGS__)
+/* Lets the compiler see which code LS_FAIL returns, so that it knows an out parameter is not read after it. */
+static inline ls_status ls_status_recorded(ls_status recorded, ls_status code) {
+    (void)recorded;
+    return code;
+}
+
+/* Evaluates `code` twice: pass a constant or a variable. */
+#define LS_FAIL(code, ...) \
+    ls_status_recorded(ls_error_set((code), __FILE__, __LINE__, __VA_ARGS__), (code))
 #define LS_TRY(call)                                        \
     do {                                                    \
         const ls_status ls_try_status_ = (call);            \
