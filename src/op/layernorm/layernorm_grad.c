@@ -1,0 +1,105 @@
+/* With h = (x - mean) * rstd and g = dy * gamma, per row of D elements:
+ * dx = rstd * (g - avg(g) - h * avg(g * h)); over rows: dgamma = sum dy * h, dbeta = sum dy. */
+#include "op/cpu_kernel.h"
+#include "op/layernorm/layernorm.h"
+#include "op/layernorm/norm_infer.h"
+
+static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out, ls_type *out) {
+    const ls_layernorm_grad_attr *a = attr;
+    (void)n_in;
+    LS_TRY(ls_norm_infer_stat("layernorm_grad", "mean", &in[2], &in[0]));
+    LS_TRY(ls_norm_infer_stat("layernorm_grad", "rstd", &in[3], &in[0]));
+    LS_TRY(ls_norm_infer_vector("layernorm_grad", "gamma", &in[1], &in[0]));
+    LS_TRY(ls_infer_float("layernorm_grad", "dy", &in[4]));
+    LS_TRY(ls_infer_same_shape("layernorm_grad", &in[0], &in[4]));
+    out[0] = in[0];
+    out[1] = (ls_type){(ls_dtype)a->gamma_dtype, in[1].shape};
+    LS_TRY(ls_infer_float("layernorm_grad", "dgamma", &out[1]));
+    *n_out = 2;
+    if (a->beta_dtype < 0) return LS_OK;
+    out[2] = (ls_type){(ls_dtype)a->beta_dtype, in[1].shape};
+    *n_out = 3;
+    return ls_infer_float("layernorm_grad", "dbeta", &out[2]);
+}
+
+/* Split rows leave every rank with a term of dgamma and dbeta. */
+static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
+    const int last = sig->in[0].shape.n_dims - 1, rows = in_split[0];
+    if (rows == last || rows == LS_SHARD_PARTIAL || in_split[1] != LS_SHARD_REPLICATED ||
+        in_split[2] != rows || in_split[3] != rows || in_split[4] != rows)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "op layernorm_grad: x, mean, rstd and dy must be split along one leading "
+                       "dim of x, gamma must be whole");
+    out_split[0] = rows;
+    for (int i = 1; i < sig->n_out; i++)
+        out_split[i] = rows == LS_SHARD_REPLICATED ? LS_SHARD_REPLICATED : LS_SHARD_PARTIAL;
+    return LS_OK;
+}
+
+static void cost(const ls_sig *sig, ls_cost *out) {
+    ls_cost_default(sig, out);
+    out->flops = 14.0 * (double)ls_type_count(&sig->in[0]);
+}
+
+static void print(const void *attr, ls_text *out) {
+    const ls_layernorm_grad_attr *a = attr;
+    ls_text_append(out, "dgamma=%s dbeta=%s", ls_dtype_name((ls_dtype)a->gamma_dtype),
+                   a->beta_dtype < 0 ? "none" : ls_dtype_name((ls_dtype)a->beta_dtype));
+}
+
+static double unit_at(const ls_launch *l, int64_t row, int64_t i) {
+    return (ls_tensor_get(&l->in[0], i) - ls_tensor_get(&l->in[2], row)) *
+           ls_tensor_get(&l->in[3], row);
+}
+
+static void write_dx_ref(const ls_launch *l, int64_t row, int64_t n) {
+    double mean_g = 0, mean_gh = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double g = ls_tensor_get(&l->in[4], row * n + i) * ls_tensor_get(&l->in[1], i);
+        mean_g += g / (double)n;
+        mean_gh += g * unit_at(l, row, row * n + i) / (double)n;
+    }
+    const double rstd = ls_tensor_get(&l->in[3], row);
+    for (int64_t i = 0; i < n; i++) {
+        const double g = ls_tensor_get(&l->in[4], row * n + i) * ls_tensor_get(&l->in[1], i);
+        const double h = unit_at(l, row, row * n + i);
+        ls_tensor_set(&l->out[0], row * n + i, rstd * (g - mean_g - h * mean_gh));
+    }
+}
+
+static ls_status launch_ref(const ls_launch *l) {
+    const int64_t n = ls_shape_count(&l->in[1].shape), n_rows = ls_shape_count(&l->in[2].shape);
+    for (int64_t i = 0; i < n; i++) {
+        double dgamma = 0, dbeta = 0;
+        for (int64_t row = 0; row < n_rows; row++) {
+            const double dy = ls_tensor_get(&l->in[4], row * n + i);
+            dgamma += dy * unit_at(l, row, row * n + i);
+            dbeta += dy;
+        }
+        ls_tensor_set(&l->out[1], i, dgamma);
+        if (l->sig->n_out == 3) ls_tensor_set(&l->out[2], i, dbeta);
+    }
+    /* last: dx may lie over x or dy */
+    for (int64_t row = 0; row < n_rows; row++) write_dx_ref(l, row, n);
+    return LS_OK;
+}
+
+static const ls_kernel layernorm_grad_ref = {
+    .name = "layernorm_grad_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};
+
+LS_DECLARE_CPU_KERNELS(layernorm_grad)
+static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(layernorm_grad), &layernorm_grad_ref,
+                                           NULL};
+
+const ls_op ls_op_layernorm_grad = {
+    .name = "layernorm_grad",
+    .min_in = 5,
+    .max_in = 5,
+    .attr_bytes = sizeof(ls_layernorm_grad_attr),
+    .infer = infer,
+    .shard = shard,
+    .cost = cost,
+    .print = print,
+    .may_overwrite = (1u << 0) | (1u << 4),
+    .kernels = kernels,
+};
