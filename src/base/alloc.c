@@ -15,6 +15,7 @@ static _Atomic int64_t n_calls, n_live;
 /* Test hook: calls left until one fails (0 = off), and whether all later ones fail too. */
 static _Atomic int64_t fail_countdown;
 static atomic_int fail_is_sticky, fail_always;
+static _Thread_local int64_t n_refused;
 
 ls_alloc_stats ls_alloc_get_stats(void) {
     const ls_alloc_stats stats = {atomic_load(&n_calls), atomic_load(&n_live)};
@@ -36,7 +37,12 @@ static int must_fail(void) {
     return 1;
 }
 
+int64_t ls_alloc_n_refused(void) {
+    return n_refused;
+}
+
 static void *refuse(size_t bytes) {
+    n_refused++;
     (void)LS_FAIL(LS_ERR_NO_MEMORY, "out of memory: asked the system for %zu bytes", bytes);
     return NULL;
 }

@@ -45,8 +45,12 @@ static json_t *value_to_json(const ls_config_field *field, const void *target) {
     }
 }
 
-static ls_status fail_memory(void) {
-    return LS_FAIL(LS_ERR_NO_MEMORY, "out of memory while making JSON of the configuration");
+/* Values were checked when they were set; a path that is not UTF-8 can still be in an origin. */
+static ls_status fail_json(int64_t refused_before) {
+    if (ls_alloc_n_refused() != refused_before)
+        return LS_FAIL(LS_ERR_NO_MEMORY, "out of memory while making JSON of the configuration");
+    return LS_FAIL(LS_ERR_CONFIG, "the configuration or the path of its file is not UTF-8, so it "
+                                  "cannot be written as JSON");
 }
 
 /* json_object_set_new frees the value also when it fails, and fails when it is NULL. */
@@ -65,19 +69,21 @@ static json_t *field_to_json(const ls_config *config, int i) {
 }
 
 ls_status ls_config_to_json(const ls_config *config, json_t **out) {
+    const int64_t refused = ls_alloc_n_refused();
     json_t *array = json_array();
     int failed = array == NULL;
     for (int i = 0; !failed && i < ls_config_n_fields(config); i++)
         failed = json_array_append_new(array, field_to_json(config, i));
     if (failed) {
         json_decref(array);
-        return fail_memory();
+        return fail_json(refused);
     }
     *out = array;
     return LS_OK;
 }
 
 ls_status ls_config_values(const ls_config *config, json_t **out) {
+    const int64_t refused = ls_alloc_n_refused();
     json_t *object = json_object();
     int failed = object == NULL;
     for (int i = 0; !failed && i < ls_config_n_fields(config); i++) {
@@ -87,7 +93,7 @@ ls_status ls_config_values(const ls_config *config, json_t **out) {
     }
     if (failed) {
         json_decref(object);
-        return fail_memory();
+        return fail_json(refused);
     }
     *out = object;
     return LS_OK;

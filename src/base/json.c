@@ -26,9 +26,11 @@ static const char *type_words(const json_t *value) {
 ls_status ls_json_parse(const char *text, size_t bytes, const char *what, json_t **out) {
     json_error_t error;
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    const int64_t refused = ls_alloc_n_refused();
     json_t *value = json_loadb(text, bytes, flags, &error);
     if (!value) {
-        if (json_error_code(&error) == json_error_out_of_memory)
+        /* jansson reports some failed allocations as bad syntax. */
+        if (ls_alloc_n_refused() != refused)
             return LS_FAIL(LS_ERR_NO_MEMORY, "%s: out of memory while reading JSON", what);
         return LS_FAIL(LS_ERR_FORMAT, "%s: line %d, column %d: not valid JSON: %s", what,
                        error.line, error.column, error.text);

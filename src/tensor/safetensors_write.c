@@ -10,14 +10,12 @@ static ls_status fail_memory(const char *path) {
     return LS_FAIL(LS_ERR_NO_MEMORY, "%s: out of memory while making the header", path);
 }
 
-/* jansson answers NULL to bad UTF-8 as to lack of memory, so the text is checked by itself. */
+/* jansson answers NULL to bad UTF-8 as to lack of memory. */
 static ls_status check_text(const char *path, const char *text) {
+    const int64_t refused = ls_alloc_n_refused();
     json_t *value = json_string(text);
-    json_t *blank = value ? NULL : json_string("");
-    const int is_bad = !value && blank;
     json_decref(value);
-    json_decref(blank);
-    if (is_bad)
+    if (!value && ls_alloc_n_refused() == refused)
         return LS_FAIL(LS_ERR_INVALID, "%s: a name or metadata text is not UTF-8: '%s'", path,
                        text);
     return value ? LS_OK : fail_memory(path);
