@@ -1,0 +1,18 @@
+/* IDX files (http://yann.lecun.com/exdb/mnist/, "File formats"): big-endian header, unsigned bytes. gzip is undone. */
+#ifndef LS_DATA_IDX_H
+#define LS_DATA_IDX_H
+#include "lockstep/status.h"
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct ls_idx {
+    int n_dims;
+    int64_t dims[3];
+    unsigned char *data; /* ls_alloc'ed */
+} ls_idx;
+
+/* n_dims is what the file must have, 1 to 3. */
+ls_status ls_idx_read(const char *path, int n_dims, ls_idx *out);
+void ls_idx_deinit(ls_idx *idx);
+
+#endif
