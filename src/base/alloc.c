@@ -10,6 +10,8 @@
 
 enum { ALIGNMENT = 64 };
 static const size_t huge_page_bytes = (size_t)2 << 20;
+/* No address space holds more; asking would only make sanitizers stop the program. */
+static const size_t largest_bytes = (size_t)1 << 46;
 
 static _Atomic int64_t n_calls, n_live;
 /* Test hook: calls left until one fails (0 = off), and whether all later ones fail too. */
@@ -49,7 +51,7 @@ static void *refuse(size_t bytes) {
 
 static void *alloc_raw(size_t bytes) {
     void *ptr = NULL;
-    if (must_fail() || bytes > PTRDIFF_MAX ||
+    if (must_fail() || bytes > largest_bytes ||
         posix_memalign(&ptr, ALIGNMENT, bytes ? bytes : 1) != 0)
         return refuse(bytes);
     atomic_fetch_add_explicit(&n_live, 1, memory_order_relaxed);
@@ -82,7 +84,7 @@ static size_t round_to_pages(size_t bytes) {
 
 /* Maps one huge page more than needed and gives back what lies before and after the aligned part. */
 void *ls_alloc_pages(size_t bytes) {
-    if (must_fail() || bytes > PTRDIFF_MAX / 2) return refuse(bytes);
+    if (must_fail() || bytes > largest_bytes) return refuse(bytes);
     const size_t need = round_to_pages(bytes ? bytes : 1), mapped = need + huge_page_bytes;
     char *base = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) return refuse(bytes);
