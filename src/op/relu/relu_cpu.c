@@ -1,0 +1,29 @@
+#include "op/tile.h"
+
+static void relu_tile(const tile *t) {
+    for (int64_t i = 0; i < t->n; i += V16_LANES) {
+        const v16 x = v16_load_f32(t->in[0] + i);
+        v16_store_f32(t->out[0] + i, v16_select(x <= 0.0f, v16_set(0), x));
+    }
+}
+
+static void relu_grad_tile(const tile *t) {
+    for (int64_t i = 0; i < t->n; i += V16_LANES) {
+        const v16 x = v16_load_f32(t->in[0] + i);
+        const v16 dy = v16_load_f32(t->in[1] + i);
+        v16_store_f32(t->out[0] + i, v16_select(x <= 0.0f, v16_set(0), dy));
+    }
+}
+
+static ls_status launch_fwd(const ls_launch *launch) {
+    return run_tiles(launch, 1, relu_tile);
+}
+
+static ls_status launch_bwd(const ls_launch *launch) {
+    return run_tiles(launch, 2, relu_grad_tile);
+}
+
+LS_CPU_KERNEL(relu_fwd) = {LS_CPU_KERNEL_HEAD("relu_fwd"), .refuses = ls_refuses_wide,
+                           .launch = launch_fwd};
+LS_CPU_KERNEL(relu_bwd) = {LS_CPU_KERNEL_HEAD("relu_bwd"), .refuses = ls_refuses_wide,
+                           .launch = launch_bwd};

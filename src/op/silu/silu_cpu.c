@@ -1,0 +1,30 @@
+#include "op/tile.h"
+
+static void silu_tile(const tile *t) {
+    for (int64_t i = 0; i < t->n; i += V16_LANES) {
+        const v16 x = v16_load_f32(t->in[0] + i);
+        v16_store_f32(t->out[0] + i, x * v16_sigmoid(x));
+    }
+}
+
+static void silu_grad_tile(const tile *t) {
+    for (int64_t i = 0; i < t->n; i += V16_LANES) {
+        const v16 x = v16_load_f32(t->in[0] + i);
+        const v16 dy = v16_load_f32(t->in[1] + i);
+        const v16 s = v16_sigmoid(x);
+        v16_store_f32(t->out[0] + i, dy * (s * (1.0f + x * (1.0f - s))));
+    }
+}
+
+static ls_status launch_fwd(const ls_launch *launch) {
+    return run_tiles(launch, 1, silu_tile);
+}
+
+static ls_status launch_bwd(const ls_launch *launch) {
+    return run_tiles(launch, 2, silu_grad_tile);
+}
+
+LS_CPU_KERNEL(silu_fwd) = {LS_CPU_KERNEL_HEAD("silu_fwd"), .refuses = ls_refuses_wide,
+                           .launch = launch_fwd};
+LS_CPU_KERNEL(silu_bwd) = {LS_CPU_KERNEL_HEAD("silu_bwd"), .refuses = ls_refuses_wide,
+                           .launch = launch_bwd};
