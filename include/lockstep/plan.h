@@ -1,0 +1,68 @@
+/* The plan: what every rank will run, in which order, in which bytes, before anything runs.
+ *
+ * ls_plan_make takes the forward graph of one lane (outputs "loss" and "count" when training) through the passes and gives
+ * segments, a schedule, a static memory layout and a cost for every rank. Nothing is allocated on a device and no kernel runs.
+ * Bytes are exact: a run allocates what its plan says. Thread-safety: a finished plan is read-only. Local. */
+#ifndef LOCKSTEP_PLAN_H
+#define LOCKSTEP_PLAN_H
+#include "lockstep/graph.h"
+#include "lockstep/optim.h"
+#include <stdint.h>
+
+typedef struct ls_plan ls_plan;
+
+/* Mesh axes: how many ranks along each. The world is their product. */
+typedef struct ls_mesh {
+    int dp, tp, pp, cp, ep;
+} ls_mesh;
+
+typedef enum ls_plan_mode {
+    LS_PLAN_TRAIN,  /* forward, backward, lane sums, optimizer */
+    LS_PLAN_FORWARD /* forward and lane sums only: evaluation, generation */
+} ls_plan_mode;
+
+typedef enum ls_precision { LS_PRECISION_F32, LS_PRECISION_BF16, LS_PRECISION_F16 } ls_precision;
+
+typedef enum ls_pipeline_kind {
+    LS_PIPELINE_1F1B, /* one forward, one backward (PipeDream-flush, arXiv 2006.09503); plain accumulation on one stage */
+    LS_PIPELINE_GPIPE,      /* all forwards, then all backwards (arXiv 1811.06965) */
+    LS_PIPELINE_ZERO_BUBBLE /* weight gradients deferred into the bubbles (ZB-H1, arXiv 2401.10241) */
+} ls_pipeline_kind;
+
+typedef enum ls_recompute {
+    LS_RECOMPUTE_NONE,
+    LS_RECOMPUTE_ATTENTION, /* attention results are made again in the backward pass */
+    LS_RECOMPUTE_LAYER,     /* every unit between the first and the last keeps its input only */
+    LS_RECOMPUTE_BYTES /* as many layers as it takes to keep activations of a lane under recompute_bytes */
+} ls_recompute;
+
+typedef struct ls_plan_options {
+    ls_plan_mode mode;
+    const char *
+        device; /* "cpu", "fake", "cuda": decides which kernels are looked at ("fake" plans for the CPU) */
+    int threads; /* per rank: kernels' workspace depends on it */
+    int lanes;   /* power of two */
+    ls_precision precision;
+    ls_pipeline_kind schedule;
+    ls_recompute recompute;
+    int64_t recompute_bytes;
+    int reference_kernels;         /* use the reference kernel of every op (tests) */
+    const ls_optim_options *optim; /* TRAIN: required */
+    double static_count;           /* TRAIN: targets counted in a full global batch */
+} ls_plan_options;
+
+/* `model` is read, not kept. */
+LS_API ls_status ls_plan_make(const ls_graph *model, const ls_mesh *mesh,
+                              const ls_plan_options *options, ls_plan **out);
+LS_API void ls_plan_destroy(ls_plan *plan);
+LS_API int ls_plan_ranks(const ls_plan *plan);
+/* Bytes rank `rank` will allocate on its device, all kinds together. */
+LS_API int64_t ls_plan_bytes(const ls_plan *plan, int rank);
+/* Human text; `explain` adds the kernel of every node and why others were refused. Free with ls_free. */
+LS_API ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out);
+/* JSON text: parameters, flops, bytes.{weights,gradients,optimizer,buffers,prepared,activations,step,workspace,communication,total}, per rank too. */
+LS_API ls_status ls_plan_print_json(const ls_plan *plan, char **text_out);
+/* The graph after all passes; belongs to the plan. */
+LS_API const ls_graph *ls_plan_graph(const ls_plan *plan);
+
+#endif

@@ -1,0 +1,41 @@
+/* A program: one rank's plan, lowered to flat lists of kernel, copy and message steps over memory that is allocated once.
+ * Running it looks nothing up and allocates nothing.
+ * Ownership: the plan, device and pool must outlive the program. Thread-safety: one thread at a time. lower, init, fetch are Local; run is
+ * Collective over the plan's ranks. */
+#ifndef LOCKSTEP_PROGRAM_H
+#define LOCKSTEP_PROGRAM_H
+#include "lockstep/plan.h"
+#include "lockstep/tensor.h"
+#include <stdint.h>
+
+typedef struct ls_program ls_program;
+
+/* Fills `tensor` (device memory, shape and dtype as in the graph) for input `name` of `lane`; lane is -1 for step inputs. */
+typedef ls_status (*ls_feed_fn)(void *user, const char *name, int64_t lane, ls_tensor *tensor);
+
+typedef struct ls_run_options {
+    uint64_t seed, step;
+    ls_feed_fn feed;
+    void *user;
+    int check_loss; /* fail with LS_ERR_NUMERIC, before the update, when a lane's loss is not finite; the message names step,
+                     * lane and the first op that made such a value */
+} ls_run_options;
+
+/* Draws every parameter and state value of this rank from its ls_init: a pure function of (seed, name, index). */
+LS_API ls_status ls_program_init(ls_program *program, uint64_t seed);
+LS_API ls_status ls_program_run(ls_program *program, const ls_run_options *options);
+/* Runs lanes again node by node and reports the first op with a non-finite result as LS_ERR_NUMERIC; LS_OK when there is none. Weights are not
+ * touched. */
+LS_API ls_status ls_program_diagnose(ls_program *program, const ls_run_options *options);
+/* Copies a persistent value, lane sum or fetched output by name to host memory of at least its bytes (type_out may be NULL). */
+LS_API ls_status ls_program_fetch(ls_program *program, const char *name, void *host,
+                                  size_t host_bytes);
+LS_API ls_status ls_program_fetch_f32(ls_program *program, const char *name,
+                                      float *out); /* one element */
+/* Overwrites a persistent value from host memory (dtype and shape must be those of the graph). */
+LS_API ls_status ls_program_store(ls_program *program, const char *name, const ls_tensor *host);
+/* Bytes this program holds on its device. Equals ls_plan_bytes less the channels, which the transport holds. */
+LS_API int64_t ls_program_allocated_bytes(const ls_program *program);
+LS_API void ls_program_destroy(ls_program *program);
+
+#endif

@@ -1,0 +1,147 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "ckpt/ckpt.h"
+
+/* Host copies of a program's persistent values, in graph order. */
+static ls_status fetch_values(ls_program *p, ls_arena *arena, ls_ckpt_value **values_out,
+                              int *n_out) {
+    const ls_graph *g = p->plan->graph;
+    ls_ckpt_value *values = ls_arena_alloc(arena, sizeof *values * (size_t)(g->n_values + 1));
+    if (!values) return LS_ERR_NO_MEMORY;
+    int n = 0;
+    for (int64_t v = 0; v < g->n_values; v++) {
+        const ls_value_info *info = &g->values[v];
+        if (info->kind != LS_VALUE_PARAM && info->kind != LS_VALUE_STATE) continue;
+        if (p->rank->places[v].region == LS_REGION_NONE) continue;
+        const size_t bytes = ls_type_bytes(&info->type);
+        void *data;
+        if (p->device->ops->kind == LS_DEVICE_CPU) {
+            data = ls_program_address(p, &p->rank->places[v], 0, 0);
+        } else {
+            data = ls_arena_alloc(arena, bytes + 1);
+            if (!data) return LS_ERR_NO_MEMORY;
+            LS_TRY(ls_program_fetch(p, info->name, data, bytes));
+        }
+        values[n++] =
+            (ls_ckpt_value){{info->name, {info->type.dtype, info->type.shape, data}}, info->role};
+    }
+    *values_out = values;
+    *n_out = n;
+    return LS_OK;
+}
+
+static const char *const role_names[] = {"none", "weight", "optimizer", "buffer"};
+
+static json_t *describe_tensor(const ls_ckpt_value *value) {
+    const ls_tensor *t = &value->named.tensor;
+    char hash[17];
+    snprintf(hash, sizeof hash, "%016" PRIx64, ls_xxh3(t->data, ls_tensor_bytes(t), 0));
+    json_t *shape = json_array();
+    for (int d = 0; d < t->shape.n_dims; d++)
+        json_array_append_new(shape, json_integer(t->shape.dims[d]));
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s}", "name", value->named.name, "dtype",
+                     ls_dtype_name(t->dtype), "shape", shape, "file", ls_ckpt_file_of(value->role),
+                     "role", role_names[value->role], "xxh3", hash);
+}
+
+static ls_status write_manifest(const ls_ckpt_value *values, int n, const ls_ckpt_content *content,
+                                const char *hash, const char *path) {
+    json_t *config = NULL, *trainer = NULL;
+    LS_TRY(ls_json_parse(content->config_json, strlen(content->config_json),
+                         "the run's configuration", &config));
+    ls_status status = LS_OK;
+    if (content->trainer_json)
+        status = ls_json_parse(content->trainer_json, strlen(content->trainer_json),
+                               "the trainer's state", &trainer);
+    char seed[32];
+    snprintf(seed, sizeof seed, "%" PRIu64, content->seed);
+    json_t *tensors = json_array();
+    for (int i = 0; i < n; i++) json_array_append_new(tensors, describe_tensor(&values[i]));
+    json_t *root = json_pack("{s:s, s:i, s:s, s:I, s:s, s:s, s:o, s:o*, s:o}", "format",
+                             "lockstep checkpoint", "version", 1, "written_by", LS_VERSION, "step",
+                             (json_int_t)content->step, "seed", seed, "weights_sha256", hash,
+                             "config", config, "trainer", trainer, "tensors", tensors);
+    char *text = NULL;
+    size_t bytes = 0;
+    if (status == LS_OK && (!root || json_array_size(tensors) != (size_t)n))
+        status = LS_FAIL(LS_ERR_NO_MEMORY, "checkpoint: out of memory while writing the manifest");
+    if (status == LS_OK) status = ls_json_dump(root, JSON_INDENT(1), &text, &bytes);
+    if (status == LS_OK) status = ls_file_write_atomic(path, text, bytes);
+    ls_free(text);
+    json_decref(root);
+    return status;
+}
+
+static ls_status write_tensors(const ls_ckpt_value *values, int n, int weights, const char *path) {
+    ls_named_tensor *list = ls_alloc(sizeof *list * (size_t)(n + 1));
+    if (!list) return LS_ERR_NO_MEMORY;
+    int count = 0;
+    for (int i = 0; i < n; i++)
+        if ((values[i].role == LS_ROLE_OPTIMIZER) != weights) list[count++] = values[i].named;
+    static const char *const metadata[] = {"format", "pt", "written_by", "lockstep " LS_VERSION,
+                                           NULL};
+    const ls_status status =
+        count || weights ? ls_safetensors_write(path, list, count, metadata) : LS_OK;
+    ls_free(list);
+    return status;
+}
+
+static ls_status write_folder(const ls_ckpt_value *values, int n, const ls_ckpt_content *content,
+                              const char *dir) {
+    char path[LS_CKPT_PATH];
+    char hash[65];
+    LS_TRY(ls_ckpt_hash_values(values, n, hash));
+    LS_TRY(ls_dir_make(dir));
+    LS_TRY(ls_ckpt_path(dir, LS_CKPT_WEIGHTS, path));
+    LS_TRY(write_tensors(values, n, 1, path));
+    LS_TRY(ls_ckpt_path(dir, LS_CKPT_OPTIMIZER, path));
+    LS_TRY(write_tensors(values, n, 0, path));
+    for (int i = 0; i < content->n_files; i++) {
+        LS_TRY(ls_ckpt_path(dir, content->files[i].name, path));
+        LS_TRY(ls_file_write_atomic(path, content->files[i].data, content->files[i].bytes));
+    }
+    LS_TRY(ls_ckpt_path(dir, LS_CKPT_MANIFEST, path));
+    LS_TRY(write_manifest(values, n, content, hash, path));
+    return ls_dir_sync(dir);
+}
+
+/* rename(2) replaces no full folder: the old one steps aside first and goes once the new one stands. */
+static ls_status swap_in(const char *temporary, const char *dir) {
+    char aside[LS_CKPT_PATH];
+    if (!ls_path_exists(dir)) return ls_path_rename(temporary, dir);
+    if (snprintf(aside, sizeof aside, "%s.old.%ld", dir, (long)getpid()) >= (int)sizeof aside)
+        return LS_FAIL(LS_ERR_INVALID, "checkpoint '%s': the path is too long", dir);
+    LS_TRY(ls_path_rename(dir, aside));
+    const ls_status status = ls_path_rename(temporary, dir);
+    if (status != LS_OK) {
+        (void)!rename(aside, dir);
+        return status;
+    }
+    return ls_dir_remove(aside);
+}
+
+ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, const char *dir) {
+    char temporary[LS_CKPT_PATH];
+    if (snprintf(temporary, sizeof temporary, "%s.tmp.%ld", dir, (long)getpid()) >=
+        (int)sizeof temporary)
+        return LS_FAIL(LS_ERR_INVALID, "checkpoint '%s': the path is too long", dir);
+    ls_arena *arena;
+    LS_TRY(ls_arena_create(&arena));
+    ls_ckpt_value *values = NULL;
+    int n = 0;
+    ls_status status = fetch_values(program, arena, &values, &n);
+    if (status == LS_OK) status = write_folder(values, n, content, temporary);
+    if (status == LS_OK) status = swap_in(temporary, dir);
+    if (status != LS_OK) {
+        ls_error_prefix(status, "saving checkpoint '%s'", dir);
+        ls_ckpt_discard(temporary);
+    }
+    ls_arena_destroy(arena);
+    return status;
+}

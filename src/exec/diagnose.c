@@ -1,0 +1,71 @@
+/* Which op made the first value that is not a number? Lanes are run again with a look at every result. */
+#include <math.h>
+
+#include "exec/program.h"
+
+/* Index of the first non-finite element, or -1. Host memory. */
+static int64_t find_non_finite(const ls_tensor *tensor) {
+    if (!ls_dtype_is_float(tensor->dtype)) return -1;
+    const int64_t n = ls_shape_count(&tensor->shape);
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(ls_tensor_get(tensor, i))) return i;
+    return -1;
+}
+
+static ls_status scan_persistent(const ls_program *p) {
+    const ls_graph *g = p->plan->graph;
+    for (int64_t v = 0; v < g->n_values; v++) {
+        const ls_value_info *info = &g->values[v];
+        const ls_place *place = &p->rank->places[v];
+        const int persistent = info->kind == LS_VALUE_PARAM || info->kind == LS_VALUE_STATE;
+        if (!persistent || place->region == LS_REGION_NONE) continue;
+        const ls_tensor tensor = {info->type.dtype, info->type.shape,
+                                  ls_program_address(p, place, 0, 0)};
+        const int64_t at = find_non_finite(&tensor);
+        if (at >= 0)
+            return LS_FAIL(
+                LS_ERR_NUMERIC,
+                "'%s' holds %g at element %lld before the step began; load an earlier checkpoint",
+                info->name, ls_tensor_get(&tensor, at), (long long)at);
+    }
+    return LS_OK;
+}
+
+static ls_status scan_step(const ls_step *step, const ls_command *command,
+                           const ls_run_options *options) {
+    for (int i = 0; i < step->sig.n_out; i++) {
+        const ls_tensor *out = &step->operands[step->sig.n_in + i];
+        const int64_t at = find_non_finite(out);
+        if (at >= 0)
+            return LS_FAIL(LS_ERR_NUMERIC,
+                           "step %llu lane %d: op %s%s%s is the first to make a non-finite value: "
+                           "result %d, element %lld of "
+                           "%lld is %g; a lower learning rate, clipping (optim.clip) or f32 "
+                           "precision usually helps",
+                           (unsigned long long)options->step, command->lane, step->node->op->name,
+                           *step->node->scope ? " in " : "", step->node->scope, i, (long long)at,
+                           (long long)ls_shape_count(&out->shape), ls_tensor_get(out, at));
+    }
+    return LS_OK;
+}
+
+static ls_status scan_command(ls_program *p, const ls_command *command,
+                              const ls_run_options *options) {
+    if (command->kind == LS_COMMAND_FEED) return ls_program_feed(p, command, options);
+    if (command->kind != LS_COMMAND_RUN) return LS_OK;
+    if (p->rank->segments[command->segment].kind == LS_SEGMENT_UPDATE) return LS_OK;
+    ls_lowered *segment = &p->segments[command->segment];
+    for (int64_t i = 0; i < segment->n_steps; i++) {
+        LS_TRY(ls_program_launch(p, &segment->steps[i], command, options));
+        LS_TRY(scan_step(&segment->steps[i], command, options));
+    }
+    return LS_OK;
+}
+
+ls_status ls_program_diagnose(ls_program *p, const ls_run_options *options) {
+    if (p->device->ops->kind != LS_DEVICE_CPU || p->plan->n_ranks > 1) return LS_OK;
+    LS_TRY(scan_persistent(p));
+    for (int64_t i = 0; i < p->rank->n_commands; i++)
+        LS_TRY(scan_command(p, &p->rank->commands[i], options));
+    return LS_OK;
+}

@@ -1,0 +1,97 @@
+/* Values that outlive a step: first values, fetching, storing. */
+#include <string.h>
+
+#include "base/rng.h"
+#include "exec/program.h"
+
+enum { INIT_BLOCK = 4096 };
+
+typedef struct initializer {
+    const ls_value_info *info;
+    ls_rng_key key;
+    ls_tensor tensor;
+} initializer;
+
+static double draw(const ls_init *init, ls_rng_key key, int64_t i) {
+    switch (init->kind) {
+    case LS_INIT_CONSTANT:
+        return init->a;
+    case LS_INIT_NORMAL:
+        return init->a + init->b * ls_rng_normal(key, (uint64_t)i);
+    case LS_INIT_UNIFORM:
+        return init->a + (init->b - init->a) * ls_rng_uniform(key, (uint64_t)i);
+    default:
+        return 0;
+    }
+}
+
+static ls_status init_block(void *user, int64_t task, int worker) {
+    initializer *in = user;
+    (void)worker;
+    const int64_t n = ls_shape_count(&in->tensor.shape);
+    const int64_t end = (task + 1) * INIT_BLOCK < n ? (task + 1) * INIT_BLOCK : n;
+    for (int64_t i = task * INIT_BLOCK; i < end; i++)
+        ls_tensor_set(&in->tensor, i, draw(&in->info->init, in->key, i));
+    return LS_OK;
+}
+
+ls_status ls_program_init(ls_program *p, uint64_t seed) {
+    const ls_graph *g = p->plan->graph;
+    if (p->device->ops->kind != LS_DEVICE_CPU)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "init: values are drawn on the cpu device; this program is on '%s'",
+                       p->device->ops->name);
+    for (int64_t v = 0; v < g->n_values; v++) {
+        const ls_value_info *info = &g->values[v];
+        if (info->kind != LS_VALUE_PARAM && info->kind != LS_VALUE_STATE) continue;
+        const ls_place *place = &p->rank->places[v];
+        if (place->region == LS_REGION_NONE) continue;
+        initializer in = {.info = info, .key = {seed, 0, ls_rng_stream(info->name)}};
+        in.tensor =
+            (ls_tensor){info->type.dtype, info->type.shape, ls_program_address(p, place, 0, 0)};
+        const int64_t blocks = (ls_shape_count(&info->type.shape) + INIT_BLOCK - 1) / INIT_BLOCK;
+        LS_TRY(ls_pool_run(p->pool, blocks, init_block, &in));
+    }
+    return LS_OK;
+}
+
+/* Place of a named value on this rank. Lane outputs are those of the last lane run in slot 0. */
+static ls_status find_place(const ls_program *p, const char *name, ls_value *value_out) {
+    const ls_value v = ls_graph_find(p->plan->graph, name);
+    if (v == LS_VALUE_NONE)
+        return LS_FAIL(LS_ERR_NOT_FOUND, "program: the graph has no value named '%s'", name);
+    const ls_region region = p->rank->places[v].region;
+    if (region == LS_REGION_NONE || region == LS_REGION_SCRATCH)
+        return LS_FAIL(LS_ERR_NOT_FOUND, "program: value '%s' is not kept on rank %d", name,
+                       p->rank->rank);
+    *value_out = v;
+    return LS_OK;
+}
+
+ls_status ls_program_fetch(ls_program *p, const char *name, void *host, size_t host_bytes) {
+    ls_value v;
+    LS_TRY(find_place(p, name, &v));
+    const ls_place *place = &p->rank->places[v];
+    const size_t bytes = ls_type_bytes(&p->plan->graph->values[v].type);
+    if (host_bytes < bytes)
+        return LS_FAIL(LS_ERR_INVALID, "fetch '%s': it has %zu bytes, the buffer %zu", name, bytes,
+                       host_bytes);
+    return p->device->ops->copy_out(p->device, host, ls_program_address(p, place, 0, 0), bytes);
+}
+
+ls_status ls_program_fetch_f32(ls_program *p, const char *name, float *out) {
+    return ls_program_fetch(p, name, out, sizeof *out);
+}
+
+ls_status ls_program_store(ls_program *p, const char *name, const ls_tensor *host) {
+    ls_value v;
+    LS_TRY(find_place(p, name, &v));
+    const ls_type *type = &p->plan->graph->values[v].type;
+    char want[128], got[128];
+    if (type->dtype != host->dtype || !ls_shape_equal(&type->shape, &host->shape))
+        return LS_FAIL(LS_ERR_FORMAT, "'%s' is %s%s in the model, but the data has %s%s", name,
+                       ls_dtype_name(type->dtype), ls_shape_print(&type->shape, want),
+                       ls_dtype_name(host->dtype), ls_shape_print(&host->shape, got));
+    return p->device->ops->copy_in(p->device, ls_program_address(p, &p->rank->places[v], 0, 0),
+                                   host->data, ls_type_bytes(type));
+}

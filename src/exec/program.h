@@ -1,0 +1,51 @@
+/* The program's inside. See lockstep/program.h. */
+#ifndef LS_EXEC_PROGRAM_H
+#define LS_EXEC_PROGRAM_H
+#include "base/thread.h"
+#include "comm/comm.h"
+#include "device/device.h"
+#include "lockstep/program.h"
+#include "plan/plan.h"
+
+/* One kernel launch. Operand data pointers are set when it runs: region base (of the lane's slot, of the sum at hand) + offset. */
+typedef struct ls_step {
+    const ls_kernel *kernel;
+    const ls_node *node;
+    ls_sig sig;
+    ls_tensor *operands; /* n_in inputs, then n_out results */
+    ls_place *places;    /* of the operands */
+    size_t workspace_offset;
+} ls_step;
+
+typedef struct ls_lowered {
+    ls_step *steps;
+    int64_t n_steps;
+} ls_lowered;
+
+struct ls_program {
+    const ls_plan *plan;
+    const ls_rank_plan *rank;
+    ls_device *device;
+    ls_pool *pool;
+    ls_comm *comm;
+    ls_arena *arena;
+    char *base[LS_REGION_COUNT]; /* device memory */
+    ls_lowered *segments;        /* one per segment of the rank */
+    ls_step add;                 /* gradient buffer += gradient buffer */
+    ls_value loss;               /* root of output "loss" on this rank, or NONE */
+};
+
+/* comm may be NULL for one rank. */
+LS_API ls_status ls_program_lower(const ls_plan *plan, int rank, ls_device *device, ls_pool *pool,
+                                  ls_comm *comm, ls_program **out);
+/* Channels of the plan for a transport; memory of `arena`. */
+LS_API ls_status ls_plan_comm_channels(const ls_plan *plan, ls_arena *arena, ls_comm_channel **out);
+
+/* Address of a place for a lane's slot and sum buffer. */
+void *ls_program_address(const ls_program *program, const ls_place *place, int slot, int level);
+ls_status ls_program_launch(ls_program *program, ls_step *step, const ls_command *command,
+                            const ls_run_options *options);
+ls_status ls_program_feed(ls_program *program, const ls_command *command,
+                          const ls_run_options *options);
+
+#endif

@@ -1,0 +1,114 @@
+/* The run loop: one `for` over commands, one over steps. It decides nothing and allocates nothing. */
+#include <math.h>
+#include <string.h>
+
+#include "exec/program.h"
+
+void *ls_program_address(const ls_program *p, const ls_place *place, int slot, int level) {
+    char *base = p->base[place->region] + place->offset;
+    if (place->region == LS_REGION_SLOTS) base += (size_t)slot * p->rank->slot_bytes;
+    if (place->region == LS_REGION_GRADIENTS) base += (size_t)level * p->rank->gradient_bytes;
+    return base;
+}
+
+ls_status ls_program_launch(ls_program *p, ls_step *step, const ls_command *command,
+                            const ls_run_options *options) {
+    const int n = step->sig.n_in + step->sig.n_out;
+    for (int i = 0; i < n; i++)
+        step->operands[i].data =
+            ls_program_address(p, &step->places[i], command->slot, command->level);
+    const ls_launch launch = {
+        .sig = &step->sig,
+        .in = step->operands,
+        .out = step->operands + step->sig.n_in,
+        .workspace =
+            p->base[LS_REGION_SCRATCH] ? p->base[LS_REGION_SCRATCH] + step->workspace_offset : NULL,
+        .pool = p->pool,
+        .position = {options->seed, options->step, command->lane},
+    };
+    const ls_status status = step->kernel->launch(&launch);
+    if (status == LS_OK) return LS_OK;
+    return ls_error_prefix(status, "step %llu lane %d, op %s%s%s",
+                           (unsigned long long)options->step, command->lane, step->node->op->name,
+                           *step->node->scope ? " in " : "", step->node->scope);
+}
+
+static ls_status run_steps(ls_program *p, const ls_command *command,
+                           const ls_run_options *options) {
+    const ls_lowered *segment = &p->segments[command->segment];
+    for (int64_t i = 0; i < segment->n_steps; i++)
+        LS_TRY(ls_program_launch(p, &segment->steps[i], command, options));
+    return LS_OK;
+}
+
+ls_status ls_program_feed(ls_program *p, const ls_command *command, const ls_run_options *options) {
+    const ls_graph *g = p->plan->graph;
+    const ls_value_kind kind = command->lane < 0 ? LS_VALUE_STEP_INPUT : LS_VALUE_INPUT;
+    for (int64_t v = 0; v < g->n_values; v++) {
+        const ls_value_info *info = &g->values[v];
+        const ls_place *place = &p->rank->places[v];
+        if (info->kind != kind || place->region == LS_REGION_NONE) continue;
+        ls_tensor tensor = {info->type.dtype, info->type.shape,
+                            ls_program_address(p, place, command->slot, 0)};
+        LS_TRY(options->feed(options->user, info->name, command->lane, &tensor));
+    }
+    return LS_OK;
+}
+
+static ls_status add_sums(ls_program *p, const ls_command *command) {
+    ls_tensor *t = p->add.operands;
+    char *left = p->base[LS_REGION_GRADIENTS] + (size_t)command->level * p->rank->gradient_bytes;
+    t[0].data = t[2].data = left;
+    t[1].data = left + p->rank->gradient_bytes;
+    const ls_launch launch = {.sig = &p->add.sig, .in = t, .out = t + 2, .pool = p->pool};
+    return p->add.kernel->launch(&launch);
+}
+
+static ls_status transfer(ls_program *p, const ls_command *command) {
+    const ls_channel *channel = &p->plan->channels[command->channel];
+    void *data =
+        ls_program_address(p, &p->rank->places[channel->value], command->slot, command->level);
+    return command->kind == LS_COMMAND_SEND ? p->comm->ops->send(p->comm, command->channel, data)
+                                            : p->comm->ops->recv(p->comm, command->channel, data);
+}
+
+/* After a lane's forward: is its loss a number? */
+static ls_status check_loss(ls_program *p, const ls_command *command,
+                            const ls_run_options *options) {
+    if (!options->check_loss || p->loss == LS_VALUE_NONE) return LS_OK;
+    if (p->rank->segments[command->segment].kind != LS_SEGMENT_FORWARD) return LS_OK;
+    float loss;
+    const void *at = ls_program_address(p, &p->rank->places[p->loss], command->slot, 0);
+    LS_TRY(p->device->ops->copy_out(p->device, &loss, at, sizeof loss));
+    if (isfinite(loss)) return LS_OK;
+    LS_TRY(ls_program_diagnose(p, options));
+    return LS_FAIL(LS_ERR_NUMERIC, "step %llu lane %d: the loss is %g",
+                   (unsigned long long)options->step, command->lane, (double)loss);
+}
+
+static ls_status run_command(ls_program *p, const ls_command *command,
+                             const ls_run_options *options) {
+    switch (command->kind) {
+    case LS_COMMAND_FEED:
+        return ls_program_feed(p, command, options);
+    case LS_COMMAND_RUN:
+        LS_TRY(run_steps(p, command, options));
+        return check_loss(p, command, options);
+    case LS_COMMAND_ADD:
+        return add_sums(p, command);
+    case LS_COMMAND_SEND:
+    case LS_COMMAND_RECV:
+        return transfer(p, command);
+    }
+    return LS_FAIL(LS_ERR_INTERNAL, "run: unknown command %d", (int)command->kind);
+}
+
+ls_status ls_program_run(ls_program *p, const ls_run_options *options) {
+    for (int64_t i = 0; i < p->rank->n_commands; i++) {
+        const ls_status status = run_command(p, &p->rank->commands[i], options);
+        if (status == LS_OK) continue;
+        if (p->comm) p->comm->ops->abort(p->comm, ls_error_message());
+        return status;
+    }
+    return LS_OK;
+}

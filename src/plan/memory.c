@@ -1,0 +1,284 @@
+/* The static memory plan of each rank: a region and an offset for every value, greedy by size inside a segment's scratch. */
+#include <string.h>
+
+#include "plan/plan.h"
+
+/* A block of scratch that lives from position `first` to `last` of its segment. */
+typedef struct block {
+    int64_t first, last;
+    size_t bytes, offset;
+    int merged_into; /* other block that holds it, or -1 */
+} block;
+
+typedef struct placer {
+    ls_plan *plan;
+    ls_rank_plan *rank;
+    const ls_graph *graph;
+    int *home;     /* per root: the one segment that touches it; -1 none yet; -2 several */
+    char *escapes; /* per root: sent, received, fed or fetched */
+    int *block_of; /* per root: its block in the segment at hand */
+    block *blocks;
+    int n_blocks;
+} placer;
+
+enum { NO_SEGMENT = -1, MANY_SEGMENTS = -2 };
+
+static void touch(placer *p, ls_value v, int segment) {
+    const ls_value root = p->plan->roots[v];
+    if (p->home[root] == NO_SEGMENT)
+        p->home[root] = segment;
+    else if (p->home[root] != segment)
+        p->home[root] = MANY_SEGMENTS;
+}
+
+static void find_homes(placer *p) {
+    for (int64_t v = 0; v < p->graph->n_values; v++) p->home[v] = NO_SEGMENT;
+    for (int s = 0; s < p->rank->n_segments; s++) {
+        const ls_segment *segment = &p->rank->segments[s];
+        for (int64_t i = 0; i < segment->n_nodes; i++) {
+            const ls_node *node = &p->graph->nodes[segment->nodes[i]];
+            for (int k = 0; k < node->n_in; k++) touch(p, node->in[k], s);
+            for (int k = 0; k < node->n_out; k++) touch(p, node->out[k], s);
+        }
+    }
+    for (int i = 0; i < p->plan->n_channels; i++) {
+        const ls_channel *c = &p->plan->channels[i];
+        if (c->from == p->rank->rank || c->to == p->rank->rank) p->escapes[c->value] = 1;
+    }
+    for (int64_t i = 0; i < p->graph->n_outputs; i++)
+        p->escapes[p->plan->roots[p->graph->outputs[i].value]] = 1;
+}
+
+/* Appends the value to a region that is laid out end to end. */
+static void append_place(placer *p, ls_value v, ls_region region, size_t *end) {
+    const size_t bytes = ls_type_bytes(&p->graph->values[v].type);
+    p->rank->places[v] = (ls_place){region, *end, bytes};
+    *end += ls_align_up(bytes ? bytes : 1, LS_PLACE_ALIGN);
+}
+
+static ls_region persistent_region(const ls_value_info *info) {
+    if (info->kind == LS_VALUE_PARAM) return LS_REGION_WEIGHTS;
+    return info->role == LS_ROLE_OPTIMIZER ? LS_REGION_OPTIMIZER : LS_REGION_BUFFERS;
+}
+
+/* Region of a value that is neither persistent nor a lane sum; SCRATCH when one segment alone needs it. */
+static ls_region region_of(const placer *p, ls_value root) {
+    const ls_value_info *info = &p->graph->values[root];
+    if (p->home[root] == NO_SEGMENT && !p->escapes[root]) return LS_REGION_NONE;
+    if (info->kind == LS_VALUE_INPUT) return LS_REGION_SLOTS;
+    if (info->kind == LS_VALUE_STEP_INPUT) return LS_REGION_STEP;
+    const int shared = p->home[root] < 0 || p->escapes[root];
+    if (!shared) return LS_REGION_SCRATCH;
+    switch (p->graph->nodes[info->node].phase) {
+    case LS_PHASE_PREPARE:
+        return LS_REGION_PREPARED;
+    case LS_PHASE_UPDATE:
+        return LS_REGION_STEP;
+    default:
+        return LS_REGION_SLOTS;
+    }
+}
+
+/* Lane sums live in the gradient buffers together with their sources; one received from another rank lives in STEP. */
+static void place_accum(placer *p, ls_value v, size_t *end) {
+    const ls_value source = p->graph->values[v].source;
+    if (p->home[source] != NO_SEGMENT) {
+        append_place(p, v, LS_REGION_GRADIENTS, &end[LS_REGION_GRADIENTS]);
+        p->rank->places[source] = p->rank->places[v];
+    } else if (p->home[v] != NO_SEGMENT) {
+        append_place(p, v, LS_REGION_STEP, &end[LS_REGION_STEP]);
+    }
+}
+
+static void place_shared(placer *p, size_t *end) {
+    for (int64_t v = 0; v < p->graph->n_values; v++)
+        if (p->graph->values[v].kind == LS_VALUE_ACCUM) place_accum(p, (ls_value)v, end);
+    for (int64_t v = 0; v < p->graph->n_values; v++) {
+        const ls_value_info *info = &p->graph->values[v];
+        if (p->plan->roots[v] != (ls_value)v || info->kind == LS_VALUE_ACCUM) continue;
+        if (p->rank->places[v].region == LS_REGION_GRADIENTS) continue;
+        if (info->kind == LS_VALUE_PARAM || info->kind == LS_VALUE_STATE) {
+            const int here = p->rank->places[v].region != LS_REGION_NONE;
+            if (here)
+                append_place(p, (ls_value)v, persistent_region(info),
+                             &end[persistent_region(info)]);
+            continue;
+        }
+        const ls_region region = region_of(p, (ls_value)v);
+        if (region == LS_REGION_NONE || region == LS_REGION_SCRATCH)
+            p->rank->places[v].region = region;
+        else
+            append_place(p, (ls_value)v, region, &end[region]);
+    }
+}
+
+static int new_block(placer *p, int64_t at, size_t bytes) {
+    p->blocks[p->n_blocks] = (block){at, at, ls_align_up(bytes, LS_PLACE_ALIGN), 0, -1};
+    return p->n_blocks++;
+}
+
+static block *find_block(const placer *p, int b) {
+    while (p->blocks[b].merged_into >= 0) b = p->blocks[b].merged_into;
+    return &p->blocks[b];
+}
+
+static int64_t last_use(const placer *p, const ls_segment *segment, ls_value root) {
+    for (int64_t i = segment->n_nodes - 1; i >= 0; i--) {
+        const ls_node *node = &p->graph->nodes[segment->nodes[i]];
+        for (int k = 0; k < node->n_in; k++)
+            if (p->plan->roots[node->in[k]] == root) return i;
+        for (int k = 0; k < node->n_out; k++)
+            if (p->plan->roots[node->out[k]] == root) return i;
+    }
+    return 0;
+}
+
+/* out[0] may take over a dying input of the same size. */
+static void try_overwrite(placer *p, const ls_node *node, int64_t at, int out_block) {
+    for (int k = 0; k < node->n_in && k < 32; k++) {
+        if (!(node->op->may_overwrite & (1u << k))) continue;
+        const ls_value root = p->plan->roots[node->in[k]];
+        if (p->rank->places[root].region != LS_REGION_SCRATCH || p->block_of[root] < 0) continue;
+        block *in = find_block(p, p->block_of[root]);
+        block *out = &p->blocks[out_block];
+        if (in->last != at || in->bytes != out->bytes || in == out) continue;
+        in->last = out->last;
+        out->merged_into = (int)(in - p->blocks);
+        return;
+    }
+}
+
+static ls_status collect_blocks(placer *p, const ls_segment *segment, int *workspace_block) {
+    for (int64_t i = 0; i < segment->n_nodes; i++) {
+        const ls_node *node = &p->graph->nodes[segment->nodes[i]];
+        ls_type *in = ls_alloc(sizeof *in * (size_t)(node->n_in + 1));
+        if (!in) return LS_ERR_NO_MEMORY;
+        ls_type out[LS_MAX_OUT];
+        ls_sig sig;
+        ls_node_sig(p->graph, node, in, out, &sig);
+        const ls_kernel *kernel = segment->kernels[i];
+        const size_t workspace =
+            kernel->workspace_bytes ? kernel->workspace_bytes(&sig, p->plan->options.threads) : 0;
+        ls_free(in);
+        workspace_block[i] = workspace ? new_block(p, i, workspace) : -1;
+        for (int k = 0; k < node->n_out; k++) {
+            const ls_value v = node->out[k];
+            if (p->plan->roots[v] != v || p->rank->places[v].region != LS_REGION_SCRATCH) continue;
+            const int b = new_block(p, i, ls_type_bytes(&p->graph->values[v].type));
+            p->blocks[b].last = last_use(p, segment, v);
+            p->block_of[v] = b;
+            if (k == 0) try_overwrite(p, node, i, b);
+        }
+    }
+    return LS_OK;
+}
+
+/* Lowest offset at which block b overlaps no placed block that lives at the same time. `placed` is sorted by offset. */
+static size_t find_gap(const placer *p, const block *b, const int *placed, int n_placed) {
+    size_t offset = 0;
+    for (int i = 0; i < n_placed; i++) {
+        const block *o = &p->blocks[placed[i]];
+        if (o->last < b->first || b->last < o->first) continue;
+        if (offset + b->bytes <= o->offset) break;
+        if (o->offset + o->bytes > offset) offset = o->offset + o->bytes;
+    }
+    return offset;
+}
+
+static size_t lay_out_blocks(placer *p, int *order, int *placed) {
+    int n = 0, n_placed = 0;
+    size_t end = 0;
+    for (int b = 0; b < p->n_blocks; b++) {
+        if (p->blocks[b].merged_into >= 0) continue;
+        int at = n++;
+        for (; at > 0 && p->blocks[order[at - 1]].bytes < p->blocks[b].bytes; at--)
+            order[at] = order[at - 1];
+        order[at] = b;
+    }
+    for (int i = 0; i < n; i++) {
+        block *b = &p->blocks[order[i]];
+        b->offset = find_gap(p, b, placed, n_placed);
+        if (b->offset + b->bytes > end) end = b->offset + b->bytes;
+        int at = n_placed++;
+        for (; at > 0 && p->blocks[placed[at - 1]].offset > b->offset; at--)
+            placed[at] = placed[at - 1];
+        placed[at] = order[i];
+    }
+    return end;
+}
+
+static ls_status place_scratch(placer *p, ls_segment *segment, ls_arena *scratch) {
+    size_t most = 1;
+    for (int64_t i = 0; i < segment->n_nodes; i++)
+        most += 1 + (size_t)p->graph->nodes[segment->nodes[i]].n_out;
+    p->blocks = ls_arena_alloc(scratch, sizeof *p->blocks * most);
+    int *order = ls_arena_alloc(scratch, sizeof *order * 2 * most);
+    int *workspace_block = ls_arena_alloc(scratch, sizeof(int) * (size_t)(segment->n_nodes + 1));
+    segment->workspace_offset =
+        ls_arena_alloc(p->plan->arena, sizeof(size_t) * (size_t)(segment->n_nodes + 1));
+    if (!p->blocks || !order || !workspace_block || !segment->workspace_offset)
+        return LS_ERR_NO_MEMORY;
+    p->n_blocks = 0;
+    for (int64_t v = 0; v < p->graph->n_values; v++) p->block_of[v] = -1;
+    LS_TRY(collect_blocks(p, segment, workspace_block));
+    segment->scratch_bytes = lay_out_blocks(p, order, order + most);
+    for (int64_t i = 0; i < segment->n_nodes; i++) {
+        if (workspace_block[i] >= 0)
+            segment->workspace_offset[i] = find_block(p, workspace_block[i])->offset;
+        const ls_node *node = &p->graph->nodes[segment->nodes[i]];
+        for (int k = 0; k < node->n_out; k++) {
+            const ls_value v = node->out[k];
+            if (p->block_of[v] < 0) continue;
+            p->rank->places[v] =
+                (ls_place){LS_REGION_SCRATCH, find_block(p, p->block_of[v])->offset,
+                           ls_type_bytes(&p->graph->values[v].type)};
+        }
+    }
+    return LS_OK;
+}
+
+static void total_regions(placer *p, const size_t *end) {
+    ls_rank_plan *r = p->rank;
+    for (int i = 0; i < LS_REGION_COUNT; i++) r->bytes[i] = end[i];
+    r->slot_bytes = end[LS_REGION_SLOTS];
+    r->gradient_bytes = end[LS_REGION_GRADIENTS];
+    r->bytes[LS_REGION_SLOTS] = r->slot_bytes * (size_t)r->n_slots;
+    r->bytes[LS_REGION_GRADIENTS] = r->gradient_bytes * (size_t)r->n_levels;
+    for (int s = 0; s < r->n_segments; s++)
+        if (r->segments[s].scratch_bytes > r->bytes[LS_REGION_SCRATCH])
+            r->bytes[LS_REGION_SCRATCH] = r->segments[s].scratch_bytes;
+    /* The receiver holds a channel's buffers. */
+    for (int i = 0; i < p->plan->n_channels; i++) {
+        const ls_channel *c = &p->plan->channels[i];
+        if (c->to == r->rank)
+            r->bytes[LS_REGION_CHANNELS] +=
+                ls_align_up(c->bytes, LS_PLACE_ALIGN) * (size_t)c->depth;
+    }
+}
+
+static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) {
+    placer p = {.plan = plan, .rank = rank, .graph = plan->graph};
+    const size_t n = (size_t)plan->graph->n_values + 1;
+    p.home = ls_arena_alloc(arena, n * sizeof *p.home);
+    p.escapes = ls_arena_alloc(arena, n);
+    p.block_of = ls_arena_alloc(arena, n * sizeof *p.block_of);
+    if (!p.home || !p.escapes || !p.block_of) return LS_ERR_NO_MEMORY;
+    size_t end[LS_REGION_COUNT] = {0};
+    find_homes(&p);
+    place_shared(&p, end);
+    for (int s = 0; s < rank->n_segments; s++) LS_TRY(place_scratch(&p, &rank->segments[s], arena));
+    for (int64_t v = 0; v < plan->graph->n_values; v++)
+        if (plan->roots[v] != (ls_value)v) rank->places[v] = rank->places[plan->roots[v]];
+    total_regions(&p, end);
+    return LS_OK;
+}
+
+ls_status ls_plan_place(ls_plan *plan) {
+    ls_arena *arena;
+    LS_TRY(ls_arena_create(&arena));
+    ls_status status = LS_OK;
+    for (int r = 0; status == LS_OK && r < plan->n_ranks; r++)
+        status = place_rank(plan, &plan->ranks[r], arena);
+    ls_arena_destroy(arena);
+    return status;
+}

@@ -1,0 +1,24 @@
+/* Passes: graph in, graph out. Each takes *graph, and replaces it (destroying the old one) on success; on failure *graph is as it
+ * was. Local. */
+#ifndef LS_PLAN_PASS_H
+#define LS_PLAN_PASS_H
+#include "graph/node.h"
+#include "lockstep/optim.h"
+#include "lockstep/plan.h"
+
+/* Compute in bf16 or f16: matrices of f32 parameters get a low-precision copy made once a step; masters, one-dimensional parameters and
+ * statistics stay f32. Runs on the forward graph. */
+ls_status ls_pass_precision(ls_graph **graph, ls_precision precision);
+/* Adds the gradient of output "loss" and the lane sums "sum/loss" and "sum/count". */
+ls_status ls_pass_backward(ls_graph *graph, ls_grad_parts *parts);
+ls_status ls_pass_lane_sums(ls_graph *graph);
+/* Makes forward results again in the backward pass instead of keeping them. */
+ls_status ls_pass_recompute(ls_graph **graph, const ls_plan_options *options);
+/* Moves nodes that read persistent values only to phase PREPARE. */
+ls_status ls_pass_hoist(ls_graph *graph);
+/* Removes nodes whose results nobody reads. */
+ls_status ls_pass_prune(ls_graph **graph);
+/* Every lane sum gets an f32 source of its own, made in the lane's last segment. Last of the passes: it appends nodes out of phase order. */
+ls_status ls_pass_deposit(ls_graph *graph, int training, int zero_bubble);
+
+#endif

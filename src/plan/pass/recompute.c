@@ -1,0 +1,138 @@
+#include <string.h>
+
+#include "plan/pass/pass.h"
+#include "plan/pass/replace.h"
+#include "plan/plan.h"
+
+typedef struct recompute {
+    const ls_graph *from;
+    int n_units;
+    char *unit_chosen; /* per unit: make its forward again */
+    char *unit_done;   /* per unit: already emitted */
+    char *wanted;      /* per node: scratch of one unit */
+    int attention_only;
+} recompute;
+
+static int is_candidate(const recompute *r, const ls_node *node, int unit) {
+    if (node->phase != LS_PHASE_FORWARD || node->unit != unit) return 0;
+    return !r->attention_only || strcmp(node->op->name, "attention") == 0;
+}
+
+/* wanted[n]: the unit's backward reads a result of forward node n, directly or through another candidate. */
+static void mark_wanted(const recompute *r, int unit) {
+    const ls_graph *g = r->from;
+    memset(r->wanted, 0, (size_t)g->n_nodes);
+    for (int64_t n = g->n_nodes - 1; n >= 0; n--) {
+        const ls_node *node = &g->nodes[n];
+        const int reads = (node->phase == LS_PHASE_BACKWARD && node->unit == unit) || r->wanted[n];
+        for (int i = 0; reads && i < node->n_in; i++) {
+            const int32_t made = g->values[node->in[i]].node;
+            if (made >= 0 && is_candidate(r, &g->nodes[made], unit)) r->wanted[made] = 1;
+        }
+    }
+}
+
+static ls_status emit_again(recompute *r, int unit, ls_graph *to, ls_value *map) {
+    mark_wanted(r, unit);
+    for (int64_t n = 0; n < r->from->n_nodes; n++) {
+        if (!r->wanted[n]) continue;
+        ls_graph_set_scope(to, r->from->nodes[n].scope);
+        LS_TRY(ls_node_emit(&r->from->nodes[n], to, map, NULL));
+    }
+    r->unit_done[unit] = 1;
+    return LS_OK;
+}
+
+static ls_status rewrite_node(void *user, const ls_graph *from, const ls_node *node, ls_graph *to,
+                              ls_value *map, int *handled) {
+    recompute *r = user;
+    (void)from;
+    *handled = 0;
+    if (node->phase != LS_PHASE_BACKWARD || node->unit < 0 || node->unit >= r->n_units)
+        return LS_OK;
+    if (!r->unit_chosen[node->unit] || r->unit_done[node->unit]) return LS_OK;
+    LS_TRY(emit_again(r, node->unit, to, map));
+    ls_graph_set_scope(to, node->scope);
+    return LS_OK;
+}
+
+/* Bytes that forward nodes leave for the backward pass of one lane. */
+static size_t kept_bytes(const ls_graph *graph, char *seen) {
+    size_t bytes = 0;
+    memset(seen, 0, (size_t)graph->n_values);
+    for (int64_t n = 0; n < graph->n_nodes; n++) {
+        const ls_node *node = &graph->nodes[n];
+        for (int i = 0; node->phase == LS_PHASE_BACKWARD && i < node->n_in; i++) {
+            const ls_value_info *info = &graph->values[node->in[i]];
+            const int forward =
+                info->kind == LS_VALUE_RESULT && graph->nodes[info->node].phase == LS_PHASE_FORWARD;
+            if (!forward || seen[node->in[i]]) continue;
+            seen[node->in[i]] = 1;
+            bytes += ls_align_up(ls_type_bytes(&info->type), LS_PLACE_ALIGN);
+        }
+    }
+    return bytes;
+}
+
+/* Rewrites with the first n_chosen layers recomputed (all when negative). */
+static ls_status recompute_layers(const ls_graph *from, int n_units, int n_chosen,
+                                  int attention_only, ls_graph **out) {
+    recompute r = {.from = from, .n_units = n_units, .attention_only = attention_only};
+    ls_arena *arena;
+    LS_TRY(ls_arena_create(&arena));
+    ls_status status = LS_ERR_NO_MEMORY;
+    r.unit_chosen = ls_arena_alloc(arena, (size_t)n_units + 1);
+    r.unit_done = ls_arena_alloc(arena, (size_t)n_units + 1);
+    r.wanted = ls_arena_alloc(arena, (size_t)from->n_nodes + 1);
+    *out = NULL;
+    if (r.unit_chosen && r.unit_done && r.wanted) {
+        for (int u = 1; u < n_units - 1; u++) r.unit_chosen[u] = n_chosen < 0 || u <= n_chosen;
+        status = ls_graph_create(out);
+    }
+    if (status == LS_OK) status = ls_graph_rewrite(from, *out, rewrite_node, &r);
+    if (status != LS_OK) ls_graph_destroy(*out);
+    ls_arena_destroy(arena);
+    return status;
+}
+
+/* As few layers as bring a lane's kept bytes under the budget. */
+static ls_status recompute_to_budget(const ls_graph *from, int n_units, int64_t budget,
+                                     ls_graph **out) {
+    for (int n = 0; n <= n_units - 2; n++) {
+        ls_graph *graph;
+        LS_TRY(recompute_layers(from, n_units, n, 0, &graph));
+        char *seen = ls_alloc((size_t)graph->n_values + 1);
+        const size_t bytes = seen ? kept_bytes(graph, seen) : 0;
+        ls_free(seen);
+        if (seen && bytes <= (size_t)budget) {
+            *out = graph;
+            return LS_OK;
+        }
+        ls_graph_destroy(graph);
+        if (!seen) return LS_ERR_NO_MEMORY;
+        if (n == n_units - 2)
+            return LS_FAIL(LS_ERR_CONFIG,
+                           "recompute_bytes = %lld asks for less than one lane needs with every "
+                           "layer recomputed (%zu bytes); "
+                           "raise it, or use more lanes so that each is smaller",
+                           (long long)budget, bytes);
+    }
+    return LS_FAIL(LS_ERR_UNSUPPORTED,
+                   "recompute: the model has no layers between its first and last unit");
+}
+
+ls_status ls_pass_recompute(ls_graph **graph, const ls_plan_options *options) {
+    if (options->recompute == LS_RECOMPUTE_NONE) return LS_OK;
+    int n_units = 0;
+    for (int64_t n = 0; n < (*graph)->n_nodes; n++)
+        if ((*graph)->nodes[n].unit + 1 > n_units) n_units = (*graph)->nodes[n].unit + 1;
+    ls_graph *fresh = NULL;
+    if (options->recompute == LS_RECOMPUTE_BYTES)
+        LS_TRY(recompute_to_budget(*graph, n_units, options->recompute_bytes, &fresh));
+    else
+        LS_TRY(recompute_layers(*graph, n_units, -1, options->recompute == LS_RECOMPUTE_ATTENTION,
+                                &fresh));
+    ls_graph_destroy(*graph);
+    *graph = fresh;
+    return LS_OK;
+}

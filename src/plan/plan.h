@@ -1,0 +1,126 @@
+/* The plan's inside, for exec and the printers. See lockstep/plan.h. Read-only once made. */
+#ifndef LS_PLAN_PLAN_H
+#define LS_PLAN_PLAN_H
+#include "graph/node.h"
+#include "lockstep/plan.h"
+
+/* Where bytes of a rank live. */
+#define LS_REGION_MAP(X)                                                                         \
+    X(WEIGHTS, weights)     /* parameters */                                                     \
+    X(OPTIMIZER, optimizer) /* optimizer state */                                                \
+    X(BUFFERS, buffers)     /* other persistent state: running statistics, counters */           \
+    X(GRADIENTS, gradients) /* lane sums: n_levels buffers of one lane's sums */                 \
+    X(PREPARED, prepared)   /* made once a step from weights: bf16 copies */                     \
+    X(STEP, step)           /* step inputs, results that cross update rounds */                  \
+    X(SLOTS, activations)   /* what one lane's segments leave for each other: n_slots of them */ \
+    X(SCRATCH, workspace)   /* within a segment: temporaries and kernel workspace */             \
+    X(CHANNELS, communication) /* messages on their way between ranks */
+
+typedef enum ls_region {
+#define LS_REGION_ENUM(upper, lower) LS_REGION_##upper,
+    LS_REGION_MAP(LS_REGION_ENUM)
+#undef LS_REGION_ENUM
+        LS_REGION_COUNT,
+    LS_REGION_NONE = -1 /* not on this rank */
+} ls_region;
+
+typedef struct ls_place {
+    ls_region region;
+    size_t offset; /* within the region; within one slot or one gradient buffer */
+    size_t bytes;
+} ls_place;
+
+typedef enum ls_segment_kind {
+    LS_SEGMENT_PREPARE,
+    LS_SEGMENT_FORWARD,
+    LS_SEGMENT_BACKWARD, /* whole, or its input-gradient half under zero bubble */
+    LS_SEGMENT_WEIGHT,   /* weight-gradient half under zero bubble */
+    LS_SEGMENT_UPDATE    /* optimizer, one per round of exchanges */
+} ls_segment_kind;
+
+typedef struct ls_segment {
+    ls_segment_kind kind;
+    int round; /* UPDATE */
+    int64_t n_nodes;
+    int32_t *nodes;            /* graph order */
+    const ls_kernel **kernels; /* per node */
+    size_t *workspace_offset;  /* per node, in SCRATCH */
+    size_t scratch_bytes;
+} ls_segment;
+
+/* One value that travels from a rank to another, `depth` messages buffered. */
+typedef struct ls_channel {
+    int from, to;
+    ls_value value;
+    size_t bytes;
+    int depth;
+    ls_segment_kind
+        after; /* sent when this segment of `from` is done, received before the first reader's */
+    int after_round;
+    ls_segment_kind before;
+    int before_round;
+} ls_channel;
+
+typedef enum ls_command_kind {
+    LS_COMMAND_FEED, /* the caller fills the lane's inputs (lane -1: step inputs) */
+    LS_COMMAND_RUN,
+    LS_COMMAND_SEND,
+    LS_COMMAND_RECV,
+    LS_COMMAND_ADD /* gradient buffer `level` += buffer level + 1 */
+} ls_command_kind;
+
+typedef struct ls_command {
+    ls_command_kind kind;
+    int segment; /* RUN: index into segments */
+    int channel; /* SEND, RECV: index into plan channels */
+    int lane, slot, level;
+} ls_command;
+
+typedef struct ls_rank_plan {
+    int rank, stage;
+    ls_segment *segments;
+    int n_segments;
+    ls_command *commands;
+    int64_t n_commands, commands_capacity;
+    ls_place *places; /* per graph value */
+    int n_slots, n_levels;
+    size_t slot_bytes, gradient_bytes; /* of one slot, of one buffer */
+    size_t bytes[LS_REGION_COUNT];
+    double flops_per_lane;
+} ls_rank_plan;
+
+struct ls_plan {
+    ls_arena *arena;
+    ls_graph *graph; /* after all passes */
+    ls_mesh mesh;
+    ls_plan_options options;
+    ls_device_kind kernel_device;
+    int n_stages, n_units;
+    int *unit_stage; /* per unit + 1 (index 0 = unit -1) */
+    ls_value *roots; /* per value: the value whose memory it is */
+    int n_ranks;
+    ls_rank_plan *ranks;
+    ls_channel *channels;
+    int n_channels;
+    int64_t channels_capacity;
+    int64_t n_parameters;
+    double flops_per_step;
+};
+
+enum { LS_PLACE_ALIGN = 64 };
+LS_API size_t ls_align_up(size_t bytes, size_t to);
+
+/* Stages of ls_plan_make, in order. */
+ls_status ls_plan_cut(ls_plan *plan);      /* units to stages, roots, halves */
+ls_status ls_plan_segment(ls_plan *plan);  /* nodes to segments, channels */
+ls_status ls_plan_schedule(ls_plan *plan); /* commands, slots, levels */
+ls_status ls_plan_place(ls_plan *plan);    /* memory */
+ls_status ls_plan_choose_kernels(ls_plan *plan);
+ls_status ls_plan_count(ls_plan *plan); /* parameters and FLOPs */
+
+/* Stage of a lane node, by its unit. */
+int ls_plan_stage_of(const ls_plan *plan, const ls_node *node);
+/* Segment of rank `rank` that runs node `n`, or -1. */
+int ls_rank_segment_of(const ls_rank_plan *rank, int32_t node);
+
+#endif

@@ -1,0 +1,178 @@
+#include <string.h>
+
+#include "base/json.h"
+#include "op/op.h"
+#include "plan/plan.h"
+
+static const char *const region_names[LS_REGION_COUNT] = {
+#define LS_REGION_NAME(upper, lower) #lower,
+    LS_REGION_MAP(LS_REGION_NAME)
+#undef LS_REGION_NAME
+};
+static const char *const segment_names[] = {"prepare", "forward", "backward", "weight", "update"};
+static const char *const schedule_names[] = {"1f1b", "gpipe", "zero_bubble"};
+static const char *const precision_names[] = {"f32", "bf16", "f16"};
+
+static void print_command(const ls_plan *plan, const ls_rank_plan *rank, const ls_command *c,
+                          ls_text *out) {
+    switch (c->kind) {
+    case LS_COMMAND_FEED:
+        if (c->lane < 0)
+            ls_text_append(out, "    feed step inputs\n");
+        else
+            ls_text_append(out, "    feed lane %d -> slot %d\n", c->lane, c->slot);
+        return;
+    case LS_COMMAND_RUN: {
+        const ls_segment *s = &rank->segments[c->segment];
+        ls_text_append(out, "    run %s", segment_names[s->kind]);
+        if (s->kind == LS_SEGMENT_UPDATE)
+            ls_text_append(out, " round %d\n", s->round);
+        else if (c->lane >= 0)
+            ls_text_append(out, " lane %d slot %d sum %d\n", c->lane, c->slot, c->level);
+        else
+            ls_text_append(out, "\n");
+        return;
+    }
+    case LS_COMMAND_ADD:
+        ls_text_append(out, "    add sum %d += sum %d\n", c->level, c->level + 1);
+        return;
+    case LS_COMMAND_SEND:
+    case LS_COMMAND_RECV: {
+        const ls_channel *ch = &plan->channels[c->channel];
+        const int send = c->kind == LS_COMMAND_SEND;
+        const char *name = ls_graph_name(plan->graph, ch->value);
+        ls_text_append(out, "    %s %s rank %d: ", send ? "send" : "recv", send ? "to" : "from",
+                       send ? ch->to : ch->from);
+        if (*name)
+            ls_text_append(out, "%s", name);
+        else
+            ls_text_append(out, "%%%d", ch->value);
+        ls_text_append(out, " (%zu bytes)", ch->bytes);
+        if (c->lane >= 0) ls_text_append(out, " lane %d slot %d", c->lane, c->slot);
+        ls_text_append(out, "\n");
+        return;
+    }
+    }
+}
+
+static void print_bytes(const ls_plan *plan, const ls_rank_plan *rank, ls_text *out) {
+    ls_text_append(out, "  bytes:\n");
+    for (int i = 0; i < LS_REGION_COUNT; i++)
+        ls_text_append(out, "    %-14s %15zu\n", region_names[i], rank->bytes[i]);
+    ls_text_append(out, "    %-14s %15lld\n", "total", (long long)ls_plan_bytes(plan, rank->rank));
+    ls_text_append(out, "  slots: %d of %zu bytes; lane sums: %d of %zu bytes\n", rank->n_slots,
+                   rank->slot_bytes, rank->n_levels, rank->gradient_bytes);
+}
+
+static ls_status print_kernels(const ls_plan *plan, const ls_rank_plan *rank, ls_text *out) {
+    for (int s = 0; s < rank->n_segments; s++) {
+        const ls_segment *segment = &rank->segments[s];
+        ls_text_append(out, "  kernels of %s:\n", segment_names[segment->kind]);
+        for (int64_t i = 0; i < segment->n_nodes; i++) {
+            const ls_node *node = &plan->graph->nodes[segment->nodes[i]];
+            ls_type *in = ls_alloc(sizeof *in * (size_t)(node->n_in + 1));
+            if (!in) return LS_ERR_NO_MEMORY;
+            ls_type types[LS_MAX_OUT];
+            ls_sig sig;
+            ls_node_sig(plan->graph, node, in, types, &sig);
+            char shape[128];
+            ls_text_append(out, "    %%%d %s %s%s%s%s: ", node->out[0], node->op->name,
+                           ls_dtype_name(types[0].dtype), ls_shape_print(&types[0].shape, shape),
+                           *node->scope ? " in " : "", node->scope);
+            const ls_status status =
+                plan->options.reference_kernels
+                    ? LS_OK
+                    : ls_kernel_explain(&sig, plan->kernel_device, ls_cpu_isa(), out);
+            ls_free(in);
+            LS_TRY(status);
+            ls_text_append(out, "\n");
+        }
+    }
+    return LS_OK;
+}
+
+ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out) {
+    ls_text text = {0};
+    const ls_plan_options *o = &plan->options;
+    ls_text_append(&text,
+                   "plan: %d rank%s (pp %d), %d lane%s, precision %s, schedule %s, %d thread%s a "
+                   "rank, mode exact\n",
+                   plan->n_ranks, plan->n_ranks == 1 ? "" : "s", plan->mesh.pp, o->lanes,
+                   o->lanes == 1 ? "" : "s", precision_names[o->precision],
+                   schedule_names[o->schedule], o->threads, o->threads == 1 ? "" : "s");
+    ls_text_append(&text, "  parameters: %lld\n  flops per step: %.6g\n",
+                   (long long)plan->n_parameters, plan->flops_per_step);
+    ls_status status = LS_OK;
+    for (int r = 0; status == LS_OK && r < plan->n_ranks; r++) {
+        const ls_rank_plan *rank = &plan->ranks[r];
+        ls_text_append(&text, "rank %d: stage %d\n", r, rank->stage);
+        print_bytes(plan, rank, &text);
+        ls_text_append(&text, "  schedule:\n");
+        for (int64_t i = 0; i < rank->n_commands; i++)
+            print_command(plan, rank, &rank->commands[i], &text);
+        if (explain) status = print_kernels(plan, rank, &text);
+    }
+    if (status == LS_OK) status = text.status;
+    if (status != LS_OK) {
+        ls_text_deinit(&text);
+        return status;
+    }
+    *text_out = text.data;
+    return LS_OK;
+}
+
+static json_t *bytes_json(const ls_plan *plan, int first, int last) {
+    json_t *bytes = json_object();
+    int64_t total = 0;
+    for (int i = 0; i < LS_REGION_COUNT; i++) {
+        int64_t sum = 0;
+        for (int r = first; r <= last; r++) sum += (int64_t)plan->ranks[r].bytes[i];
+        total += sum;
+        json_object_set_new(bytes, region_names[i], json_integer(sum));
+    }
+    json_object_set_new(bytes, "total", json_integer(total));
+    return bytes;
+}
+
+static json_t *commands_json(const ls_plan *plan, const ls_rank_plan *rank) {
+    static const char *const names[] = {"feed", "run", "send", "recv", "add"};
+    json_t *list = json_array();
+    for (int64_t i = 0; i < rank->n_commands; i++) {
+        const ls_command *c = &rank->commands[i];
+        json_t *item =
+            json_pack("{s:s, s:i, s:i}", "do", names[c->kind], "lane", c->lane, "slot", c->slot);
+        if (c->kind == LS_COMMAND_RUN)
+            json_object_set_new(item, "segment",
+                                json_string(segment_names[rank->segments[c->segment].kind]));
+        if (c->kind == LS_COMMAND_ADD) json_object_set_new(item, "level", json_integer(c->level));
+        if (c->kind == LS_COMMAND_SEND || c->kind == LS_COMMAND_RECV)
+            json_object_set_new(item, "bytes",
+                                json_integer((json_int_t)plan->channels[c->channel].bytes));
+        json_array_append_new(list, item);
+    }
+    return list;
+}
+
+ls_status ls_plan_print_json(const ls_plan *plan, char **text_out) {
+    const ls_plan_options *o = &plan->options;
+    json_t *root =
+        json_pack("{s:i, s:i, s:s, s:s, s:i, s:I, s:f}", "ranks", plan->n_ranks, "lanes", o->lanes,
+                  "precision", precision_names[o->precision], "schedule",
+                  schedule_names[o->schedule], "threads", o->threads, "parameters",
+                  (json_int_t)plan->n_parameters, "flops_per_step", plan->flops_per_step);
+    if (!root) return LS_FAIL(LS_ERR_NO_MEMORY, "plan: out of memory while printing JSON");
+    json_object_set_new(root, "bytes", bytes_json(plan, 0, plan->n_ranks - 1));
+    json_t *ranks = json_array();
+    for (int r = 0; r < plan->n_ranks; r++) {
+        const ls_rank_plan *rank = &plan->ranks[r];
+        json_t *item = json_pack("{s:i, s:i, s:i, s:i}", "rank", r, "stage", rank->stage, "slots",
+                                 rank->n_slots, "sums", rank->n_levels);
+        json_object_set_new(item, "bytes", bytes_json(plan, r, r));
+        json_object_set_new(item, "schedule", commands_json(plan, rank));
+        json_array_append_new(ranks, item);
+    }
+    json_object_set_new(root, "per_rank", ranks);
+    const ls_status status = ls_json_dump(root, JSON_INDENT(2), text_out, NULL);
+    json_decref(root);
+    return status;
+}
