@@ -6,6 +6,7 @@
 
 struct ls_sha256 {
     EVP_MD_CTX *context;
+    int is_finished; /* OpenSSL 3.0 would go on and give another hash */
 };
 
 uint64_t ls_xxh3(const void *data, size_t bytes, uint64_t seed) {
@@ -28,7 +29,7 @@ ls_status ls_sha256_create(ls_sha256 **out) {
 }
 
 ls_status ls_sha256_update(ls_sha256 *sha, const void *data, size_t bytes) {
-    if (!EVP_DigestUpdate(sha->context, data, bytes))
+    if (sha->is_finished || !EVP_DigestUpdate(sha->context, data, bytes))
         return LS_FAIL(LS_ERR_INTERNAL, "OpenSSL refused to hash %zu bytes", bytes);
     return LS_OK;
 }
@@ -37,9 +38,10 @@ ls_status ls_sha256_finish(ls_sha256 *sha, char hex_out[65]) {
     static const char digits[] = "0123456789abcdef";
     unsigned char digest[32];
     unsigned n = 0;
-    if (!EVP_DigestFinal_ex(sha->context, digest, &n) || n != sizeof digest)
+    if (sha->is_finished || !EVP_DigestFinal_ex(sha->context, digest, &n) || n != sizeof digest)
         return LS_FAIL(LS_ERR_INTERNAL,
                        "OpenSSL did not finish a SHA-256; it may be finished once");
+    sha->is_finished = 1;
     for (unsigned i = 0; i < n; i++) {
         hex_out[2 * i] = digits[digest[i] >> 4];
         hex_out[2 * i + 1] = digits[digest[i] & 15];
