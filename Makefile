@@ -1,0 +1,59 @@
+# The short names of the common jobs; CMake does the work (CMakePresets.json says how each build differs).
+.DEFAULT_GOAL := release
+MAKEFLAGS += --no-print-directory
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+# What configuring says is kept in a file and shown only when it fails.
+configure = mkdir -p $(2) && { cmake --preset $(1) >$(2)/configure.log 2>&1 || { cat $(2)/configure.log; exit 1; }; }
+build = $(call configure,$(1),$(2)) && cmake --build $(2) -j $(JOBS) -- --quiet
+
+.PHONY: release test demo debug asan ubsan tsan cuda static fuzz lint format bench install clean help
+
+release: ## build the program: build/lockstep (this is plain `make`)
+	@$(call build,release,build)
+
+test: release ## build and run every test
+	@ctest --test-dir build -j $(JOBS) --output-on-failure
+
+demo: ## install what is needed, build, and train a small GPT on real text
+	@tools/deps.sh
+	@$(MAKE) release
+	@tools/demo.sh
+
+debug: ## build without optimisation: build-debug/lockstep
+	@$(call build,debug,build-debug)
+
+asan ubsan tsan: ## build with a sanitizer and run its tests (asan: addresses, leaks, undefined behaviour)
+	@$(call build,$@,build-$@)
+	@ctest --preset $@ -j $(JOBS)
+
+cuda: ## build with the CUDA device: build-cuda/lockstep
+	@$(call build,cuda,build-cuda)
+
+static: ## build one fully static program, build-static/lockstep, and check its size
+	@$(call build,static,build-static)
+	@tools/check_static build-static/lockstep
+
+fuzz: ## run every fuzz target for FUZZ_SECONDS (60), two at a time
+	@$(call build,fuzz,build-fuzz)
+	@tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
+
+lint: ## layers, banned calls, sizes, format, warnings as errors with gcc and clang
+	@tools/lint.sh
+
+format: ## rewrite the C files with clang-format 14
+	@git ls-files '*.c' '*.h' '*.cu' | xargs clang-format-14 -i
+
+bench: release ## time the parts of the program on this machine
+	@build/lockstep bench
+
+install: release ## install into DESTDIR/PREFIX (PREFIX is /usr/local)
+	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
+
+clean: ## remove every build folder
+	rm -rf build build-debug build-asan build-ubsan build-tsan build-fuzz build-cuda build-static
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
