@@ -28,13 +28,14 @@ ls_status ls_json_parse(const char *text, size_t bytes, const char *what, json_t
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
     const int64_t refused = ls_alloc_n_refused();
     json_t *value = json_loadb(text, bytes, flags, &error);
-    if (!value) {
-        /* jansson reports some failed allocations as bad syntax. */
-        if (ls_alloc_n_refused() != refused)
-            return LS_FAIL(LS_ERR_NO_MEMORY, "%s: out of memory while reading JSON", what);
+    /* jansson reports some failed allocations as bad syntax, and takes others for the end of a list. */
+    if (ls_alloc_n_refused() != refused) {
+        json_decref(value);
+        return LS_FAIL(LS_ERR_NO_MEMORY, "%s: out of memory while reading JSON", what);
+    }
+    if (!value)
         return LS_FAIL(LS_ERR_FORMAT, "%s: line %d, column %d: not valid JSON: %s", what,
                        error.line, error.column, error.text);
-    }
     *out = value;
     return LS_OK;
 }
@@ -118,8 +119,12 @@ ls_status ls_json_get_array(const json_t *object, const char *what, const char *
 /* jansson allocates by the hook (alloc.c), so its text is already what ls_free expects. */
 ls_status ls_json_dump(const json_t *value, size_t flags, char **text_out, size_t *bytes_out) {
     if (!value) return LS_FAIL(LS_ERR_INVALID, "there is no JSON value to print");
+    const int64_t refused = ls_alloc_n_refused();
     char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
-    if (!text) return LS_FAIL(LS_ERR_NO_MEMORY, "out of memory while printing JSON");
+    if (!text || ls_alloc_n_refused() != refused) {
+        ls_free(text);
+        return LS_FAIL(LS_ERR_NO_MEMORY, "out of memory while printing JSON");
+    }
     *text_out = text;
     if (bytes_out) *bytes_out = strlen(text);
     return LS_OK;
