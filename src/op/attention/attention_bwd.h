@@ -1,0 +1,255 @@
+/* Backward attention: one task is one key/value head of one batch row with all its query heads, so that every sum has one
+ * owner. For kernel files only. Formulas in attention_grad.c; scores and their gradient are kept transposed as in forward. */
+#ifndef LS_OP_ATTENTION_BWD_H
+#define LS_OP_ATTENTION_BWD_H
+#include "op/attention/attention_tile.h"
+
+/* One worker's memory. KP = head size padded; with one term a lane the "pairs" tiles are the plain ones, the gradient of the
+ * scores lies over that of the weights, and the weights over the scores. */
+typedef struct bwd_tiles {
+    float *scores, *dweights; /* S^T, dP^T [TILE][TILE] */
+    term *weights, *dscores;  /* P^T, dS^T [TILE][TILE]: rows of terms along queries */
+    lane *dscore_pairs;       /* dS^T [TILE / LANE_TERMS][TILE]: lanes along keys */
+    lane *queries, *douts;    /* Q^T, dO^T [KP / LANE_TERMS][TILE] */
+    term *query_rows, *dout_rows, *key_rows, *value_rows; /* [TILE][KP] */
+    lane *query_pairs, *dout_pairs, *key_pairs;           /* [TILE / LANE_TERMS][KP] */
+    float *dq;                                            /* [TILE][KP] */
+    float *dk, *dv;                                       /* [T padded to TILE][KP] */
+    float lse[TILE], delta[TILE];                         /* lse to base 2 */
+} bwd_tiles;
+
+enum { BWD_TILES_BYTES = 4096 };
+
+typedef struct bwd_job {
+    ls_attention_view view;
+    char *workspace;
+    size_t worker_bytes;
+    int64_t head_pad, tokens_pad;
+    float scale, scale_base_2; /* 1 / sqrt(K), and times log2(e) */
+} bwd_job;
+
+static size_t bwd_worker_bytes(int64_t head_size, int64_t n_tokens) {
+    const size_t head_pad = (size_t)round_up(head_size, HEAD_ALIGN);
+    const size_t tokens = (size_t)round_up(n_tokens, TILE);
+    return BWD_TILES_BYTES +
+           sizeof(float) * (TILE * (5 * TILE + 10 * head_pad) + 2 * tokens * head_pad);
+}
+
+static bwd_tiles *bwd_tiles_of(const bwd_job *job, int worker) {
+    char *base = job->workspace + (size_t)worker * job->worker_bytes;
+    bwd_tiles *t = (bwd_tiles *)base;
+    float *next = (float *)(base + BWD_TILES_BYTES);
+    const int64_t tile = TILE * TILE, rows = TILE * job->head_pad;
+    t->scores = next;
+    t->dweights = next += tile;
+    t->weights = (term *)(next += tile);
+    t->dscores = (term *)(next += tile);
+    t->dscore_pairs = (lane *)(next += tile);
+    t->queries = (lane *)(next += tile);
+    t->douts = (lane *)(next += rows);
+    t->query_rows = (term *)(next += rows);
+    t->dout_rows = (term *)(next += rows);
+    t->key_rows = (term *)(next += rows);
+    t->value_rows = (term *)(next += rows);
+    t->query_pairs = (lane *)(next += rows);
+    t->dout_pairs = (lane *)(next += rows);
+    t->key_pairs = (lane *)(next += rows);
+    t->dq = next += rows;
+    t->dk = next += rows;
+    t->dv = next + job->tokens_pad * job->head_pad;
+#ifndef ATTENTION_BF16
+    t->weights = t->scores;
+    t->dscores = t->dscore_pairs = t->dweights;
+    t->query_pairs = t->query_rows;
+    t->dout_pairs = t->dout_rows;
+    t->key_pairs = t->key_rows;
+#endif
+    return t;
+}
+
+/* Weights p and score gradients ds of keys r and r + 1 for 16 queries. */
+V16_INLINE void put_gradients(bwd_tiles *t, int64_t r, int64_t query, const v16 p[2],
+                              const v16 ds[2]) {
+    for (int i = 0; i < 2; i++) {
+        const int64_t at = (r + i) * TILE + query;
+#ifdef ATTENTION_BF16
+        v16h_store(t->weights + at, bf16_terms(p[i]));
+        v16h_store(t->dscores + at, bf16_terms(ds[i]));
+#else
+        v16_store_f32(t->weights + at, p[i]);
+        v16_store_f32(t->dscores + at, ds[i]);
+#endif
+    }
+#ifdef ATTENTION_BF16
+    const v16u both = bf16_pairs(ds[0], ds[1]);
+    memcpy(t->dscore_pairs + r / 2 * TILE + query, &both, sizeof both);
+#endif
+}
+
+static void differentiate_scores(const bwd_job *job, bwd_tiles *t, const key_step *step,
+                                 int64_t query) {
+    const v16 lse = v16_load_f32(t->lse + query), delta = v16_load_f32(t->delta + query);
+    for (int64_t r = 0; r < step->n_padded; r += 2) {
+        v16 p[2], ds[2];
+        for (int i = 0; i < 2; i++) {
+            const int64_t at = (r + i) * TILE + query;
+            const v16 s = mask_scores(step, query, r + i, v16_load_f32(t->scores + at));
+            p[i] = power_of_two(s * job->scale_base_2 - lse);
+            if (r + i >= step->n_keys) p[i] = v16_set(0);
+            ds[i] = p[i] * (v16_load_f32(t->dweights + at) - delta);
+        }
+        put_gradients(t, r, query, p, ds);
+    }
+}
+
+/* S^T and dP^T of the step: key or value rows times Q^T or dO^T. */
+static void multiply_by_queries(const bwd_job *job, const key_step *step, const term *rows,
+                                const lane *columns, float *c, int64_t n_padded) {
+    const int64_t first = step->first_query, depth = job->head_pad / LANE_TERMS;
+    multiply(&(product){.a = (const lane *)rows,
+                        .a_row = depth,
+                        .a_depth = 1,
+                        .b = columns + first,
+                        .b_ld = TILE,
+                        .c = c + first,
+                        .c_ld = TILE,
+                        .n_rows = step->n_padded,
+                        .n_cols = n_padded - first,
+                        .n_depth = depth});
+}
+
+/* dK or dV of the step += dS^T or P^T times rows of Q or dO. */
+static void add_over_queries(const bwd_job *job, const key_step *step, const term *factors,
+                             const lane *rows, float *c, int64_t n_padded) {
+    const int64_t first = step->first_query, head_pad = job->head_pad;
+    multiply(&(product){.a = (const lane *)(factors + first),
+                        .a_row = TILE / LANE_TERMS,
+                        .a_depth = 1,
+                        .b = rows + first / LANE_TERMS * head_pad,
+                        .b_ld = head_pad,
+                        .c = c + step->begin * head_pad,
+                        .c_ld = head_pad,
+                        .n_rows = step->n_padded,
+                        .n_cols = round_up(job->view.head_size, 16),
+                        .n_depth = (n_padded - first) / LANE_TERMS,
+                        .accumulate = 1});
+}
+
+static void differentiate_keys(const bwd_job *job, bwd_tiles *t, const key_step *step,
+                               int64_t n_padded) {
+    const int64_t first = step->first_query, head_pad = job->head_pad;
+    multiply_by_queries(job, step, t->key_rows, t->queries, t->scores, n_padded);
+    multiply_by_queries(job, step, t->value_rows, t->douts, t->dweights, n_padded);
+    for (int64_t query = first; query < n_padded; query += 16)
+        differentiate_scores(job, t, step, query);
+    add_over_queries(job, step, t->weights, t->dout_pairs, t->dv, n_padded);
+    add_over_queries(job, step, t->dscores, t->query_pairs, t->dk, n_padded);
+    multiply(&(product){.a = t->dscore_pairs + first,
+                        .a_row = 1,
+                        .a_depth = TILE,
+                        .b = t->key_pairs,
+                        .b_ld = head_pad,
+                        .c = t->dq + first * head_pad,
+                        .c_ld = head_pad,
+                        .n_rows = n_padded - first,
+                        .n_cols = round_up(job->view.head_size, 16),
+                        .n_depth = step->n_padded / LANE_TERMS,
+                        .accumulate = step->begin > 0});
+}
+
+/* delta = rowsum(dO * O) and the base-2 log-sum-exp of n queries; zeros (P = 1, dO = 0) in the padding. */
+static void load_statistics(const bwd_job *job, bwd_tiles *t, int64_t b, int64_t head,
+                            int64_t begin, int64_t n) {
+    const ls_attention_view *v = &job->view;
+    const float *lse = (const float *)v->lse.data + (b * v->n_heads + head) * v->n_tokens + begin;
+    float *o = t->scores, *up = t->dweights;
+    for (int64_t i = 0; i < TILE; i++) {
+        t->lse[i] = t->delta[i] = 0;
+        if (i >= n) continue;
+        t->lse[i] = lse[i] * 1.44269504f;
+        v16 sum = v16_set(0);
+        row_load(o, v->out.data, v->out.dtype, ls_head_at(v, &v->out, b, begin + i, head),
+                 v->head_size, 0);
+        row_load(up, v->dout.data, v->dout.dtype, ls_head_at(v, &v->dout, b, begin + i, head),
+                 v->head_size, 0);
+        for (int64_t c = 0; c < v->head_size; c += 16)
+            sum += v16_load_f32(o + c) * v16_load_f32(up + c);
+        t->delta[i] = v16_sum(sum);
+    }
+}
+
+static void load_queries(const bwd_job *job, bwd_tiles *t, int64_t b, int64_t head, int64_t begin,
+                         int64_t n) {
+    const ls_attention_view *v = &job->view;
+    const int64_t pad = job->head_pad, n_padded = round_up(n, 16);
+    pack_rows(t->query_rows, &v->q, ls_head_at(v, &v->q, b, begin, head), n, n_padded, v->head_size,
+              pad);
+    pack_rows(t->dout_rows, &v->dout, ls_head_at(v, &v->dout, b, begin, head), n, n_padded,
+              v->head_size, pad);
+    transpose_lanes(t->queries, (const lane *)t->query_rows, n_padded, pad / LANE_TERMS);
+    transpose_lanes(t->douts, (const lane *)t->dout_rows, n_padded, pad / LANE_TERMS);
+#ifdef ATTENTION_BF16
+    pair_rows(t->query_pairs, t->query_rows, n_padded, pad);
+    pair_rows(t->dout_pairs, t->dout_rows, n_padded, pad);
+#endif
+    load_statistics(job, t, b, head, begin, n);
+}
+
+/* One tile of queries of one head: dQ is finished, dK and dV grow. */
+static void differentiate_queries(const bwd_job *job, bwd_tiles *t, int64_t b, int64_t head,
+                                  int64_t begin) {
+    const ls_attention_view *v = &job->view;
+    const int64_t left = v->n_tokens - begin, n = left < TILE ? left : TILE, pad = job->head_pad;
+    const int64_t kv_head = head / (v->n_heads / v->n_kv_heads), n_padded = round_up(n, 16);
+    const int64_t key_end = v->causal ? begin + n : v->n_tokens;
+    load_queries(job, t, b, head, begin, n);
+    for (int64_t key = 0; key < key_end;) {
+        const key_step step = next_keys(v, begin, key);
+        pack_rows(t->key_rows, &v->k, ls_head_at(v, &v->k, b, key, kv_head), step.n_keys,
+                  step.n_padded, v->head_size, pad);
+        pack_rows(t->value_rows, &v->v, ls_head_at(v, &v->v, b, key, kv_head), step.n_keys,
+                  step.n_padded, v->head_size, pad);
+#ifdef ATTENTION_BF16
+        pair_rows(t->key_pairs, t->key_rows, step.n_padded, pad);
+#endif
+        differentiate_keys(job, t, &step, n_padded);
+        key += step.n_keys;
+    }
+    store_rows(&v->dq, ls_head_at(v, &v->dq, b, begin, head), n, v->head_size, t->dq, pad, NULL,
+               job->scale, t->scores);
+}
+
+static ls_status differentiate_head(void *user, int64_t task, int worker) {
+    const bwd_job *job = user;
+    const ls_attention_view *v = &job->view;
+    bwd_tiles *t = bwd_tiles_of(job, worker);
+    const int64_t b = task / v->n_kv_heads, kv_head = task % v->n_kv_heads;
+    const int64_t per_group = v->n_heads / v->n_kv_heads;
+    memset(t->dk, 0, (size_t)(2 * job->tokens_pad * job->head_pad) * sizeof *t->dk);
+    for (int64_t head = kv_head * per_group; head < (kv_head + 1) * per_group; head++)
+        for (int64_t begin = 0; begin < v->n_tokens; begin += TILE)
+            differentiate_queries(job, t, b, head, begin);
+    store_rows(&v->dk, ls_head_at(v, &v->dk, b, 0, kv_head), v->n_tokens, v->head_size, t->dk,
+               job->head_pad, NULL, job->scale, t->scores);
+    store_rows(&v->dv, ls_head_at(v, &v->dv, b, 0, kv_head), v->n_tokens, v->head_size, t->dv,
+               job->head_pad, NULL, 1.0f, t->scores);
+    return LS_OK;
+}
+
+static size_t bwd_workspace(const ls_sig *sig, int n_threads) {
+    const ls_attention_view sizes = ls_attention_sizes(sig);
+    return (size_t)n_threads * bwd_worker_bytes(sizes.head_size, sizes.n_tokens);
+}
+
+static ls_status bwd_launch(const ls_launch *l) {
+    bwd_job job = {.view = ls_attention_grad_view(l), .workspace = l->workspace};
+    const ls_attention_view *v = &job.view;
+    job.worker_bytes = bwd_worker_bytes(v->head_size, v->n_tokens);
+    job.head_pad = round_up(v->head_size, HEAD_ALIGN);
+    job.tokens_pad = round_up(v->n_tokens, TILE);
+    job.scale = (float)(1.0 / sqrt((double)v->head_size));
+    job.scale_base_2 = (float)(1.4426950408889634 / sqrt((double)v->head_size));
+    return ls_pool_run(l->pool, v->n_batch * v->n_kv_heads, differentiate_head, &job);
+}
+
+#endif

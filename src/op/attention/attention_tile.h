@@ -1,0 +1,283 @@
+/* The small matrix products and packed tiles of attention. For kernel files only.
+ *
+ * A lane is 32 bits: one f32, or with ATTENTION_BF16 a pair of bf16 neighbouring along the summed dim, so that one
+ * multiply-add instruction (vdpbf16ps) takes two terms. LANE_TERMS is 1 or 2. Sums are always f32.
+ * Tiles are at most TILE x TILE, their sides padded with zeros to multiples of 16. */
+#ifndef LS_OP_ATTENTION_TILE_H
+#define LS_OP_ATTENTION_TILE_H
+#include "op/attention/attention_view.h"
+#include "op/cpu_kernel.h"
+#include "op/simd.h"
+
+enum { TILE = 64, MAX_HEAD_SIZE = 1024 /* a row fits in a tile */ };
+
+#if defined(__AVX512F__)
+enum { VEC_LANES = 16, PANEL_VECS = 4 };
+#elif defined(__AVX__)
+enum { VEC_LANES = 8, PANEL_VECS = 2 };
+#else
+enum { VEC_LANES = 4, PANEL_VECS = 2 };
+#endif
+typedef float vec __attribute__((vector_size(4 * VEC_LANES)));
+typedef float vec_any __attribute__((vector_size(4 * VEC_LANES), aligned(4), may_alias));
+
+#ifdef ATTENTION_BF16
+enum { LANE_TERMS = 2, HEAD_ALIGN = 32 };
+typedef uint32_t lane;
+typedef uint16_t term;
+V16_INLINE vec multiply_add(lane a, const lane *b, vec sum) {
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32((int)a),
+                                 (__m512bh)_mm512_loadu_si512(b));
+}
+#else
+enum { LANE_TERMS = 1, HEAD_ALIGN = 16 };
+typedef float lane;
+typedef float term;
+V16_INLINE vec multiply_add(lane a, const lane *b, vec sum) {
+    return a * (vec) * (const vec_any *)b + sum;
+}
+#endif
+
+static inline int64_t round_up(int64_t n, int64_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+/* c[i][j] = sum over d of a[i][d] * b[d][j], plus c[i][j] * scale[i] when accumulating (scale NULL: one).
+ * a[i][d] is lane a[i * a_row + d * a_depth]. n_rows is a multiple of 8, n_cols of 16. */
+typedef struct product {
+    const lane *a, *b;
+    float *c;
+    const float *scale;
+    int64_t a_row, a_depth, b_ld, c_ld;
+    int64_t n_rows, n_cols, n_depth; /* n_depth in lanes */
+    int accumulate;
+} product;
+
+V16_INLINE void multiply_panel(const product *p, int64_t row, int64_t col, const int n_rows,
+                               const int n_vecs) {
+    vec sum[8][PANEL_VECS];
+    const lane *a = p->a + row * p->a_row, *b = p->b + col;
+    const int64_t a_row = p->a_row, a_depth = p->a_depth, b_ld = p->b_ld, c_ld = p->c_ld;
+    float *c = p->c + row * c_ld + col;
+#pragma GCC unroll 8
+    for (int i = 0; i < n_rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < n_vecs; j++) {
+            sum[i][j] = (vec){0};
+            if (p->accumulate) sum[i][j] = (vec) * (vec_any *)(c + i * c_ld + j * VEC_LANES);
+            if (p->scale) sum[i][j] *= p->scale[row + i];
+        }
+    for (int64_t d = 0; d < p->n_depth; d++, a += a_depth, b += b_ld) {
+#pragma GCC unroll 8
+        for (int i = 0; i < n_rows; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < n_vecs; j++)
+                sum[i][j] = multiply_add(a[i * a_row], b + j * VEC_LANES, sum[i][j]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < n_rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < n_vecs; j++)
+            *(vec_any *)(c + i * c_ld + j * VEC_LANES) = (vec_any)sum[i][j];
+}
+
+/* All rows of a panel of n_vecs columns, register blocks of about 16 sums. */
+static void multiply_column(const product *p, int64_t col, int64_t n_vecs) {
+    if (n_vecs == PANEL_VECS)
+        for (int64_t row = 0; row < p->n_rows; row += 4) multiply_panel(p, row, col, 4, PANEL_VECS);
+#if defined(__AVX512F__)
+    else if (n_vecs == 3)
+        for (int64_t row = 0; row < p->n_rows; row += 8) multiply_panel(p, row, col, 8, 3);
+    else if (n_vecs == 2)
+        for (int64_t row = 0; row < p->n_rows; row += 8) multiply_panel(p, row, col, 8, 2);
+    else
+        for (int64_t row = 0; row < p->n_rows; row += 8) multiply_panel(p, row, col, 8, 1);
+#endif
+}
+
+static void multiply(const product *p) {
+    const int64_t n_vecs = p->n_cols / VEC_LANES;
+    for (int64_t v = 0; v < n_vecs;) {
+        int64_t take = n_vecs - v < PANEL_VECS ? n_vecs - v : PANEL_VECS;
+        if (n_vecs - v == PANEL_VECS + 1 && PANEL_VECS == 4) take = 3;
+        multiply_column(p, v * VEC_LANES, take);
+        v += take;
+    }
+}
+
+/* Larger of two; a NaN in b comes through. */
+V16_INLINE v16 larger(v16 a, v16 b) {
+#if defined(__AVX512F__)
+    return (v16)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    return v16_select(a > b, a, b);
+#endif
+}
+
+/* 2^x for x < 127, relative error 1e-7; zero below -126 (at the latest below -150); NaN stays. */
+V16_INLINE v16 power_of_two(v16 x) {
+    const v16 low = larger(v16_set(-200.0f), x);
+#if defined(__AVX512F__)
+    const v16 whole = (v16)_mm512_roundscale_ps((__m512)low, 0);
+#else
+    const v16 shifted = low + 12582912.0f; /* 1.5 * 2^23 rounds to a whole number */
+    const v16 whole = shifted - 12582912.0f;
+#endif
+    const v16 r = low - whole;
+    v16 p = v16_set(1.326472731e-03f) * r + 9.671512991e-03f;
+    p = p * r + 5.550733581e-02f;
+    p = p * r + 2.402224243e-01f;
+    p = p * r + 6.931470037e-01f;
+    p = p * r + 1.0f;
+#if defined(__AVX512F__)
+    return (v16)_mm512_scalef_ps((__m512)p, (__m512)whole);
+#else
+    const v16 y = p * (v16)(((v16i)shifted - 0x4b400000 + 127) << 23);
+    return v16_select(x < -126.0f, v16_set(0), y);
+#endif
+}
+
+/* dst[c][r] = src[r][c] for 16 x 16 lanes. */
+static inline void transpose_16(float *dst, int64_t dst_ld, const float *src, int64_t src_ld) {
+#if defined(__AVX512F__)
+    v16 x[16], y[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) x[i] = v16_load_f32(src + i * src_ld);
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        y[i] = (v16)_mm512_unpacklo_ps((__m512)x[i], (__m512)x[i + 1]);
+        y[i + 1] = (v16)_mm512_unpackhi_ps((__m512)x[i], (__m512)x[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+        x[i] = (v16)_mm512_unpacklo_pd((__m512d)y[i], (__m512d)y[i + 2]);
+        x[i + 1] = (v16)_mm512_unpackhi_pd((__m512d)y[i], (__m512d)y[i + 2]);
+        x[i + 2] = (v16)_mm512_unpacklo_pd((__m512d)y[i + 1], (__m512d)y[i + 3]);
+        x[i + 3] = (v16)_mm512_unpackhi_pd((__m512d)y[i + 1], (__m512d)y[i + 3]);
+    }
+    /* x[4g + c] holds column 4l + c of rows 4g..4g+3 in its 128-bit quarter l */
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        const __m512 a = (__m512)_mm512_shuffle_f32x4((__m512)x[c], (__m512)x[4 + c], 0x88);
+        const __m512 b = (__m512)_mm512_shuffle_f32x4((__m512)x[c], (__m512)x[4 + c], 0xdd);
+        const __m512 d = (__m512)_mm512_shuffle_f32x4((__m512)x[8 + c], (__m512)x[12 + c], 0x88);
+        const __m512 e = (__m512)_mm512_shuffle_f32x4((__m512)x[8 + c], (__m512)x[12 + c], 0xdd);
+        v16_store_f32(dst + c * dst_ld, (v16)_mm512_shuffle_f32x4(a, d, 0x88));
+        v16_store_f32(dst + (8 + c) * dst_ld, (v16)_mm512_shuffle_f32x4(a, d, 0xdd));
+        v16_store_f32(dst + (4 + c) * dst_ld, (v16)_mm512_shuffle_f32x4(b, e, 0x88));
+        v16_store_f32(dst + (12 + c) * dst_ld, (v16)_mm512_shuffle_f32x4(b, e, 0xdd));
+    }
+#else
+    for (int r = 0; r < 16; r++)
+        for (int c = 0; c < 16; c++) dst[c * dst_ld + r] = src[r * src_ld + c];
+#endif
+}
+
+/* dst[c][r] = src[r][c], lanes; both sides multiples of 16; dst rows are TILE apart. */
+static void transpose_lanes(lane *dst, const lane *src, int64_t n_rows, int64_t n_cols) {
+    for (int64_t r = 0; r < n_rows; r += 16)
+        for (int64_t c = 0; c < n_cols; c += 16)
+            transpose_16((float *)dst + c * TILE + r, TILE, (const float *)src + r * n_cols + c,
+                         n_cols);
+}
+
+/* n_rows rows of `size` elements from element `at` on as terms [n_padded][n_cols], zeros outside. */
+static void pack_rows(term *dst, const ls_head_rows *rows, int64_t at, int64_t n_rows,
+                      int64_t n_padded, int64_t size, int64_t n_cols) {
+    for (int64_t r = 0; r < n_rows; r++) {
+        term *row = dst + r * n_cols;
+#ifdef ATTENTION_BF16
+        memcpy(row, (const uint16_t *)rows->data + at + r * rows->row_stride,
+               (size_t)size * sizeof *row);
+#else
+        row_load(row, rows->data, rows->dtype, at + r * rows->row_stride, size, 0);
+#endif
+        for (int64_t i = round_up(size, LANE_TERMS == 1 ? 16 : 1); i < n_cols; i++) row[i] = 0;
+    }
+    memset(dst + n_rows * n_cols, 0, (size_t)((n_padded - n_rows) * n_cols) * sizeof *dst);
+}
+
+#ifdef ATTENTION_BF16
+V16_INLINE v16h bf16_terms(v16 x) {
+    return (v16h)_mm512_cvtneps_pbh((__m512)x);
+}
+/* Lane i: (low[i], high[i]). */
+V16_INLINE v16u bf16_pairs(v16 low, v16 high) {
+    const v16u narrow = (v16u)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+    const __m512i order = _mm512_set_epi32(
+        0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008, 0x170007,
+        0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
+    return (v16u)_mm512_permutexvar_epi16(order, (__m512i)narrow);
+}
+/* Pairs of rows as lanes: dst[r][c] = (src[2r][c], src[2r + 1][c]). */
+static void pair_rows(lane *dst, const term *src, int64_t n_rows, int64_t n_cols) {
+    for (int64_t r = 0; r < n_rows; r += 2)
+        for (int64_t c = 0; c < n_cols; c += 16) {
+            const v16u low = __builtin_convertvector(v16h_load(src + r * n_cols + c), v16u);
+            const v16u high = __builtin_convertvector(v16h_load(src + (r + 1) * n_cols + c), v16u);
+            const v16u both = low | high << 16;
+            memcpy(dst + r / 2 * n_cols + c, &both, sizeof both);
+        }
+}
+#endif
+
+/* A tile of f32 rows, src_ld apart, times `scale` (and row_scale[r] when given), to the rows of a head. `row` has room for one
+ * padded row. */
+static void store_rows(const ls_head_rows *rows, int64_t at, int64_t n_rows, int64_t size,
+                       const float *src, int64_t src_ld, const float *row_scale, float scale,
+                       float *row) {
+    for (int64_t r = 0; r < n_rows; r++) {
+        const float factor = row_scale ? scale * row_scale[r] : scale;
+        for (int64_t i = 0; i < size; i += 16)
+            v16_store_f32(row + i, v16_load_f32(src + r * src_ld + i) * factor);
+        row_store(rows->data, rows->dtype, at + r * rows->row_stride, row, size);
+    }
+}
+
+/* Which keys a step takes and which queries of the tile see them. On the diagonal of a causal tile a step is 16 keys, so that
+ * the queries before them, and their products, are left out. */
+typedef struct key_step {
+    int64_t begin, n_keys, n_padded; /* n_padded: multiple of 16 */
+    int64_t first_query;             /* of the tile, multiple of 16 */
+    int diagonal;                    /* the 16 queries from first_query on see part of the keys */
+} key_step;
+
+static inline key_step next_keys(const ls_attention_view *view, int64_t query_begin,
+                                 int64_t key_begin) {
+    key_step step = {.begin = key_begin, .n_keys = TILE};
+    if (view->causal && key_begin >= query_begin) {
+        step.n_keys = 16;
+        step.first_query = key_begin - query_begin;
+        step.diagonal = 1;
+    }
+    if (step.n_keys > view->n_tokens - key_begin) step.n_keys = view->n_tokens - key_begin;
+    step.n_padded = round_up(step.n_keys, 16);
+    return step;
+}
+
+/* Scores of one vector of queries against key `r` of a step, -inf where the query comes first. */
+V16_INLINE v16 mask_scores(const key_step *step, int64_t query, int64_t r, v16 scores) {
+    const v16i lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    if (!step->diagonal || query != step->first_query) return scores;
+    return v16_select(lanes < (int32_t)r, (v16){0} - INFINITY, scores);
+}
+
+static inline const char *attention_refuses(const ls_sig *sig) {
+    if (ls_attention_sizes(sig).head_size > MAX_HEAD_SIZE) return "head size above 1024";
+    for (int i = 0; i < sig->n_in; i++) {
+        const ls_type *type = &sig->in[i];
+#ifdef ATTENTION_BF16
+        /* in backward the log-sum-exp is the last but one */
+        const int is_lse = sig->n_in >= 4 && i == sig->n_in - 2;
+        if (!is_lse && type->dtype != LS_DTYPE_BF16) return "an input is not bf16";
+#endif
+        if (!v16_accepts(type->dtype)) return "an input is not f32, bf16 or f16";
+    }
+#ifdef ATTENTION_BF16
+    if (ls_cpu_isa() == LS_ISA_AMX)
+        return "vdpbf16ps is slower than f32 multiply-adds on processors with AMX";
+#endif
+    return NULL;
+}
+
+#endif
