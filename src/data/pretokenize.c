@@ -10,6 +10,7 @@ enum { MAX_RULES = 8 };
 struct ls_split_rule {
     char *pattern;
     pcre2_general_context *memory;
+    int out_of_memory; /* an allocation failed; JIT compilation does not say so otherwise */
     pcre2_code *code;
 };
 
@@ -22,8 +23,9 @@ struct ls_cutter {
 };
 
 static void *pcre_alloc(PCRE2_SIZE bytes, void *user) {
-    (void)user;
-    return ls_alloc(bytes);
+    void *ptr = ls_alloc(bytes);
+    if (ptr == NULL) *(int *)user = 1;
+    return ptr;
 }
 
 static void pcre_free(void *ptr, void *user) {
@@ -32,7 +34,7 @@ static void pcre_free(void *ptr, void *user) {
 }
 
 static ls_status compile(ls_split_rule *rule) {
-    rule->memory = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
+    rule->memory = pcre2_general_context_create(pcre_alloc, pcre_free, &rule->out_of_memory);
     if (rule->memory == NULL) return LS_ERR_NO_MEMORY;
     pcre2_compile_context *context = pcre2_compile_context_create(rule->memory);
     if (context == NULL) return LS_ERR_NO_MEMORY;
@@ -41,10 +43,9 @@ static ls_status compile(ls_split_rule *rule) {
     rule->code = pcre2_compile((PCRE2_SPTR)rule->pattern, PCRE2_ZERO_TERMINATED,
                                PCRE2_UTF | PCRE2_UCP, &error, &where, context);
     pcre2_compile_context_free(context);
+    if (rule->out_of_memory) return LS_ERR_NO_MEMORY;
     if (rule->code == NULL) {
         PCRE2_UCHAR words[128] = "";
-        if (error == PCRE2_ERROR_HEAP_FAILED || error == PCRE2_ERROR_NOMEMORY)
-            return LS_FAIL(LS_ERR_NO_MEMORY, "no memory to compile the pre-tokenizer pattern");
         (void)pcre2_get_error_message(error, words, sizeof words);
         return LS_FAIL(LS_ERR_FORMAT,
                        "pre-tokenizer pattern is no regular expression: %s at character %zu",
@@ -52,7 +53,7 @@ static ls_status compile(ls_split_rule *rule) {
     }
     /* Without JIT (not every machine allows it) matching is four times slower, and the same. */
     (void)pcre2_jit_compile(rule->code, PCRE2_JIT_COMPLETE);
-    return LS_OK;
+    return rule->out_of_memory ? LS_ERR_NO_MEMORY : LS_OK;
 }
 
 ls_status ls_split_rule_create(const char *pattern, ls_split_rule **out) {
