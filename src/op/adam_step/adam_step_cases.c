@@ -1,0 +1,101 @@
+#include "op/op_case.h"
+#include "op/optim_step.h"
+
+static const ls_step_attr attr_adam = {
+    .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1};
+static const ls_case_in in_adam[] = {
+    {.dtype = LS_DTYPE_F32, .shape = {2, {7, 5}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {7, 5}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 0.01},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 7},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 0.5},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {7, 5}}, .fill = LS_FILL_NORMAL, .b = 0.3},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {7, 5}}, .fill = LS_FILL_UNIFORM, .a = 0.5, .b = 2},
+};
+
+static const ls_step_attr attr_adamw = {
+    .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1, .decoupled = 1};
+static const ls_case_in in_adamw[] = {
+    {.dtype = LS_DTYPE_F32, .shape = {1, {40001}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {1, {40001}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 0.01},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 7},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {1, {40001}}, .fill = LS_FILL_NORMAL, .b = 0.3},
+    {.dtype = LS_DTYPE_F32, .shape = {1, {40001}}, .fill = LS_FILL_UNIFORM, .a = 0.5, .b = 2},
+};
+
+static const ls_step_attr attr_scalar = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+static const ls_case_in in_scalar[] = {
+    {.dtype = LS_DTYPE_F32, .shape = {0, {0}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {0, {0}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 0.01},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 7},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {0, {0}}, .fill = LS_FILL_NORMAL, .b = 0.3},
+    {.dtype = LS_DTYPE_F32, .shape = {0, {0}}, .fill = LS_FILL_UNIFORM, .a = 0.5, .b = 2},
+};
+
+static const ls_step_attr attr_skipped = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+static const ls_case_in in_skipped[] = {
+    {.dtype = LS_DTYPE_F32, .shape = {2, {7, 5}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {7, 5}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 0.01},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 7},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = -1},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {7, 5}}, .fill = LS_FILL_NORMAL, .b = 0.3},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {7, 5}}, .fill = LS_FILL_UNIFORM, .a = 0.5, .b = 2},
+};
+
+static const ls_step_attr attr_big = {
+    .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1, .decoupled = 1};
+static const ls_case_in in_big[] = {
+    {.dtype = LS_DTYPE_F32, .shape = {2, {1024, 2048}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {1024, 2048}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 0.01},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 7},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {1024, 2048}}, .fill = LS_FILL_NORMAL, .b = 0.3},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {1024, 2048}}, .fill = LS_FILL_UNIFORM, .a = 0.5, .b = 2},
+};
+
+static const ls_op_case cases[] = {
+    {.name = "adam",
+     .attr = &attr_adam,
+     .n_in = 7,
+     .in = in_adam,
+     .tolerance = 2e-6,
+     .grad_step = -1,
+     .in_place = 1},
+    {.name = "adamw",
+     .attr = &attr_adamw,
+     .n_in = 7,
+     .in = in_adamw,
+     .tolerance = 2e-6,
+     .grad_step = -1,
+     .in_place = 1},
+    {.name = "scalar",
+     .attr = &attr_scalar,
+     .n_in = 7,
+     .in = in_scalar,
+     .tolerance = 2e-6,
+     .grad_step = -1,
+     .in_place = 1},
+    {.name = "skipped",
+     .attr = &attr_skipped,
+     .n_in = 7,
+     .in = in_skipped,
+     .tolerance = 2e-6,
+     .grad_step = -1,
+     .in_place = 1},
+    {.name = "big",
+     .attr = &attr_big,
+     .n_in = 7,
+     .in = in_big,
+     .tolerance = 2e-6,
+     .grad_step = -1,
+     .in_place = 1,
+     .bench = 1},
+};
+
+LS_CASE_LIST(adam_step, cases);
