@@ -63,9 +63,37 @@ static ls_status lower_add(ls_program *p) {
     return ls_kernel_choose(&p->add.sig, p->plan->kernel_device, ls_cpu_isa(), &p->add.kernel);
 }
 
+static int is_shared(const ls_program *p, int region) {
+    return p->weights_of && (region == LS_REGION_WEIGHTS || region == LS_REGION_BUFFERS);
+}
+
+/* Every parameter and buffer must lie where the other program has it. */
+static ls_status share_regions(ls_program *p) {
+    const ls_program *other = p->weights_of;
+    for (int64_t v = 0; v < p->plan->graph->n_values; v++) {
+        const ls_place *mine = &p->rank->places[v];
+        const ls_value_info *info = &p->plan->graph->values[v];
+        if (info->kind == LS_VALUE_RESULT ||
+            (mine->region != LS_REGION_WEIGHTS && mine->region != LS_REGION_BUFFERS))
+            continue;
+        const ls_value twin = ls_graph_find(other->plan->graph, info->name);
+        const ls_place *theirs = twin == LS_VALUE_NONE ? NULL : &other->rank->places[twin];
+        if (!theirs || theirs->region != mine->region || theirs->offset != mine->offset ||
+            theirs->bytes != mine->bytes)
+            return LS_FAIL(
+                LS_ERR_INTERNAL,
+                "lower: '%s' does not lie at the same place in the program that shares its weights",
+                info->name);
+    }
+    p->base[LS_REGION_WEIGHTS] = other->base[LS_REGION_WEIGHTS];
+    p->base[LS_REGION_BUFFERS] = other->base[LS_REGION_BUFFERS];
+    return LS_OK;
+}
+
 static ls_status allocate_regions(ls_program *p) {
+    if (p->weights_of) LS_TRY(share_regions(p));
     for (int i = 0; i < LS_REGION_COUNT; i++) {
-        if (i == LS_REGION_CHANNELS || p->rank->bytes[i] == 0) continue;
+        if (i == LS_REGION_CHANNELS || p->rank->bytes[i] == 0 || is_shared(p, i)) continue;
         LS_TRY(ls_device_alloc(p->device, p->rank->bytes[i], (void **)&p->base[i]));
     }
     return LS_OK;
@@ -82,23 +110,25 @@ static ls_status build_program(ls_program *p) {
     return allocate_regions(p);
 }
 
-ls_status ls_program_lower(const ls_plan *plan, int rank, ls_device *device, ls_pool *pool,
-                           ls_comm *comm, ls_program **out) {
+ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options *options,
+                           ls_program **out) {
+    ls_pool *pool = options->pool;
     if (rank < 0 || rank >= plan->n_ranks)
         return LS_FAIL(LS_ERR_INVALID, "lower: rank %d of a plan for %d", rank, plan->n_ranks);
     if (ls_pool_threads(pool) > plan->options.threads)
         return LS_FAIL(LS_ERR_INVALID, "lower: the pool has %d threads, the plan was made for %d",
                        ls_pool_threads(pool), plan->options.threads);
-    if (plan->n_ranks > 1 && !comm)
+    if (plan->n_ranks > 1 && !options->comm)
         return LS_FAIL(LS_ERR_INVALID, "lower: a plan for %d ranks needs a transport, got none",
                        plan->n_ranks);
     ls_program *p = ls_alloc(sizeof *p);
     if (!p) return LS_ERR_NO_MEMORY;
     p->plan = plan;
     p->rank = &plan->ranks[rank];
-    p->device = device;
+    p->device = options->device;
     p->pool = pool;
-    p->comm = comm;
+    p->comm = options->comm;
+    p->weights_of = options->weights_of;
     const ls_status status = build_program(p);
     if (status != LS_OK) {
         ls_program_destroy(p);
@@ -111,7 +141,8 @@ ls_status ls_program_lower(const ls_plan *plan, int rank, ls_device *device, ls_
 void ls_program_destroy(ls_program *p) {
     if (!p) return;
     for (int i = 0; i < LS_REGION_COUNT; i++)
-        if (p->base[i]) ls_device_release(p->device, p->base[i], p->rank->bytes[i]);
+        if (p->base[i] && !is_shared(p, i))
+            ls_device_release(p->device, p->base[i], p->rank->bytes[i]);
     ls_arena_destroy(p->arena);
     ls_free(p);
 }
@@ -119,7 +150,7 @@ void ls_program_destroy(ls_program *p) {
 int64_t ls_program_allocated_bytes(const ls_program *p) {
     int64_t bytes = 0;
     for (int i = 0; i < LS_REGION_COUNT; i++)
-        if (p->base[i]) bytes += (int64_t)p->rank->bytes[i];
+        if (p->base[i] && !is_shared(p, i)) bytes += (int64_t)p->rank->bytes[i];
     return bytes;
 }
 

@@ -28,6 +28,7 @@ struct ls_program {
     ls_device *device;
     ls_pool *pool;
     ls_comm *comm;
+    const ls_program *weights_of;
     ls_arena *arena;
     char *base[LS_REGION_COUNT]; /* device memory */
     ls_lowered *segments;        /* one per segment of the rank */
@@ -35,9 +36,15 @@ struct ls_program {
     ls_value loss;               /* root of output "loss" on this rank, or NONE */
 };
 
-/* comm may be NULL for one rank. */
-LS_API ls_status ls_program_lower(const ls_plan *plan, int rank, ls_device *device, ls_pool *pool,
-                                  ls_comm *comm, ls_program **out);
+typedef struct ls_lower_options {
+    ls_device *device;
+    ls_pool *pool; /* NULL: one thread */
+    ls_comm *comm; /* NULL for one rank */
+    const ls_program *
+        weights_of; /* use this program's parameters and buffers (it must outlive the new one), or NULL */
+} ls_lower_options;
+LS_API ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options *options,
+                                  ls_program **out);
 /* Channels of the plan for a transport; memory of `arena`. */
 LS_API ls_status ls_plan_comm_channels(const ls_plan *plan, ls_arena *arena, ls_comm_channel **out);
 
