@@ -1,0 +1,33 @@
+#include "op/dropout/dropout.h"
+#include "op/op_case.h"
+
+static const ls_dropout_attr tenth = {0.1, 17}, most = {0.75, 0x123456789abcdef0}, none = {0, 1};
+#define X(...)                                       \
+    {                                                \
+        .dtype = LS_CASE_T, .shape = { __VA_ARGS__ } \
+    }
+static const ls_case_in scalar[] = {X(0)};
+static const ls_case_in tail[] = {X(3, {3, 5, 7})}; /* 105 elements: lane 2 begins inside a block */
+static const ls_case_in tasks[] = {X(2, {3, 16391})};
+static const ls_case_in big[] = {X(2, {4096, 1024})};
+
+static const ls_op_case cases[] = {
+    {.name = "scalar", .attr = &tenth, .n_in = 1, .in = scalar, .dtypes = LS_CASE_FLOATS},
+    {.name = "tail", .attr = &tenth, .n_in = 1, .in = tail, .dtypes = LS_CASE_FLOATS},
+    {.name = "most", .attr = &most, .n_in = 1, .in = tail, .dtypes = LS_CASE_FLOATS},
+    {.name = "none", .attr = &none, .n_in = 1, .in = tail, .dtypes = LS_CASE_FLOATS},
+    {.name = "tasks",
+     .attr = &most,
+     .n_in = 1,
+     .in = tasks,
+     .dtypes = LS_CASE_FLOATS,
+     .grad_step = -1},
+    {.name = "bench_4096x1024",
+     .attr = &tenth,
+     .n_in = 1,
+     .in = big,
+     .dtypes = LS_CASE_F32 | LS_CASE_BF16,
+     .grad_step = -1,
+     .bench = 1},
+};
+LS_CASE_LIST(dropout, cases);

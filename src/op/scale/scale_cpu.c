@@ -1,0 +1,15 @@
+#include "op/scale/scale.h"
+#include "op/tile.h"
+
+static void scale_tile(const tile *t) {
+    const v16 factor = v16_set((float)((const ls_scale_attr *)t->launch->sig->attr)->factor);
+    for (int64_t i = 0; i < t->n; i += V16_LANES)
+        v16_store_f32(t->out[0] + i, v16_load_f32(t->in[0] + i) * factor);
+}
+
+static ls_status launch(const ls_launch *launch) {
+    return run_tiles(launch, 1, scale_tile);
+}
+
+LS_CPU_KERNEL(scale_fwd) = {LS_CPU_KERNEL_HEAD("scale_fwd"), .refuses = ls_refuses_wide,
+                            .launch = launch};

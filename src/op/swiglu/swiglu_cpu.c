@@ -1,0 +1,31 @@
+#include "op/tile.h"
+
+static void swiglu_tile(const tile *t) {
+    for (int64_t i = 0; i < t->n; i += V16_LANES) {
+        const v16 gate = v16_load_f32(t->in[0] + i), up = v16_load_f32(t->in[1] + i);
+        v16_store_f32(t->out[0] + i, gate * v16_sigmoid(gate) * up);
+    }
+}
+
+static void swiglu_grad_tile(const tile *t) {
+    for (int64_t i = 0; i < t->n; i += V16_LANES) {
+        const v16 gate = v16_load_f32(t->in[0] + i), up = v16_load_f32(t->in[1] + i);
+        const v16 dy = v16_load_f32(t->in[2] + i);
+        const v16 s = v16_sigmoid(gate);
+        v16_store_f32(t->out[0] + i, dy * up * (s * (1.0f + gate * (1.0f - s))));
+        v16_store_f32(t->out[1] + i, dy * (gate * s));
+    }
+}
+
+static ls_status launch_fwd(const ls_launch *launch) {
+    return run_tiles(launch, 2, swiglu_tile);
+}
+
+static ls_status launch_bwd(const ls_launch *launch) {
+    return run_tiles(launch, 3, swiglu_grad_tile);
+}
+
+LS_CPU_KERNEL(swiglu_fwd) = {LS_CPU_KERNEL_HEAD("swiglu_fwd"), .refuses = ls_refuses_wide,
+                             .launch = launch_fwd};
+LS_CPU_KERNEL(swiglu_bwd) = {LS_CPU_KERNEL_HEAD("swiglu_bwd"), .refuses = ls_refuses_wide,
+                             .launch = launch_bwd};
