@@ -206,8 +206,8 @@ static ls_status refuse_id(const ls_tokens *tokens, int64_t first, int64_t count
 
 ls_status ls_tokens_read(const ls_tokens *tokens, int64_t first, int64_t count, int32_t *out) {
     if (first < 0 || count < 0 || first > tokens->info.n_tokens - count)
-        return LS_FAIL(LS_ERR_INVALID, "%s: tokens %lld to %lld asked for; there are %lld",
-                       tokens->what, (long long)first, (long long)(first + count),
+        return LS_FAIL(LS_ERR_INVALID, "%s: %lld tokens from %lld on asked for; there are %lld",
+                       tokens->what, (long long)count, (long long)first,
                        (long long)tokens->info.n_tokens);
     const uint32_t limit = (uint32_t)tokens->info.vocab_size;
     if (count > 0 && find_max(tokens, first, count) >= limit)
