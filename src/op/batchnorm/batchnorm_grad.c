@@ -1,0 +1,98 @@
+/* With h = (x - mean) * rstd, per channel of N values: dgamma = sum dy * h, dbeta = sum dy,
+ * dx = gamma * rstd * (dy - dbeta / N - h * dgamma / N). */
+#include "op/batchnorm/batchnorm.h"
+#include "op/cpu_kernel.h"
+#include "op/layernorm/norm_infer.h"
+
+static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out, ls_type *out) {
+    const ls_batchnorm_grad_attr *a = attr;
+    static const char *const names[] = {"gamma", "mean", "rstd"};
+    (void)n_in;
+    LS_TRY(ls_channels_infer("batchnorm_grad", &in[0]));
+    for (int i = 1; i < 4; i++)
+        LS_TRY(ls_channels_infer_vector("batchnorm_grad", names[i - 1], &in[i], &in[0]));
+    if (in[2].dtype != ls_norm_stat_dtype(in[0].dtype) || in[3].dtype != in[2].dtype)
+        return LS_FAIL(LS_ERR_INVALID, "op batchnorm_grad: mean and rstd must be %s, got %s and %s",
+                       ls_dtype_name(ls_norm_stat_dtype(in[0].dtype)), ls_dtype_name(in[2].dtype),
+                       ls_dtype_name(in[3].dtype));
+    LS_TRY(ls_infer_float("batchnorm_grad", "dy", &in[4]));
+    LS_TRY(ls_infer_same_shape("batchnorm_grad", &in[0], &in[4]));
+    *n_out = 3;
+    out[0] = in[0];
+    out[1] = (ls_type){(ls_dtype)a->gamma_dtype, in[1].shape};
+    out[2] = (ls_type){(ls_dtype)a->beta_dtype, in[1].shape};
+    LS_TRY(ls_infer_float("batchnorm_grad", "dgamma", &out[1]));
+    return ls_infer_float("batchnorm_grad", "dbeta", &out[2]);
+}
+
+static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
+    const int whole = in_split[0] == LS_SHARD_REPLICATED, vector = whole ? LS_SHARD_REPLICATED : 0;
+    int good = whole || in_split[0] == 1;
+    for (int i = 1; i < sig->n_in; i++) good &= in_split[i] == (i == 4 ? in_split[0] : vector);
+    if (!good)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "op batchnorm_grad: x and dy may be split along channels (1) only, the "
+                       "vectors with them; got dim %d of x",
+                       in_split[0]);
+    for (int i = 0; i < sig->n_out; i++) out_split[i] = i == 0 ? in_split[0] : vector;
+    return LS_OK;
+}
+
+static void cost(const ls_sig *sig, ls_cost *out) {
+    ls_cost_default(sig, out);
+    out->flops = 11.0 * (double)ls_type_count(&sig->in[0]);
+}
+
+static void print(const void *attr, ls_text *out) {
+    const ls_batchnorm_grad_attr *a = attr;
+    ls_text_append(out, "dgamma=%s dbeta=%s", ls_dtype_name((ls_dtype)a->gamma_dtype),
+                   ls_dtype_name((ls_dtype)a->beta_dtype));
+}
+
+static void differentiate_channel_ref(const ls_launch *l, int64_t c) {
+    const ls_channels n = ls_channels_of(&l->in[0].shape);
+    const double count = (double)(n.n_batch * n.n_places), rstd = ls_tensor_get(&l->in[3], c);
+    const double mean = ls_tensor_get(&l->in[2], c), gamma = ls_tensor_get(&l->in[1], c);
+    double dgamma = 0, dbeta = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t b = 0; b < n.n_batch; b++)
+            for (int64_t i = 0; i < n.n_places; i++) {
+                const int64_t at = (b * n.n_channels + c) * n.n_places + i;
+                const double h = (ls_tensor_get(&l->in[0], at) - mean) * rstd;
+                const double dy = ls_tensor_get(&l->in[4], at);
+                if (pass == 0) {
+                    dgamma += dy * h;
+                    dbeta += dy;
+                } else {
+                    ls_tensor_set(&l->out[0], at,
+                                  gamma * rstd * (dy - dbeta / count - h * dgamma / count));
+                }
+            }
+    ls_tensor_set(&l->out[1], c, dgamma);
+    ls_tensor_set(&l->out[2], c, dbeta);
+}
+
+static ls_status launch_ref(const ls_launch *l) {
+    for (int64_t c = 0; c < l->in[0].shape.dims[1]; c++) differentiate_channel_ref(l, c);
+    return LS_OK;
+}
+
+static const ls_kernel batchnorm_grad_ref = {
+    .name = "batchnorm_grad_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};
+
+LS_DECLARE_CPU_KERNELS(batchnorm_grad)
+static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(batchnorm_grad), &batchnorm_grad_ref,
+                                           NULL};
+
+const ls_op ls_op_batchnorm_grad = {
+    .name = "batchnorm_grad",
+    .min_in = 5,
+    .max_in = 5,
+    .attr_bytes = sizeof(ls_batchnorm_grad_attr),
+    .infer = infer,
+    .shard = shard,
+    .cost = cost,
+    .print = print,
+    .may_overwrite = (1u << 0) | (1u << 4),
+    .kernels = kernels,
+};
