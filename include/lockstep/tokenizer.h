@@ -41,6 +41,9 @@ LS_API ls_status ls_tokenizer_parse(const char *text, size_t bytes, const char *
                                     ls_tokenizer **out);
 /* tokenizer.json; atomically. The same tokenizer always gives the same bytes. */
 LS_API ls_status ls_tokenizer_save(const ls_tokenizer *tokenizer, const char *path);
+/* The same bytes as heap text; free with ls_free. */
+LS_API ls_status ls_tokenizer_to_text(const ls_tokenizer *tokenizer, char **text_out,
+                                      size_t *bytes_out);
 LS_API void ls_tokenizer_destroy(ls_tokenizer *tokenizer);
 
 LS_API int32_t ls_tokenizer_vocab_size(const ls_tokenizer *tokenizer); /* highest id + 1 */

@@ -124,15 +124,20 @@ static ls_status make_root(const ls_tokenizer *tokenizer, json_t *root) {
     return make_model(tokenizer, root);
 }
 
-ls_status ls_tokenizer_save(const ls_tokenizer *tokenizer, const char *path) {
-    char *text = NULL;
-    size_t bytes = 0;
+ls_status ls_tokenizer_to_text(const ls_tokenizer *tokenizer, char **text_out, size_t *bytes_out) {
     json_t *root = json_pack("{s:s, s:n, s:n}", "version", "1.0", "truncation", "padding");
     ls_status status = check_made(root == NULL);
     if (status == LS_OK) status = make_root(tokenizer, root);
-    if (status == LS_OK) status = ls_json_dump(root, JSON_INDENT(1), &text, &bytes);
-    if (status == LS_OK) status = ls_file_write_atomic(path, text, bytes);
-    ls_free(text);
+    if (status == LS_OK) status = ls_json_dump(root, JSON_INDENT(1), text_out, bytes_out);
     json_decref(root);
+    return status;
+}
+
+ls_status ls_tokenizer_save(const ls_tokenizer *tokenizer, const char *path) {
+    char *text = NULL;
+    size_t bytes = 0;
+    LS_TRY(ls_tokenizer_to_text(tokenizer, &text, &bytes));
+    const ls_status status = ls_file_write_atomic(path, text, bytes);
+    ls_free(text);
     return status;
 }
