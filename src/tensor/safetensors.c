@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "tensor/safetensors_internal.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,17 +33,13 @@ typedef struct st_source {
     const char *what;
     const unsigned char *data; /* after the header */
     int64_t data_bytes;
+    char label[384]; /* "<what>: tensor '<name>'" of the entry being read */
 } st_source;
 
-static ls_status fail_entry(const st_source *source, const st_entry *entry, ls_status code,
-                            const char *problem) {
-    return LS_FAIL(code, "%s: tensor '%s': %s", source->what, entry->name, problem);
-}
-
 /* The keys of an entry are dtype, shape and data_offsets, and no others. */
-static ls_status check_keys(const st_source *source, const st_entry *entry, json_t *info) {
+static ls_status check_keys(const st_source *source, json_t *info) {
     if (!json_is_object(info))
-        return fail_entry(source, entry, LS_ERR_FORMAT, "its entry is not an object");
+        return LS_FAIL(LS_ERR_FORMAT, "%s: its entry is not an object", source->label);
     const char *key;
     json_t *value;
     json_object_foreach(info, key, value) {
@@ -50,68 +47,68 @@ static ls_status check_keys(const st_source *source, const st_entry *entry, json
         if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 &&
             strcmp(key, "data_offsets") != 0)
             return LS_FAIL(LS_ERR_FORMAT,
-                           "%s: tensor '%s': unknown key '%s'; dtype, shape and "
+                           "%s: unknown key '%s'; dtype, shape and "
                            "data_offsets are known",
-                           source->what, entry->name, key);
+                           source->label, key);
     }
     return LS_OK;
 }
 
 static ls_status read_dtype(const st_source *source, st_entry *entry, json_t *info) {
     const char *name;
-    LS_TRY(ls_json_get_string(info, source->what, "dtype", &name));
+    LS_TRY(ls_json_get_string(info, source->label, "dtype", &name));
     for (int i = 0; i < LS_DTYPE_COUNT; i++)
         if (strcmp(name, ls_safetensors_dtype_name((ls_dtype)i)) == 0) {
             entry->tensor.dtype = (ls_dtype)i;
             return LS_OK;
         }
     return LS_FAIL(LS_ERR_UNSUPPORTED,
-                   "%s: tensor '%s' has dtype %s, which is not supported; "
+                   "%s has dtype %s, which is not supported; "
                    "F64, F32, F16, BF16, I64, I32, I8, U8 and BOOL are",
-                   source->what, entry->name, name);
+                   source->label, name);
 }
 
 static ls_status read_shape(const st_source *source, st_entry *entry, json_t *info) {
     json_t *array;
-    LS_TRY(ls_json_get_array(info, source->what, "shape", &array));
+    LS_TRY(ls_json_get_array(info, source->label, "shape", &array));
     const size_t n_dims = json_array_size(array);
     if (n_dims > LS_MAX_DIMS)
         return LS_FAIL(LS_ERR_UNSUPPORTED,
-                       "%s: tensor '%s' has %zu dimensions; at most %d are "
+                       "%s has %zu dimensions; at most %d are "
                        "supported",
-                       source->what, entry->name, n_dims, (int)LS_MAX_DIMS);
+                       source->label, n_dims, (int)LS_MAX_DIMS);
     int64_t dims[LS_MAX_DIMS];
     for (size_t i = 0; i < n_dims; i++) {
         const json_t *dim = json_array_get(array, i);
         if (!json_is_integer(dim))
-            return fail_entry(source, entry, LS_ERR_FORMAT, "its shape holds more than integers");
+            return LS_FAIL(LS_ERR_FORMAT, "%s: its shape holds more than integers", source->label);
         dims[i] = json_integer_value(dim);
     }
     if (ls_shape_make((int)n_dims, dims, &entry->tensor.shape) != LS_OK)
-        return ls_error_prefix(LS_ERR_FORMAT, "%s: tensor '%s'", source->what, entry->name);
+        return ls_error_prefix(LS_ERR_FORMAT, "%s", source->label);
     return LS_OK;
 }
 
 static ls_status read_offsets(const st_source *source, st_entry *entry, json_t *info) {
     json_t *array;
-    LS_TRY(ls_json_get_array(info, source->what, "data_offsets", &array));
+    LS_TRY(ls_json_get_array(info, source->label, "data_offsets", &array));
     const json_t *begin = json_array_get(array, 0), *end = json_array_get(array, 1);
     if (json_array_size(array) != 2 || !json_is_integer(begin) || !json_is_integer(end))
-        return fail_entry(source, entry, LS_ERR_FORMAT, "data_offsets must be two integers");
+        return LS_FAIL(LS_ERR_FORMAT, "%s: data_offsets must be two integers", source->label);
     entry->begin = json_integer_value(begin);
     entry->end = json_integer_value(end);
     if (entry->begin < 0 || entry->end < entry->begin || entry->end > source->data_bytes)
         return LS_FAIL(LS_ERR_FORMAT,
-                       "%s: tensor '%s': data_offsets [%lld, %lld] do not lie in the "
+                       "%s: data_offsets [%lld, %lld] do not lie in the "
                        "%lld bytes of data; the file may be truncated",
-                       source->what, entry->name, (long long)entry->begin, (long long)entry->end,
+                       source->label, (long long)entry->begin, (long long)entry->end,
                        (long long)source->data_bytes);
     const size_t need = ls_tensor_bytes(&entry->tensor);
     if ((uint64_t)(entry->end - entry->begin) != need)
         return LS_FAIL(LS_ERR_FORMAT,
-                       "%s: tensor '%s': its dtype and shape need %zu bytes, its "
+                       "%s: its dtype and shape need %zu bytes, its "
                        "data_offsets span %lld",
-                       source->what, entry->name, need, (long long)(entry->end - entry->begin));
+                       source->label, need, (long long)(entry->end - entry->begin));
     return LS_OK;
 }
 
@@ -130,14 +127,13 @@ static ls_status place_data(const st_source *source, st_entry *entry) {
     return LS_OK;
 }
 
-static ls_status read_entry(const st_source *source, const char *name, json_t *info,
-                            st_entry *entry) {
+static ls_status read_entry(st_source *source, const char *name, json_t *info, st_entry *entry) {
+    snprintf(source->label, sizeof source->label, "%.180s: tensor '%.180s'", source->what, name);
     entry->name = name;
-    LS_TRY(check_keys(source, entry, info));
-    ls_status status = read_dtype(source, entry, info);
-    if (status == LS_OK) status = read_shape(source, entry, info);
-    if (status == LS_OK) status = read_offsets(source, entry, info);
-    return status;
+    LS_TRY(check_keys(source, info));
+    LS_TRY(read_dtype(source, entry, info));
+    LS_TRY(read_shape(source, entry, info));
+    return read_offsets(source, entry, info);
 }
 
 static ls_status check_metadata(const st_source *source, json_t *pairs) {
@@ -145,8 +141,11 @@ static ls_status check_metadata(const st_source *source, json_t *pairs) {
         return LS_FAIL(LS_ERR_FORMAT, "%s: __metadata__ must be an object", source->what);
     const char *key;
     json_t *value;
-    json_object_foreach(pairs, key, value) if (!json_is_string(value)) return LS_FAIL(
-        LS_ERR_FORMAT, "%s: __metadata__ \"%s\" must be a string", source->what, key);
+    json_object_foreach(pairs, key, value) {
+        if (!json_is_string(value))
+            return LS_FAIL(LS_ERR_FORMAT, "%s: __metadata__ \"%s\" must be a string", source->what,
+                           key);
+    }
     return LS_OK;
 }
 
@@ -178,7 +177,7 @@ static ls_status check_coverage(const st_source *source, const st_entry **sorted
     return LS_OK;
 }
 
-static ls_status read_entries(ls_safetensors *file, const st_source *source) {
+static ls_status read_entries(ls_safetensors *file, st_source *source) {
     const size_t n = json_object_size(file->root);
     file->entries = ls_alloc(n * sizeof *file->entries);
     file->by_name = ls_alloc(n * sizeof *file->by_name);
@@ -192,10 +191,7 @@ static ls_status read_entries(ls_safetensors *file, const st_source *source) {
             continue;
         }
         st_entry *entry = &file->entries[file->n_entries];
-        const ls_status status = read_entry(source, name, info, entry);
-        if (status == LS_ERR_FORMAT && !strstr(ls_error_message(), "tensor '"))
-            return ls_error_prefix(status, "tensor '%s'", name);
-        LS_TRY(status);
+        LS_TRY(read_entry(source, name, info, entry));
         file->by_name[file->n_entries++] = entry;
     }
     const size_t n_entries = (size_t)file->n_entries;
@@ -236,7 +232,7 @@ static ls_status parse(ls_safetensors *file, const unsigned char *data, size_t b
     size_t header_bytes = 0;
     LS_TRY(check_header_length(data, bytes, what, &header_bytes));
     LS_TRY(ls_json_parse((const char *)data + LENGTH_BYTES, header_bytes, what, &file->root));
-    const st_source source = {
+    st_source source = {
         .what = what,
         .data = data + LENGTH_BYTES + header_bytes,
         .data_bytes = (int64_t)(bytes - LENGTH_BYTES - header_bytes),

@@ -91,7 +91,7 @@ static void test_bad_headers(void **state) {
         {"{", 0, LS_ERR_FORMAT, "not valid JSON"},
         {"{} x", 0, LS_ERR_FORMAT, "not valid JSON"},
         {"{\"t\":1}", 0, LS_ERR_FORMAT, "tensor 't': its entry is not an object"},
-        {"{\"t\":{}}", 0, LS_ERR_FORMAT, "tensor 't': m: the key \"dtype\" is missing"},
+        {"{\"t\":{}}", 0, LS_ERR_FORMAT, "m: tensor 't': the key \"dtype\" is missing"},
         {"{\"t\":{\"dtype\":\"U8\",\"data_offsets\":[0,0]}}", 0, LS_ERR_FORMAT,
          "\"shape\" is missing"},
         {"{\"t\":{\"dtype\":\"U8\",\"shape\":[0]}}", 0, LS_ERR_FORMAT,
