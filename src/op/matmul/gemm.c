@@ -1,0 +1,262 @@
+/* The loops around the register tiles.
+ *
+ * Two ways to share the work, with the same bits:
+ * - "resident a": A is small (it stays in L2); it is packed once, then each task takes one panel of B, packs it into its own
+ *   scratch and runs all of A against it. Each element of B is touched once: also the way for a few rows (decoding).
+ * - "shared b": for each chunk of columns and block of k, B is packed once by all; a task then packs its rows of A and runs
+ *   them against all panels of B (or its share of them). */
+#include "op/matmul/gemm.h"
+
+enum {
+    WORD_BYTES = 4,
+    RESIDENT_A_BYTES = 512 << 10, /* half of a 1 MiB L2 */
+    RESIDENT_A_ROWS = 64,         /* up to here B dominates, whatever the size of A */
+    SHARED_B_BYTES = 8 << 20,     /* packed B in flight, in L3 */
+    A_BLOCK_BYTES = 384 << 10,
+    TASKS_PER_THREAD = 4,
+    ALIGN_BYTES = 64
+};
+
+typedef struct gemm_plan {
+    int64_t k_block, words; /* k's and words of a block (the last block may be shorter, padded) */
+    int64_t n_k_blocks;
+    int resident_a;
+    int64_t n_chunk;          /* columns of B packed at a time (shared b) */
+    int64_t m_block, n_split; /* rows and column shares of a task (shared b) */
+    size_t shared_bytes;      /* A (resident) or the chunk of B */
+    size_t panel_bytes;       /* a worker's own panel(s) */
+    size_t scratch_bytes;     /* a worker's: panels, tile, sums */
+    size_t acc_bytes;         /* [m, n_chunk] sums over k blocks */
+} gemm_plan;
+
+static int64_t divide_up(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static int64_t round_up(int64_t a, int64_t b) {
+    return divide_up(a, b) * b;
+}
+
+static int64_t min_of(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int64_t max_of(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* Sums over k blocks can live in the result itself. */
+static int is_plain(const ls_gemm_out *out) {
+    return out->dtype == LS_DTYPE_F32 && out->alpha == 1.0f && out->activation == LS_ACT_NONE &&
+           !out->bias && !out->residual;
+}
+
+/* A function of k alone: it fixes the order of the sums. */
+static void plan_k(const ls_gemm_engine *e, int64_t k, gemm_plan *plan) {
+    const int64_t words = max_of(divide_up(k, e->k_word), 1);
+    const int64_t n_blocks = divide_up(words, e->k_block);
+    plan->words = round_up(divide_up(words, n_blocks), e->k_step);
+    plan->n_k_blocks = divide_up(words, plan->words);
+    plan->k_block = plan->words * e->k_word;
+}
+
+static void plan_shared_b(const ls_gemm_engine *e, const ls_gemm *g, int n_threads,
+                          gemm_plan *plan) {
+    const int64_t panels = divide_up(g->n, e->nr);
+    const int64_t fit = max_of(SHARED_B_BYTES / (plan->words * e->nr * WORD_BYTES), 1);
+    const int64_t chunk_panels = divide_up(panels, divide_up(panels, fit));
+    plan->n_chunk = chunk_panels * e->nr;
+    const int64_t wanted = n_threads > 1 ? (int64_t)n_threads * TASKS_PER_THREAD : 1;
+    const int64_t tiles = divide_up(g->m, e->mr);
+    const int64_t most = max_of(A_BLOCK_BYTES / (plan->words * e->mr * WORD_BYTES), 1);
+    const int64_t least = min_of(4, most); /* tiles of rows a task should have */
+    int64_t n_blocks = max_of(divide_up(tiles, most), min_of(wanted, divide_up(tiles, least)));
+    plan->m_block = divide_up(tiles, n_blocks) * e->mr;
+    n_blocks = divide_up(g->m, plan->m_block);
+    plan->n_split = max_of(min_of(divide_up(wanted, n_blocks), chunk_panels), 1);
+    plan->shared_bytes = (size_t)(plan->words * plan->n_chunk * WORD_BYTES);
+    plan->panel_bytes = (size_t)round_up(plan->words * plan->m_block * WORD_BYTES, ALIGN_BYTES);
+    plan->scratch_bytes = plan->panel_bytes;
+    if (plan->n_k_blocks > 1 && !is_plain(&g->out))
+        plan->acc_bytes = (size_t)(g->m * plan->n_chunk) * sizeof(float);
+}
+
+static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
+    gemm_plan plan = {0};
+    plan_k(e, g->k, &plan);
+    const int64_t m_round = round_up(g->m, e->mr);
+    const int64_t a_bytes = m_round * plan.words * plan.n_k_blocks * WORD_BYTES;
+    const int enough = n_threads == 1 || divide_up(g->n, e->nr) >= 2 * TASKS_PER_THREAD * n_threads;
+    plan.resident_a = g->m <= RESIDENT_A_ROWS || (enough && a_bytes <= RESIDENT_A_BYTES);
+    if (plan.resident_a) {
+        plan.shared_bytes = (size_t)a_bytes;
+        plan.panel_bytes = (size_t)(plan.words * e->nr * WORD_BYTES);
+        plan.scratch_bytes = plan.panel_bytes;
+        if (plan.n_k_blocks > 1) plan.scratch_bytes += (size_t)(m_round * e->nr) * sizeof(float);
+    } else {
+        plan_shared_b(e, g, n_threads, &plan);
+    }
+    plan.scratch_bytes += (size_t)(e->mr * e->nr) * sizeof(float);
+    plan.shared_bytes = (size_t)round_up((int64_t)plan.shared_bytes, ALIGN_BYTES);
+    plan.scratch_bytes = (size_t)round_up((int64_t)plan.scratch_bytes, ALIGN_BYTES);
+    return plan;
+}
+
+size_t ls_gemm_workspace_bytes(const ls_gemm_engine *engine, const ls_gemm *gemm, int n_threads) {
+    const gemm_plan plan = make_plan(engine, gemm, n_threads);
+    return plan.shared_bytes + (size_t)n_threads * plan.scratch_bytes + plan.acc_bytes;
+}
+
+typedef struct gemm_job {
+    const ls_gemm_engine *engine;
+    const ls_gemm *gemm;
+    gemm_plan plan;
+    char *shared, *scratch;
+    float *acc; /* element (0, n0) */
+    int64_t acc_ld;
+    int64_t n0, chunk_cols; /* shared b: the chunk at work */
+    int64_t k_index;        /* shared b: the k block at work */
+} gemm_job;
+
+static char *scratch_of(const gemm_job *job, int worker) {
+    return job->scratch + (size_t)worker * job->plan.scratch_bytes;
+}
+
+static int64_t k_count(const gemm_job *job, int64_t k_index) {
+    return min_of(job->plan.k_block, job->gemm->k - k_index * job->plan.k_block);
+}
+
+/* Runs packed rows [row, row + n_rows) of A against one panel of B. `tile` comes with col, n_cols, first, last, and acc at
+ * (row, col). */
+static void run_panel(const gemm_job *job, const char *a, const char *b, int64_t n_rows,
+                      ls_gemm_tile tile, float *c) {
+    const ls_gemm_engine *e = job->engine;
+    const size_t step = (size_t)(job->plan.words * e->mr * WORD_BYTES);
+    tile.c = c;
+    for (int64_t i = 0; i < n_rows; i += e->mr, a += step) {
+        tile.n_rows = (int)min_of(e->mr, n_rows - i);
+        e->tile(job->plan.words, a, b, c);
+        e->store(&job->gemm->out, &tile);
+        tile.row += e->mr;
+        if (tile.acc) tile.acc += e->mr * tile.acc_ld;
+    }
+}
+
+/* --- resident a -------------------------------------------------------------------------------------------------- */
+
+static ls_status pack_resident_a(void *user, int64_t task, int worker) {
+    const gemm_job *job = user;
+    const ls_gemm_engine *e = job->engine;
+    const gemm_plan *plan = &job->plan;
+    (void)worker;
+    const int64_t tiles = divide_up(job->gemm->m, e->mr);
+    const int64_t k_index = task / tiles, i0 = task % tiles * e->mr;
+    const int64_t range[4] = {i0, min_of(e->mr, job->gemm->m - i0), k_index * plan->k_block,
+                              k_count(job, k_index)};
+    char *dst = job->shared + (size_t)(task * plan->words * e->mr * WORD_BYTES);
+    e->pack_a(&job->gemm->a, range, plan->words, dst);
+    return LS_OK;
+}
+
+static ls_status run_resident_a(void *user, int64_t task, int worker) {
+    const gemm_job *job = user;
+    const ls_gemm_engine *e = job->engine;
+    const gemm_plan *plan = &job->plan;
+    const ls_gemm *g = job->gemm;
+    char *panel = scratch_of(job, worker);
+    float *c = (float *)(panel + plan->panel_bytes), *acc = c + e->mr * e->nr;
+    const int64_t col = task * e->nr, n_cols = min_of(e->nr, g->n - col);
+    const size_t a_step = (size_t)(round_up(g->m, e->mr) * plan->words * WORD_BYTES);
+    if (e->begin) e->begin();
+    for (int64_t kb = 0; kb < plan->n_k_blocks; kb++) {
+        const int64_t range[4] = {col, n_cols, kb * plan->k_block, k_count(job, kb)};
+        e->pack_b(&g->b, range, plan->words, panel);
+        const ls_gemm_tile tile = {.col = col,
+                                   .n_cols = (int)n_cols,
+                                   .acc = plan->n_k_blocks > 1 ? acc : NULL,
+                                   .acc_ld = e->nr,
+                                   .first = kb == 0,
+                                   .last = kb + 1 == plan->n_k_blocks};
+        run_panel(job, job->shared + (size_t)kb * a_step, panel, g->m, tile, c);
+    }
+    if (e->end) e->end();
+    return LS_OK;
+}
+
+/* --- shared b ---------------------------------------------------------------------------------------------------- */
+
+static ls_status pack_shared_b(void *user, int64_t task, int worker) {
+    const gemm_job *job = user;
+    const ls_gemm_engine *e = job->engine;
+    const gemm_plan *plan = &job->plan;
+    (void)worker;
+    const int64_t j0 = task * e->nr;
+    const int64_t range[4] = {job->n0 + j0, min_of(e->nr, job->chunk_cols - j0),
+                              job->k_index * plan->k_block, k_count(job, job->k_index)};
+    char *dst = job->shared + (size_t)(j0 * plan->words * WORD_BYTES);
+    e->pack_b(&job->gemm->b, range, plan->words, dst);
+    return LS_OK;
+}
+
+static ls_status run_shared_b(void *user, int64_t task, int worker) {
+    const gemm_job *job = user;
+    const ls_gemm_engine *e = job->engine;
+    const gemm_plan *plan = &job->plan;
+    const int64_t m0 = task / plan->n_split * plan->m_block, part = task % plan->n_split;
+    const int64_t n_rows = min_of(plan->m_block, job->gemm->m - m0);
+    const int64_t panels = divide_up(job->chunk_cols, e->nr);
+    char *rows = scratch_of(job, worker);
+    float *c = (float *)(rows + plan->panel_bytes);
+    const int64_t range[4] = {m0, n_rows, job->k_index * plan->k_block, k_count(job, job->k_index)};
+    if (e->begin) e->begin();
+    e->pack_a(&job->gemm->a, range, plan->words, rows);
+    for (int64_t p = panels * part / plan->n_split; p < panels * (part + 1) / plan->n_split; p++) {
+        const int64_t j0 = p * e->nr;
+        const ls_gemm_tile tile = {.row = m0,
+                                   .col = job->n0 + j0,
+                                   .n_cols = (int)min_of(e->nr, job->chunk_cols - j0),
+                                   .acc = job->acc ? job->acc + m0 * job->acc_ld + j0 : NULL,
+                                   .acc_ld = job->acc_ld,
+                                   .first = job->k_index == 0,
+                                   .last = job->k_index + 1 == plan->n_k_blocks};
+        run_panel(job, rows, job->shared + (size_t)(j0 * plan->words * WORD_BYTES), n_rows, tile,
+                  c);
+    }
+    if (e->end) e->end();
+    return LS_OK;
+}
+
+static ls_status run_chunks(gemm_job *job, float *acc, ls_pool *pool) {
+    const ls_gemm *g = job->gemm;
+    const gemm_plan *plan = &job->plan;
+    const int64_t n_tasks = divide_up(g->m, plan->m_block) * plan->n_split;
+    const int in_result = plan->n_k_blocks > 1 && is_plain(&g->out);
+    for (job->n0 = 0; job->n0 < g->n; job->n0 += plan->n_chunk) {
+        job->chunk_cols = min_of(plan->n_chunk, g->n - job->n0);
+        job->acc = in_result ? (float *)g->out.data + job->n0 : acc;
+        job->acc_ld = in_result ? g->out.ld : plan->n_chunk;
+        for (job->k_index = 0; job->k_index < plan->n_k_blocks; job->k_index++) {
+            LS_TRY(
+                ls_pool_run(pool, divide_up(job->chunk_cols, job->engine->nr), pack_shared_b, job));
+            LS_TRY(ls_pool_run(pool, n_tasks, run_shared_b, job));
+        }
+    }
+    return LS_OK;
+}
+
+ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *workspace,
+                      ls_pool *pool) {
+    if (gemm->m == 0 || gemm->n == 0) return LS_OK;
+    const int n_threads = ls_pool_threads(pool);
+    gemm_job job = {.engine = engine, .gemm = gemm, .plan = make_plan(engine, gemm, n_threads)};
+    const gemm_plan *plan = &job.plan;
+    job.shared = workspace;
+    job.scratch = job.shared + plan->shared_bytes;
+    if (plan->resident_a) {
+        const int64_t tiles = divide_up(gemm->m, engine->mr);
+        LS_TRY(ls_pool_run(pool, tiles * plan->n_k_blocks, pack_resident_a, &job));
+        return ls_pool_run(pool, divide_up(gemm->n, engine->nr), run_resident_a, &job);
+    }
+    char *end = job.scratch + (size_t)n_threads * plan->scratch_bytes;
+    return run_chunks(&job, plan->acc_bytes ? (float *)end : NULL, pool);
+}

@@ -1,0 +1,71 @@
+/* Blocked matrix product from packed panels: what all fast matmul and conv2d kernels share.
+ *
+ * C[m, n] = A[m, k] B[k, n]. An engine brings the packing, the register tile and the epilogue of one instruction set;
+ * gemm.c brings the loops. k is cut into blocks by its length alone and each element is summed in ascending k, so a row's bits
+ * depend neither on the thread count nor on the other rows.
+ * Packed data are words of 4 bytes: one f32, or a pair of bf16 along k. Local, reentrant. */
+#ifndef LS_OP_GEMM_H
+#define LS_OP_GEMM_H
+#include "op/matmul/matmul.h"
+
+typedef struct ls_gemm_operand {
+    const void *data;
+    ls_dtype dtype;
+    int64_t ld;  /* elements */
+    int k_inner; /* 1: element (i, k) is data[i * ld + k]; 0: data[k * ld + i] */
+} ls_gemm_operand;
+
+typedef struct ls_gemm_out {
+    void *data;
+    ls_dtype dtype;
+    int64_t ld;
+    float alpha;
+    ls_activation activation;
+    ls_dtype bias_dtype;
+    const void *bias;     /* [n] or NULL */
+    const void *residual; /* dtype and ld of the result, or NULL */
+    void *pre;            /* the same, or NULL */
+} ls_gemm_out;
+
+typedef struct ls_gemm {
+    int64_t m, n, k;
+    ls_gemm_operand a; /* i is the row */
+    ls_gemm_operand b; /* i is the column */
+    ls_gemm_out out;
+} ls_gemm;
+
+/* One finished register tile on its way out. `acc` is where sums over several k blocks live (element 0, 0 of the tile). */
+typedef struct ls_gemm_tile {
+    const float *c; /* [mr][nr] */
+    int64_t row, col;
+    int n_rows, n_cols;
+    float *acc;
+    int64_t acc_ld;
+    int first, last; /* k block */
+} ls_gemm_tile;
+
+typedef struct ls_gemm_engine {
+    int mr, nr;  /* register tile; nr is a multiple of 16 */
+    int k_word;  /* k's in a word: 1 or 2 */
+    int k_step;  /* words the tile kernel takes at a time */
+    int k_block; /* most words of a block */
+    /* Rows (columns) [i0, i0 + n_i) and k [k0, k0 + n_k) as panels of mr (nr), zero-padded to `words` words each. */
+    void (*pack_a)(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst);
+    void (*pack_b)(const ls_gemm_operand *b, const int64_t range[4], int64_t words, void *dst);
+    void (*tile)(int64_t words, const void *a, const void *b, float *c);
+    void (*store)(const ls_gemm_out *out, const ls_gemm_tile *tile);
+    void (*begin)(void); /* on each worker around its tiles; may be NULL */
+    void (*end)(void);
+} ls_gemm_engine;
+
+LS_API size_t ls_gemm_workspace_bytes(const ls_gemm_engine *engine, const ls_gemm *gemm,
+                                      int n_threads);
+LS_API ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *workspace,
+                             ls_pool *pool);
+
+/* A whole matmul launch (batches, transposes, epilogue) with one engine. */
+LS_API size_t ls_matmul_workspace_bytes(const ls_gemm_engine *engine, const ls_sig *sig,
+                                        int n_threads);
+LS_API ls_status ls_matmul_launch(const ls_gemm_engine *engine, const ls_launch *launch);
+
+#endif

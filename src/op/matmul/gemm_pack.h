@@ -1,0 +1,166 @@
+/* Packing of panels, for kernel files (compiled per instruction set). A panel of width W holds, for each word of k, W words
+ * side by side; what is past the operand's edge is zero. Everything is inlined with a constant W. */
+#ifndef LS_OP_GEMM_PACK_H
+#define LS_OP_GEMM_PACK_H
+#include "op/matmul/gemm.h"
+#include "op/simd.h"
+
+/* Transposes 16 x 16 words in registers: pairs, quads, then 4 x 4 blocks of quads. */
+V16_INLINE void transpose_words(v16u r[16]) {
+    v16u t[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12,
+                                       28, 13, 29);
+        t[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11,
+                                           27, 14, 30, 15, 31);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            r[i + 2 * j] = __builtin_shufflevector(t[i + j], t[i + j + 2], 0, 1, 16, 17, 4, 5, 20,
+                                                   21, 8, 9, 24, 25, 12, 13, 28, 29);
+            r[i + 2 * j + 1] = __builtin_shufflevector(t[i + j], t[i + j + 2], 2, 3, 18, 19, 6, 7,
+                                                       22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+        }
+    }
+    /* r[4q + c] holds, in its four 128-bit lanes l, column 4l + c of rows 4q .. 4q + 3. */
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        const v16u a = __builtin_shufflevector(r[c], r[4 + c], 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6,
+                                               7, 20, 21, 22, 23);
+        const v16u b = __builtin_shufflevector(r[c], r[4 + c], 8, 9, 10, 11, 24, 25, 26, 27, 12, 13,
+                                               14, 15, 28, 29, 30, 31);
+        const v16u d = __builtin_shufflevector(r[8 + c], r[12 + c], 0, 1, 2, 3, 16, 17, 18, 19, 4,
+                                               5, 6, 7, 20, 21, 22, 23);
+        const v16u e = __builtin_shufflevector(r[8 + c], r[12 + c], 8, 9, 10, 11, 24, 25, 26, 27,
+                                               12, 13, 14, 15, 28, 29, 30, 31);
+        t[c] =
+            __builtin_shufflevector(a, d, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+        t[4 + c] = __builtin_shufflevector(a, d, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28,
+                                           29, 30, 31);
+        t[8 + c] =
+            __builtin_shufflevector(b, e, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+        t[12 + c] = __builtin_shufflevector(b, e, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28,
+                                            29, 30, 31);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) r[i] = t[i];
+}
+
+/* The first n of 16 elements at `at` as f32 words; the rest zero. */
+V16_INLINE v16u load_wide(const void *data, ls_dtype dtype, int64_t at, int64_t n) {
+    if (n >= 16) return (v16u)v16_load(data, dtype, at);
+    if (n <= 0) return (v16u){0};
+#ifdef __AVX512BW__
+    const __mmask16 mask = (__mmask16)((1u << n) - 1);
+    if (dtype == LS_DTYPE_F32) return (v16u)_mm512_maskz_loadu_ps(mask, (const float *)data + at);
+    const v16h bits = (v16h)_mm256_maskz_loadu_epi16(mask, (const uint16_t *)data + at);
+    return (v16u)(dtype == LS_DTYPE_BF16 ? v16_from_bf16(bits) : v16_from_f16(bits));
+#else
+    return (v16u)v16_load_n(data, dtype, at, n, 0.0f);
+#endif
+}
+
+/* 16 pairs along k: 32 neighbouring bf16. */
+V16_INLINE v16u load_pairs(const void *data, int64_t at, int64_t n) {
+    v16u x = {0};
+    const uint16_t *p = (const uint16_t *)data + at;
+    if (n >= 32)
+        memcpy(&x, p, sizeof x);
+    else if (n > 0)
+#ifdef __AVX512BW__
+        x = (v16u)_mm512_maskz_loadu_epi16((1u << n) - 1, p);
+#else
+        memcpy(&x, p, (size_t)n * sizeof *p);
+#endif
+    return x;
+}
+
+/* Stores n (a constant up to 16) words. */
+V16_INLINE void store_words(uint32_t *dst, v16u x, int n) {
+    memcpy(dst, &x, (size_t)n * sizeof *dst);
+}
+
+/* k neighbours in memory: blocks of 16 rows by 16 words, transposed. */
+V16_INLINE void pack_panel_k_inner(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
+                                   int width, int pairs, uint32_t *dst) {
+    const int64_t n_i = range[1], n_k = range[3];
+    const int per_word = pairs ? 2 : 1;
+    for (int64_t w0 = 0; w0 < words; w0 += 16) {
+        const int64_t n_words = words - w0 < 16 ? words - w0 : 16;
+        for (int s = 0; s < width; s += 16) {
+            const int lanes = width - s < 16 ? width - s : 16;
+            v16u r[16];
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++) {
+                const int64_t at = (range[0] + s + i) * x->ld + range[2] + w0 * per_word;
+                const int64_t left = s + i < n_i && i < lanes ? n_k - w0 * per_word : 0;
+                r[i] =
+                    pairs ? load_pairs(x->data, at, left) : load_wide(x->data, x->dtype, at, left);
+            }
+            transpose_words(r);
+            uint32_t *to = dst + w0 * width + s;
+            if (n_words == 16) {
+#pragma GCC unroll 16
+                for (int i = 0; i < 16; i++) store_words(to + i * width, r[i], lanes);
+            } else {
+                for (int i = 0; i < n_words; i++) store_words(to + i * width, r[i], lanes);
+            }
+        }
+    }
+}
+
+/* Pairs from two neighbouring rows of 16 columns. */
+V16_INLINE v16u join_rows(v16h low, v16h high) {
+    return __builtin_convertvector(low, v16u) | __builtin_convertvector(high, v16u) << 16;
+}
+
+V16_INLINE v16h load_halves(const void *data, int64_t at, int64_t n) {
+    const uint16_t *p = (const uint16_t *)data + at;
+    if (n >= 16) return v16h_load(p);
+    if (n <= 0) return (v16h){0};
+#ifdef __AVX512BW__
+    return (v16h)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p);
+#else
+    return v16h_load_n(p, n);
+#endif
+}
+
+/* Columns neighbours in memory. */
+V16_INLINE void pack_panel_i_inner(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
+                                   int width, int pairs, uint32_t *dst) {
+    const int64_t n_i = range[1], n_k = range[3];
+    for (int64_t w = 0; w < words; w++) {
+        for (int s = 0; s < width; s += 16) {
+            const int lanes = width - s < 16 ? width - s : 16;
+            /* A narrow panel may load its neighbour's columns: cheaper than cutting. */
+            const int64_t left = n_i - s >= 16 ? 16 : n_i - s < lanes ? n_i - s : lanes;
+            const int64_t k = pairs ? 2 * w : w;
+            const int64_t at = (range[2] + k) * x->ld + range[0] + s;
+            v16u r;
+            if (pairs)
+                r = join_rows(load_halves(x->data, at, k < n_k ? left : 0),
+                              load_halves(x->data, at + x->ld, k + 1 < n_k ? left : 0));
+            else
+                r = load_wide(x->data, x->dtype, at, k < n_k ? left : 0);
+            store_words(dst + w * width + s, r, lanes);
+        }
+    }
+}
+
+/* All panels of a range. `width` and `pairs` are constants of the engine. */
+V16_INLINE void pack_panels(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
+                            int width, int pairs, void *dst) {
+    uint32_t *to = dst;
+    for (int64_t i = 0; i < range[1]; i += width, to += words * width) {
+        const int64_t rest[4] = {range[0] + i, range[1] - i, range[2], range[3]};
+        if (x->k_inner)
+            pack_panel_k_inner(x, rest, words, width, pairs, to);
+        else
+            pack_panel_i_inner(x, rest, words, width, pairs, to);
+    }
+}
+
+#endif

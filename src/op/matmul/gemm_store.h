@@ -1,0 +1,84 @@
+/* The epilogue of a register tile, for kernel files (compiled per instruction set):
+ * out = act(alpha * c + bias) + residual, or the running sum over k blocks. */
+#ifndef LS_OP_GEMM_STORE_H
+#define LS_OP_GEMM_STORE_H
+#include "op/matmul/gemm.h"
+#include "op/simd.h"
+
+V16_INLINE v16 v16_gelu_tanh(v16 x) {
+    const v16 inner = 0.7978845608f * (x + 0.044715f * (x * x * x));
+    return x * v16_sigmoid(inner + inner); /* (1 + tanh u) / 2 = sigmoid(2 u) */
+}
+
+V16_INLINE v16 v16_activate(ls_activation activation, v16 x) {
+    switch (activation) {
+    case LS_ACT_NONE:
+        return x;
+    case LS_ACT_GELU_TANH:
+        return v16_gelu_tanh(x);
+    case LS_ACT_GELU_ERF:
+        return 0.5f * x * (1.0f + v16_erf(0.7071067812f * x));
+    case LS_ACT_RELU:
+        return v16_max(x, v16_set(0.0f));
+    case LS_ACT_SILU:
+        return x * v16_sigmoid(x);
+    }
+    return x;
+}
+
+V16_INLINE v16 load_some(const void *data, ls_dtype dtype, int64_t at, int64_t n) {
+    return n == 16 ? v16_load(data, dtype, at) : v16_load_n(data, dtype, at, n, 0.0f);
+}
+
+V16_INLINE void store_some(void *data, ls_dtype dtype, int64_t at, v16 x, int64_t n) {
+    if (n == 16)
+        v16_store(data, dtype, at, x);
+    else
+        v16_store_n(data, dtype, at, x, n);
+}
+
+/* 16 (or the last n) columns of one row. */
+V16_INLINE void finish_columns(const ls_gemm_out *out, ls_dtype dtype, int64_t row, int64_t col,
+                               v16 x, int64_t n) {
+    const int64_t at = row * out->ld + col;
+    if (out->alpha != 1.0f) x = x * out->alpha;
+    if (out->bias) x = x + load_some(out->bias, out->bias_dtype, col, n);
+    if (out->activation != LS_ACT_NONE) {
+        if (out->pre) store_some(out->pre, dtype, at, x, n);
+        x = v16_activate(out->activation, x);
+    }
+    if (out->residual) x = x + load_some(out->residual, dtype, at, n);
+    store_some(out->data, dtype, at, x, n);
+}
+
+V16_INLINE void store_tile_as(const ls_gemm_out *out, const ls_gemm_tile *tile, int nr,
+                              ls_dtype dtype) {
+    for (int i = 0; i < tile->n_rows; i++) {
+        for (int j = 0; j < tile->n_cols; j += 16) {
+            const int n = tile->n_cols - j < 16 ? tile->n_cols - j : 16;
+            float *acc = tile->acc ? tile->acc + i * tile->acc_ld + j : NULL;
+            v16 x = v16_load_f32(tile->c + i * nr + j);
+            if (!tile->first) x = x + load_some(acc, LS_DTYPE_F32, 0, n);
+            if (!tile->last)
+                store_some(acc, LS_DTYPE_F32, 0, x, n);
+            else
+                finish_columns(out, dtype, tile->row + i, tile->col + j, x, n);
+        }
+    }
+}
+
+V16_INLINE void store_tile(const ls_gemm_out *out, const ls_gemm_tile *tile, int nr) {
+    switch (out->dtype) {
+    case LS_DTYPE_F32:
+        store_tile_as(out, tile, nr, LS_DTYPE_F32);
+        return;
+    case LS_DTYPE_BF16:
+        store_tile_as(out, tile, nr, LS_DTYPE_BF16);
+        return;
+    default:
+        store_tile_as(out, tile, nr, LS_DTYPE_F16);
+        return;
+    }
+}
+
+#endif
