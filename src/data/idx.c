@@ -111,7 +111,8 @@ static ls_status read_all(reader *r, int n_dims, ls_idx *idx) {
     int64_t bytes = 0;
     LS_TRY(read_header(r, n_dims, idx, &bytes));
     /* deflate cannot shrink data to less than about 1/1032 */
-    if (bytes / 1100 > (int64_t)r->map.bytes || (!r->is_gzip && bytes > (int64_t)r->map.bytes))
+    if (bytes / 1100 > (int64_t)r->map.bytes ||
+        (!r->is_gzip && bytes > (int64_t)(r->map.bytes - r->n_read)))
         return LS_FAIL(LS_ERR_FORMAT,
                        "%s: cut off: its header promises %lld bytes, the file has %zu", r->path,
                        (long long)bytes, r->map.bytes);
