@@ -67,17 +67,17 @@ static bwd_tiles *bwd_tiles_of(const bwd_job *job, int worker) {
     return t;
 }
 
-/* Weights p and score gradients ds of keys r and r + 1 for 16 queries. */
-V16_INLINE void put_gradients(bwd_tiles *t, int64_t r, int64_t query, const v16 p[2],
-                              const v16 ds[2]) {
+/* Weights p and score gradients ds of keys r and r + 1 for a vector of queries. */
+V16_INLINE void put_gradients(bwd_tiles *t, int64_t r, int64_t query, const vec p[2],
+                              const vec ds[2]) {
     for (int i = 0; i < 2; i++) {
         const int64_t at = (r + i) * TILE + query;
 #ifdef ATTENTION_BF16
         v16h_store(t->weights + at, bf16_terms(p[i]));
         v16h_store(t->dscores + at, bf16_terms(ds[i]));
 #else
-        v16_store_f32(t->weights + at, p[i]);
-        v16_store_f32(t->dscores + at, ds[i]);
+        vec_store(t->weights + at, p[i]);
+        vec_store(t->dscores + at, ds[i]);
 #endif
     }
 #ifdef ATTENTION_BF16
@@ -86,75 +86,34 @@ V16_INLINE void put_gradients(bwd_tiles *t, int64_t r, int64_t query, const v16 
 #endif
 }
 
-static void differentiate_scores(const bwd_job *job, bwd_tiles *t, const key_step *step,
+static void differentiate_scores(const bwd_job *job, bwd_tiles *t, const tile_pair *pair,
                                  int64_t query) {
-    const v16 lse = v16_load_f32(t->lse + query), delta = v16_load_f32(t->delta + query);
-    for (int64_t r = 0; r < step->n_padded; r += 2) {
-        v16 p[2], ds[2];
+    const vec lse = vec_load(t->lse + query), delta = vec_load(t->delta + query);
+    const int64_t end = seen_keys(pair, query), masked = first_masked(pair, query);
+    for (int64_t r = masked; r < end; r++) {
+        float *at = t->scores + r * TILE + query;
+        vec_store(at, mask_scores(pair, query, r, vec_load(at)));
+    }
+    for (int64_t r = 0; r < end; r += 2) {
+        vec p[2], ds[2];
         for (int i = 0; i < 2; i++) {
             const int64_t at = (r + i) * TILE + query;
-            const v16 s = mask_scores(step, query, r + i, v16_load_f32(t->scores + at));
-            p[i] = power_of_two(s * job->scale_base_2 - lse);
-            if (r + i >= step->n_keys) p[i] = v16_set(0);
-            ds[i] = p[i] * (v16_load_f32(t->dweights + at) - delta);
+            p[i] = power_of_two(vec_load(t->scores + at) * job->scale_base_2 - lse);
+            ds[i] = p[i] * (vec_load(t->dweights + at) - delta);
         }
         put_gradients(t, r, query, p, ds);
     }
 }
 
-/* S^T and dP^T of the step: key or value rows times Q^T or dO^T. */
-static void multiply_by_queries(const bwd_job *job, const key_step *step, const term *rows,
-                                const lane *columns, float *c, int64_t n_padded) {
-    const int64_t first = step->first_query, depth = job->head_pad / LANE_TERMS;
-    multiply(&(product){.a = (const lane *)rows,
-                        .a_row = depth,
-                        .a_depth = 1,
-                        .b = columns + first,
-                        .b_ld = TILE,
-                        .c = c + first,
-                        .c_ld = TILE,
-                        .n_rows = step->n_padded,
-                        .n_cols = n_padded - first,
-                        .n_depth = depth});
-}
-
-/* dK or dV of the step += dS^T or P^T times rows of Q or dO. */
-static void add_over_queries(const bwd_job *job, const key_step *step, const term *factors,
-                             const lane *rows, float *c, int64_t n_padded) {
-    const int64_t first = step->first_query, head_pad = job->head_pad;
-    multiply(&(product){.a = (const lane *)(factors + first),
-                        .a_row = TILE / LANE_TERMS,
-                        .a_depth = 1,
-                        .b = rows + first / LANE_TERMS * head_pad,
-                        .b_ld = head_pad,
-                        .c = c + step->begin * head_pad,
-                        .c_ld = head_pad,
-                        .n_rows = step->n_padded,
-                        .n_cols = round_up(job->view.head_size, 16),
-                        .n_depth = (n_padded - first) / LANE_TERMS,
-                        .accumulate = 1});
-}
-
-static void differentiate_keys(const bwd_job *job, bwd_tiles *t, const key_step *step,
-                               int64_t n_padded) {
-    const int64_t first = step->first_query, head_pad = job->head_pad;
-    multiply_by_queries(job, step, t->key_rows, t->queries, t->scores, n_padded);
-    multiply_by_queries(job, step, t->value_rows, t->douts, t->dweights, n_padded);
-    for (int64_t query = first; query < n_padded; query += 16)
-        differentiate_scores(job, t, step, query);
-    add_over_queries(job, step, t->weights, t->dout_pairs, t->dv, n_padded);
-    add_over_queries(job, step, t->dscores, t->query_pairs, t->dk, n_padded);
-    multiply(&(product){.a = t->dscore_pairs + first,
-                        .a_row = 1,
-                        .a_depth = TILE,
-                        .b = t->key_pairs,
-                        .b_ld = head_pad,
-                        .c = t->dq + first * head_pad,
-                        .c_ld = head_pad,
-                        .n_rows = n_padded - first,
-                        .n_cols = round_up(job->view.head_size, 16),
-                        .n_depth = step->n_padded / LANE_TERMS,
-                        .accumulate = step->begin > 0});
+static void differentiate_keys(const bwd_job *job, bwd_tiles *t, const tile_pair *pair) {
+    const int64_t head_pad = job->head_pad, n_cols = round_up(job->view.head_size, 16);
+    multiply_by_queries(pair, t->key_rows, t->queries, t->scores, head_pad);
+    multiply_by_queries(pair, t->value_rows, t->douts, t->dweights, head_pad);
+    for (int64_t query = 0; query < pair->queries_padded; query += VEC_LANES)
+        differentiate_scores(job, t, pair, query);
+    add_over_queries(pair, t->weights, t->dout_pairs, t->dv, n_cols, head_pad);
+    add_over_queries(pair, t->dscores, t->query_pairs, t->dk, n_cols, head_pad);
+    add_over_keys(pair, t->dscore_pairs, t->key_pairs, t->dq, n_cols, head_pad, NULL);
 }
 
 /* delta = rowsum(dO * O) and the base-2 log-sum-exp of n queries; zeros (P = 1, dO = 0) in the padding. */
@@ -200,20 +159,19 @@ static void differentiate_queries(const bwd_job *job, bwd_tiles *t, int64_t b, i
                                   int64_t begin) {
     const ls_attention_view *v = &job->view;
     const int64_t left = v->n_tokens - begin, n = left < TILE ? left : TILE, pad = job->head_pad;
-    const int64_t kv_head = head / (v->n_heads / v->n_kv_heads), n_padded = round_up(n, 16);
+    const int64_t kv_head = head / (v->n_heads / v->n_kv_heads);
     const int64_t key_end = v->causal ? begin + n : v->n_tokens;
     load_queries(job, t, b, head, begin, n);
-    for (int64_t key = 0; key < key_end;) {
-        const key_step step = next_keys(v, begin, key);
-        pack_rows(t->key_rows, &v->k, ls_head_at(v, &v->k, b, key, kv_head), step.n_keys,
-                  step.n_padded, v->head_size, pad);
-        pack_rows(t->value_rows, &v->v, ls_head_at(v, &v->v, b, key, kv_head), step.n_keys,
-                  step.n_padded, v->head_size, pad);
+    for (int64_t key = 0; key < key_end; key += TILE) {
+        const tile_pair pair = pair_tiles(v, begin, key);
+        pack_rows(t->key_rows, &v->k, ls_head_at(v, &v->k, b, key, kv_head), pair.n_keys,
+                  pair.keys_padded, v->head_size, pad);
+        pack_rows(t->value_rows, &v->v, ls_head_at(v, &v->v, b, key, kv_head), pair.n_keys,
+                  pair.keys_padded, v->head_size, pad);
 #ifdef ATTENTION_BF16
-        pair_rows(t->key_pairs, t->key_rows, step.n_padded, pad);
+        pair_rows(t->key_pairs, t->key_rows, pair.keys_padded, pad);
 #endif
-        differentiate_keys(job, t, &step, n_padded);
-        key += step.n_keys;
+        differentiate_keys(job, t, &pair);
     }
     store_rows(&v->dq, ls_head_at(v, &v->dq, b, begin, head), n, v->head_size, t->dq, pad, NULL,
                job->scale, t->scores);

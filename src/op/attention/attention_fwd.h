@@ -52,72 +52,60 @@ static fwd_tiles *fwd_tiles_of(const fwd_job *job, int worker) {
     return t;
 }
 
-/* Weights of keys r and r + 1 (or of r alone) for 16 queries. */
-V16_INLINE void put_weights(fwd_tiles *t, int64_t r, int64_t query, v16 low, v16 high) {
+/* Weights of keys r and r + 1 for a vector of queries. */
+V16_INLINE void put_weights(fwd_tiles *t, int64_t r, int64_t query, vec low, vec high) {
 #ifdef ATTENTION_BF16
     const v16u both = bf16_pairs(low, high);
     memcpy(t->weights + r / 2 * TILE + query, &both, sizeof both);
 #else
-    v16_store_f32(t->weights + r * TILE + query, low);
-    v16_store_f32(t->weights + (r + 1) * TILE + query, high);
+    vec_store(t->weights + r * TILE + query, low);
+    vec_store(t->weights + (r + 1) * TILE + query, high);
 #endif
 }
 
-/* Softmax over the step's keys for 16 queries: S^T -> P^T, and the running maximum, sum and rescale. */
-static void weigh_queries(fwd_tiles *t, const key_step *step, int64_t query, float scale) {
-    const int is_first = step->begin == 0;
-    v16 top = v16_set(-INFINITY);
-    for (int64_t r = 0; r < step->n_keys; r++)
-        top = larger(top, mask_scores(step, query, r, v16_load_f32(t->scores + r * TILE + query)));
-    top = top * scale;
-    const v16 before = v16_load_f32(t->max + query);
-    if (!is_first) top = larger(before, top);
-    v16 sum = v16_set(0);
-    for (int64_t r = 0; r < step->n_padded; r += 2) {
-        v16 p[2];
-        for (int i = 0; i < 2; i++) {
-            const v16 s = v16_load_f32(t->scores + (r + i) * TILE + query);
-            p[i] = power_of_two(mask_scores(step, query, r + i, s) * scale - top);
-            if (r + i >= step->n_keys) p[i] = v16_set(0);
-            sum += p[i];
-        }
-        put_weights(t, r, query, p[0], p[1]);
+/* Largest scaled score of a vector of queries. Masked scores are written back as -inf. */
+V16_INLINE vec find_top(fwd_tiles *t, const tile_pair *pair, int64_t query, float scale) {
+    const int64_t end = seen_keys(pair, query), masked = first_masked(pair, query);
+    vec top = (vec){0} - INFINITY;
+    for (int64_t r = 0; r < masked; r++) top = larger(top, vec_load(t->scores + r * TILE + query));
+    for (int64_t r = masked; r < end; r++) {
+        float *at = t->scores + r * TILE + query;
+        vec_store(at, mask_scores(pair, query, r, vec_load(at)));
+        top = larger(top, vec_load(at));
     }
-    if (!is_first) {
-        const v16 rescale = power_of_two(before - top);
-        v16_store_f32(t->rescale + query, rescale);
-        sum += v16_load_f32(t->sum + query) * rescale;
-    }
-    v16_store_f32(t->max + query, top);
-    v16_store_f32(t->sum + query, sum);
+    return top * scale;
 }
 
-static void attend_keys(const fwd_job *job, fwd_tiles *t, const key_step *step, int64_t n_padded) {
-    const int64_t head_pad = job->head_pad, first = step->first_query;
-    multiply(&(product){.a = (const lane *)t->keys,
-                        .a_row = head_pad / LANE_TERMS,
-                        .a_depth = 1,
-                        .b = t->queries + first,
-                        .b_ld = TILE,
-                        .c = t->scores + first,
-                        .c_ld = TILE,
-                        .n_rows = step->n_padded,
-                        .n_cols = n_padded - first,
-                        .n_depth = head_pad / LANE_TERMS});
-    for (int64_t query = first; query < n_padded; query += 16)
-        weigh_queries(t, step, query, job->scale);
-    multiply(&(product){.a = t->weights + first,
-                        .a_row = 1,
-                        .a_depth = TILE,
-                        .b = t->pairs,
-                        .b_ld = head_pad,
-                        .c = t->out + first * head_pad,
-                        .c_ld = head_pad,
-                        .n_rows = n_padded - first,
-                        .n_cols = round_up(job->view.head_size, 16),
-                        .n_depth = step->n_padded / LANE_TERMS,
-                        .accumulate = step->begin > 0,
-                        .scale = step->begin > 0 ? t->rescale + first : NULL});
+/* Softmax over the tile's keys for a vector of queries: S^T -> P^T, and the running maximum, sum and rescale. */
+static void weigh_queries(fwd_tiles *t, const tile_pair *pair, int64_t query, float scale) {
+    const int64_t end = seen_keys(pair, query);
+    const vec before = vec_load(t->max + query);
+    vec top = find_top(t, pair, query, scale), sums[2] = {{0}, {0}};
+    if (pair->key_begin > 0) top = larger(before, top);
+    for (int64_t r = 0; r < end; r += 2) {
+        const float *at = t->scores + r * TILE + query;
+        const vec low = power_of_two(vec_load(at) * scale - top);
+        const vec high = power_of_two(vec_load(at + TILE) * scale - top);
+        put_weights(t, r, query, low, high);
+        sums[0] += low;
+        sums[1] += high;
+    }
+    vec sum = sums[0] + sums[1];
+    if (pair->key_begin > 0) {
+        const vec rescale = power_of_two(before - top);
+        vec_store(t->rescale + query, rescale);
+        sum += vec_load(t->sum + query) * rescale;
+    }
+    vec_store(t->max + query, top);
+    vec_store(t->sum + query, sum);
+}
+
+static void attend_keys(const fwd_job *job, fwd_tiles *t, const tile_pair *pair) {
+    multiply_by_queries(pair, t->keys, t->queries, t->scores, job->head_pad);
+    for (int64_t query = 0; query < pair->queries_padded; query += VEC_LANES)
+        weigh_queries(t, pair, query, job->scale);
+    add_over_keys(pair, t->weights, t->pairs, t->out, round_up(job->view.head_size, 16),
+                  job->head_pad, pair->key_begin > 0 ? t->rescale : NULL);
 }
 
 static void finish_queries(const fwd_job *job, fwd_tiles *t, const int64_t at[3], int64_t n) {
@@ -144,17 +132,16 @@ static ls_status attend_tile(void *user, int64_t task, int worker) {
               job->head_pad);
     transpose_lanes(t->queries, (const lane *)t->keys, n_padded, job->head_pad / LANE_TERMS);
     const int64_t key_end = v->causal ? begin + n : v->n_tokens;
-    for (int64_t key = 0; key < key_end;) {
-        const key_step step = next_keys(v, begin, key);
-        pack_rows(t->keys, &v->k, ls_head_at(v, &v->k, b, key, kv_head), step.n_keys, step.n_padded,
-                  size, job->head_pad);
-        pack_rows(t->values, &v->v, ls_head_at(v, &v->v, b, key, kv_head), step.n_keys,
-                  step.n_padded, size, job->head_pad);
+    for (int64_t key = 0; key < key_end; key += TILE) {
+        const tile_pair pair = pair_tiles(v, begin, key);
+        pack_rows(t->keys, &v->k, ls_head_at(v, &v->k, b, key, kv_head), pair.n_keys,
+                  pair.keys_padded, size, job->head_pad);
+        pack_rows(t->values, &v->v, ls_head_at(v, &v->v, b, key, kv_head), pair.n_keys,
+                  pair.keys_padded, size, job->head_pad);
 #ifdef ATTENTION_BF16
-        pair_rows(t->pairs, t->values, step.n_padded, job->head_pad);
+        pair_rows(t->pairs, t->values, pair.keys_padded, job->head_pad);
 #endif
-        attend_keys(job, t, &step, n_padded);
-        key += step.n_keys;
+        attend_keys(job, t, &pair);
     }
     finish_queries(job, t, (int64_t[]){b, head, begin}, n);
     return LS_OK;

@@ -19,6 +19,7 @@ enum { VEC_LANES = 8, PANEL_VECS = 2 };
 enum { VEC_LANES = 4, PANEL_VECS = 2 };
 #endif
 typedef float vec __attribute__((vector_size(4 * VEC_LANES)));
+typedef int32_t veci __attribute__((vector_size(4 * VEC_LANES)));
 typedef float vec_any __attribute__((vector_size(4 * VEC_LANES), aligned(4), may_alias));
 
 #ifdef ATTENTION_BF16
@@ -105,35 +106,49 @@ static void multiply(const product *p) {
     }
 }
 
-/* Larger of two; a NaN in b comes through. */
-V16_INLINE v16 larger(v16 a, v16 b) {
+V16_INLINE vec vec_load(const float *p) {
+    return (vec) * (const vec_any *)p;
+}
+V16_INLINE void vec_store(float *p, vec x) {
+    *(vec_any *)p = (vec_any)x;
+}
+V16_INLINE vec vec_select(veci mask, vec yes, vec no) {
 #if defined(__AVX512F__)
-    return (v16)_mm512_max_ps((__m512)a, (__m512)b);
+    return v16_select(mask, yes, no);
 #else
-    return v16_select(a > b, a, b);
+    return (vec)((mask & (veci)yes) | (~mask & (veci)no));
+#endif
+}
+
+/* Larger of two; a NaN in b comes through. */
+V16_INLINE vec larger(vec a, vec b) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    return vec_select(a > b, a, b);
 #endif
 }
 
 /* 2^x for x < 127, relative error 1e-7; zero below -126 (at the latest below -150); NaN stays. */
-V16_INLINE v16 power_of_two(v16 x) {
-    const v16 low = larger(v16_set(-200.0f), x);
+V16_INLINE vec power_of_two(vec x) {
+    const vec low = larger((vec){0} - 200.0f, x);
 #if defined(__AVX512F__)
-    const v16 whole = (v16)_mm512_roundscale_ps((__m512)low, 0);
+    const vec whole = (vec)_mm512_roundscale_ps((__m512)low, 0);
 #else
-    const v16 shifted = low + 12582912.0f; /* 1.5 * 2^23 rounds to a whole number */
-    const v16 whole = shifted - 12582912.0f;
+    const vec shifted = low + 12582912.0f; /* 1.5 * 2^23 rounds to a whole number */
+    const vec whole = shifted - 12582912.0f;
 #endif
-    const v16 r = low - whole;
-    v16 p = v16_set(1.326472731e-03f) * r + 9.671512991e-03f;
+    const vec r = low - whole;
+    vec p = 1.326472731e-03f * r + 9.671512991e-03f;
     p = p * r + 5.550733581e-02f;
     p = p * r + 2.402224243e-01f;
     p = p * r + 6.931470037e-01f;
     p = p * r + 1.0f;
 #if defined(__AVX512F__)
-    return (v16)_mm512_scalef_ps((__m512)p, (__m512)whole);
+    return (vec)_mm512_scalef_ps((__m512)p, (__m512)whole);
 #else
-    const v16 y = p * (v16)(((v16i)shifted - 0x4b400000 + 127) << 23);
-    return v16_select(x < -126.0f, v16_set(0), y);
+    const vec y = p * (vec)(((veci)shifted - 0x4b400000 + 127) << 23);
+    return vec_select(x < -126.0f, (vec){0}, y);
 #endif
 }
 
@@ -234,32 +249,121 @@ static void store_rows(const ls_head_rows *rows, int64_t at, int64_t n_rows, int
     }
 }
 
-/* Which keys a step takes and which queries of the tile see them. On the diagonal of a causal tile a step is 16 keys, so that
- * the queries before them, and their products, are left out. */
-typedef struct key_step {
-    int64_t begin, n_keys, n_padded; /* n_padded: multiple of 16 */
-    int64_t first_query;             /* of the tile, multiple of 16 */
-    int diagonal;                    /* the 16 queries from first_query on see part of the keys */
-} key_step;
+/* A tile of keys against a tile of queries. On the diagonal of causal attention key r is seen by queries >= r of the tile, so
+ * the products leave out what lies above it in blocks of 16. */
+typedef struct tile_pair {
+    int64_t key_begin, n_keys, keys_padded, queries_padded; /* padded: multiples of 16 */
+    int diagonal;
+} tile_pair;
 
-static inline key_step next_keys(const ls_attention_view *view, int64_t query_begin,
-                                 int64_t key_begin) {
-    key_step step = {.begin = key_begin, .n_keys = TILE};
-    if (view->causal && key_begin >= query_begin) {
-        step.n_keys = 16;
-        step.first_query = key_begin - query_begin;
-        step.diagonal = 1;
-    }
-    if (step.n_keys > view->n_tokens - key_begin) step.n_keys = view->n_tokens - key_begin;
-    step.n_padded = round_up(step.n_keys, 16);
-    return step;
+static inline tile_pair pair_tiles(const ls_attention_view *view, int64_t query_begin,
+                                   int64_t key_begin) {
+    const int64_t queries = view->n_tokens - query_begin, keys = view->n_tokens - key_begin;
+    tile_pair pair = {key_begin, keys < TILE ? keys : TILE, 0, round_up(queries, 16), 0};
+    if (pair.queries_padded > TILE) pair.queries_padded = TILE;
+    pair.keys_padded = round_up(pair.n_keys, 16);
+    pair.diagonal = view->causal && key_begin == query_begin;
+    return pair;
 }
 
-/* Scores of one vector of queries against key `r` of a step, -inf where the query comes first. */
-V16_INLINE v16 mask_scores(const key_step *step, int64_t query, int64_t r, v16 scores) {
-    const v16i lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    if (!step->diagonal || query != step->first_query) return scores;
-    return v16_select(lanes < (int32_t)r, (v16){0} - INFINITY, scores);
+/* Rows of S^T that some query of the vector at `query` sees, and the first of them that needs a mask. */
+static inline int64_t seen_keys(const tile_pair *pair, int64_t query) {
+    return pair->diagonal && query < pair->keys_padded ? query / 16 * 16 + 16 : pair->keys_padded;
+}
+static inline int64_t first_masked(const tile_pair *pair, int64_t query) {
+    return pair->diagonal ? query / 16 * 16 : pair->n_keys / 16 * 16;
+}
+
+/* Scores of the vector of queries from `query` on against key r, -inf where they may not see it. */
+V16_INLINE vec mask_scores(const tile_pair *pair, int64_t query, int64_t r, vec scores) {
+    veci position;
+    for (int i = 0; i < VEC_LANES; i++) position[i] = i;
+    const int64_t first_seen = pair->diagonal ? r - query : r < pair->n_keys ? 0 : VEC_LANES;
+    return vec_select(position < (int32_t)first_seen, (vec){0} - INFINITY, scores);
+}
+
+/* c[key][query] = rows of terms (keys or values) times columns (Q^T or dO^T). */
+static void multiply_by_queries(const tile_pair *pair, const term *rows, const lane *columns,
+                                float *c, int64_t head_pad) {
+    product p = {.a = (const lane *)rows,
+                 .a_row = head_pad / LANE_TERMS,
+                 .a_depth = 1,
+                 .b = columns,
+                 .b_ld = TILE,
+                 .c = c,
+                 .c_ld = TILE,
+                 .n_rows = pair->keys_padded,
+                 .n_cols = pair->queries_padded,
+                 .n_depth = head_pad / LANE_TERMS};
+    if (!pair->diagonal) {
+        multiply(&p);
+        return;
+    }
+    p.n_rows = 16;
+    for (int64_t r = 0; r < pair->keys_padded; r += 16) {
+        multiply(&p);
+        p.a += 16 * p.a_row;
+        p.b += 16;
+        p.c += 16 * TILE + 16;
+        p.n_cols -= 16;
+    }
+}
+
+/* c[query][..] += factors (P^T or dS^T, lanes along keys) transposed times rows of values or keys. */
+static void add_over_keys(const tile_pair *pair, const lane *factors, const lane *rows, float *c,
+                          int64_t n_cols, int64_t head_pad, const float *rescale) {
+    product p = {.a = factors,
+                 .a_row = 1,
+                 .a_depth = TILE,
+                 .b = rows,
+                 .b_ld = head_pad,
+                 .c = c,
+                 .c_ld = head_pad,
+                 .n_rows = pair->queries_padded,
+                 .n_cols = n_cols,
+                 .n_depth = pair->keys_padded / LANE_TERMS,
+                 .accumulate = pair->key_begin > 0,
+                 .scale = rescale};
+    if (!pair->diagonal) {
+        multiply(&p);
+        return;
+    }
+    p.n_rows = 16;
+    for (int64_t q = 0; q < pair->queries_padded; q += 16) {
+        p.n_depth = seen_keys(pair, q) / LANE_TERMS;
+        multiply(&p);
+        p.a += 16;
+        p.c += 16 * head_pad;
+        if (p.scale) p.scale += 16;
+    }
+}
+
+/* c[key][..] += factors (P^T or dS^T, terms along queries) times rows of dO or Q. */
+static void add_over_queries(const tile_pair *pair, const term *factors, const lane *rows, float *c,
+                             int64_t n_cols, int64_t head_pad) {
+    product p = {.a = (const lane *)factors,
+                 .a_row = TILE / LANE_TERMS,
+                 .a_depth = 1,
+                 .b = rows,
+                 .b_ld = head_pad,
+                 .c = c + pair->key_begin * head_pad,
+                 .c_ld = head_pad,
+                 .n_rows = pair->keys_padded,
+                 .n_cols = n_cols,
+                 .n_depth = pair->queries_padded / LANE_TERMS,
+                 .accumulate = 1};
+    if (!pair->diagonal) {
+        multiply(&p);
+        return;
+    }
+    p.n_rows = 16;
+    for (int64_t r = 0; r < pair->keys_padded; r += 16) {
+        multiply(&p);
+        p.a += 16 * p.a_row + 16 / LANE_TERMS;
+        p.b += 16 / LANE_TERMS * head_pad;
+        p.c += 16 * head_pad;
+        p.n_depth -= 16 / LANE_TERMS;
+    }
 }
 
 static inline const char *attention_refuses(const ls_sig *sig) {
