@@ -18,9 +18,17 @@ const int ls_cli_n_verbs = sizeof ls_cli_verbs / sizeof ls_cli_verbs[0];
 
 enum { MOST_NAMES = 64 };
 
+/* The nearest name, or the first that the word begins: "vers" for "version". */
+static const char *suggest(const char *word, const char *const *names, int n_names) {
+    const char *near = ls_nearest_name(word, names, n_names);
+    for (int i = 0; !near && *word && i < n_names; i++)
+        if (strncmp(word, names[i], strlen(word)) == 0) near = names[i];
+    return near;
+}
+
 static ls_status fail_unknown(const char *kind, const char *word, const char *owner,
                               const char *const *names, int n_names) {
-    const char *near = ls_nearest_name(word, names, n_names);
+    const char *near = suggest(word, names, n_names);
     if (near)
         return LS_FAIL(LS_ERR_INVALID, "%s '%s' is not known; did you mean '%s'?", kind, word,
                        near);

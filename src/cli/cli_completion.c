@@ -4,7 +4,7 @@
 static ls_status write_words(ls_text *text, const char *name, const ls_cmd *cmd) {
     ls_cli_option *options;
     LS_TRY(ls_cli_all_options(cmd, &options));
-    ls_text_append(text, "        %s) words=\"", name);
+    ls_text_append(text, "        %s) candidates=\"", name);
     for (const ls_cmd *const *action = cmd->actions; action && *action; action++)
         ls_text_append(text, "%s ", (*action)->name);
     for (const ls_cli_option *option = options; option->name; option++)
@@ -36,18 +36,18 @@ ls_status ls_cli_write_bash_completion(ls_text *text) {
     ls_text_append(text,
                    "# bash completion of lockstep, made by `lockstep help --completion bash`\n"
                    "_lockstep() {\n"
-                   "    local current=${COMP_WORDS[COMP_CWORD]} words=\"\"\n"
+                   "    local current=${COMP_WORDS[COMP_CWORD]} candidates=\"\"\n"
                    "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-                   "        words=\"");
+                   "        candidates=\"");
     write_verbs(text);
     ls_text_append(text,
                    " --help --version\"\n"
                    "    else\n"
                    "        _lockstep_words \"${COMP_WORDS[1]} ${COMP_WORDS[2]}\"\n"
-                   "        [ -n \"$words\" ] && [ \"$COMP_CWORD\" -gt 2 ] || _lockstep_words "
+                   "        [ -n \"$candidates\" ] && [ \"$COMP_CWORD\" -gt 2 ] || _lockstep_words "
                    "\"${COMP_WORDS[1]}\"\n"
                    "    fi\n"
-                   "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
+                   "    COMPREPLY=($(compgen -W \"$candidates\" -- \"$current\"))\n"
                    "}\n"
                    "_lockstep_words() {\n"
                    "    case $1 in\n");
@@ -62,15 +62,17 @@ ls_status ls_cli_write_zsh_completion(ls_text *text) {
     ls_text_append(text, "#compdef lockstep\n"
                          "# zsh completion of lockstep, made by `lockstep help --completion zsh`\n"
                          "_lockstep() {\n"
-                         "    local words_of words\n"
+                         "    local candidates\n"
                          "    if (( CURRENT == 2 )); then\n"
                          "        compadd -- ");
     write_verbs(text);
     ls_text_append(text, " --help --version\n"
                          "        return\n"
                          "    fi\n"
-                         "    _lockstep_words \"${(Q)${(z)BUFFER}[2]}\"\n"
-                         "    compadd -- ${=words}\n"
+                         "    _lockstep_words \"$words[2] $words[3]\"\n"
+                         "    [[ -n $candidates && $CURRENT -gt 3 ]] || _lockstep_words "
+                         "\"$words[2]\"\n"
+                         "    compadd -- ${=candidates}\n"
                          "    _files\n"
                          "}\n"
                          "_lockstep_words() {\n"
