@@ -10,7 +10,7 @@
 
 static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out, ls_type *out) {
     const ls_step_attr *a = attr;
-    return ls_step_infer("rmsprop_step", attr, (a->centered != 0) + (a->momentum > 0), n_in, in,
+    return ls_step_infer("rmsprop_step", attr, 1 + (a->centered != 0) + (a->momentum > 0), n_in, in,
                          n_out, out);
 }
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -67,8 +68,8 @@ static void create_run(graph_run *run, const ls_graph *graph) {
             const ls_sig sig = {node->op, node->attr, node->n_in, node->n_out, NULL, NULL};
             alias = node->op->alias(&sig, info->out_index);
         }
-        tensor->data = alias >= 0 ? run->tensors[node->in[alias]].data
-                                  : ls_alloc(ls_tensor_bytes(tensor) + 1);
+        tensor->data =
+            alias >= 0 ? run->tensors[node->in[alias]].data : ls_alloc(ls_tensor_bytes(tensor) + 1);
         assert_non_null(tensor->data);
         if (!node) set_initial(tensor, &info->init);
     }
