@@ -4,18 +4,19 @@
 #define LS_OP_ATTENTION_BWD_H
 #include "op/attention/attention_tile.h"
 
-/* One worker's memory. KP = head size padded; with one term a lane the "pairs" tiles are the plain ones, the gradient of the
- * scores lies over that of the weights, and the weights over the scores. */
+/* One worker's memory. KP = head size padded. With one term a lane the gradient of the scores lies over that of the weights, and
+ * the weights over the scores. */
 typedef struct bwd_tiles {
     float *scores, *dweights; /* S^T, dP^T [TILE][TILE] */
     term *weights, *dscores;  /* P^T, dS^T [TILE][TILE]: rows of terms along queries */
     lane *dscore_pairs;       /* dS^T [TILE / LANE_TERMS][TILE]: lanes along keys */
     lane *queries, *douts;    /* Q^T, dO^T [KP / LANE_TERMS][TILE] */
-    term *query_rows, *dout_rows, *key_rows, *value_rows; /* [TILE][KP] */
-    lane *query_pairs, *dout_pairs, *key_pairs;           /* [TILE / LANE_TERMS][KP] */
-    float *dq;                                            /* [TILE][KP] */
-    float *dk, *dv;                                       /* [T padded to TILE][KP] */
-    float lse[TILE], delta[TILE];                         /* lse to base 2 */
+    term *copy[4];  /* rows that cannot be used where they lie: q, dout, k, v [TILE][KP] */
+    lane *pairs[3]; /* q, dout, k [TILE / LANE_TERMS][KP] */
+    lane_rows query_rows, dout_rows;
+    float *dq;                    /* [TILE][KP] */
+    float *dk, *dv;               /* [T padded to TILE][KP] */
+    float lse[TILE], delta[TILE]; /* lse to base 2 */
 } bwd_tiles;
 
 enum { BWD_TILES_BYTES = 4096 };
@@ -47,22 +48,14 @@ static bwd_tiles *bwd_tiles_of(const bwd_job *job, int worker) {
     t->dscore_pairs = (lane *)(next += tile);
     t->queries = (lane *)(next += tile);
     t->douts = (lane *)(next += rows);
-    t->query_rows = (term *)(next += rows);
-    t->dout_rows = (term *)(next += rows);
-    t->key_rows = (term *)(next += rows);
-    t->value_rows = (term *)(next += rows);
-    t->query_pairs = (lane *)(next += rows);
-    t->dout_pairs = (lane *)(next += rows);
-    t->key_pairs = (lane *)(next += rows);
+    for (int i = 0; i < 4; i++) t->copy[i] = (term *)(next += rows);
+    for (int i = 0; i < 3; i++) t->pairs[i] = (lane *)(next += rows);
     t->dq = next += rows;
     t->dk = next += rows;
     t->dv = next + job->tokens_pad * job->head_pad;
 #ifndef ATTENTION_BF16
     t->weights = t->scores;
     t->dscores = t->dscore_pairs = t->dweights;
-    t->query_pairs = t->query_rows;
-    t->dout_pairs = t->dout_rows;
-    t->key_pairs = t->key_rows;
 #endif
     return t;
 }
@@ -105,15 +98,24 @@ static void differentiate_scores(const bwd_job *job, bwd_tiles *t, const tile_pa
     }
 }
 
-static void differentiate_keys(const bwd_job *job, bwd_tiles *t, const tile_pair *pair) {
-    const int64_t head_pad = job->head_pad, n_cols = round_up(job->view.head_size, 16);
-    multiply_by_queries(pair, t->key_rows, t->queries, t->scores, head_pad);
-    multiply_by_queries(pair, t->value_rows, t->douts, t->dweights, head_pad);
+/* One tile of keys, from element k_at and v_at on. */
+static void differentiate_keys(const bwd_job *job, bwd_tiles *t, const tile_pair *pair,
+                               int64_t k_at, int64_t v_at) {
+    const ls_attention_view *v = &job->view;
+    const int64_t head_pad = job->head_pad, padded = pair->keys_padded;
+    const int64_t n_cols = round_up(v->head_size, 16);
+    const term_rows keys =
+        take_rows(t->copy[2], &v->k, k_at, pair->n_keys, padded, v->head_size, head_pad);
+    const term_rows values =
+        take_rows(t->copy[3], &v->v, v_at, pair->n_keys, padded, v->head_size, head_pad);
+    multiply_by_queries(pair, keys, t->queries, t->scores, head_pad);
+    multiply_by_queries(pair, values, t->douts, t->dweights, head_pad);
     for (int64_t query = 0; query < pair->queries_padded; query += VEC_LANES)
         differentiate_scores(job, t, pair, query);
-    add_over_queries(pair, t->weights, t->dout_pairs, t->dv, n_cols, head_pad);
-    add_over_queries(pair, t->dscores, t->query_pairs, t->dk, n_cols, head_pad);
-    add_over_keys(pair, t->dscore_pairs, t->key_pairs, t->dq, n_cols, head_pad, NULL);
+    add_over_queries(pair, t->weights, t->dout_rows, t->dv, n_cols, head_pad);
+    add_over_queries(pair, t->dscores, t->query_rows, t->dk, n_cols, head_pad);
+    add_over_keys(pair, t->dscore_pairs, pair_rows(t->pairs[2], keys, padded, head_pad), t->dq,
+                  n_cols, head_pad, NULL);
 }
 
 /* delta = rowsum(dO * O) and the base-2 log-sum-exp of n queries; zeros (P = 1, dO = 0) in the padding. */
@@ -141,16 +143,14 @@ static void load_queries(const bwd_job *job, bwd_tiles *t, int64_t b, int64_t he
                          int64_t n) {
     const ls_attention_view *v = &job->view;
     const int64_t pad = job->head_pad, n_padded = round_up(n, 16);
-    pack_rows(t->query_rows, &v->q, ls_head_at(v, &v->q, b, begin, head), n, n_padded, v->head_size,
-              pad);
-    pack_rows(t->dout_rows, &v->dout, ls_head_at(v, &v->dout, b, begin, head), n, n_padded,
-              v->head_size, pad);
-    transpose_lanes(t->queries, (const lane *)t->query_rows, n_padded, pad / LANE_TERMS);
-    transpose_lanes(t->douts, (const lane *)t->dout_rows, n_padded, pad / LANE_TERMS);
-#ifdef ATTENTION_BF16
-    pair_rows(t->query_pairs, t->query_rows, n_padded, pad);
-    pair_rows(t->dout_pairs, t->dout_rows, n_padded, pad);
-#endif
+    const term_rows q = take_rows(t->copy[0], &v->q, ls_head_at(v, &v->q, b, begin, head), n,
+                                  n_padded, v->head_size, pad);
+    const term_rows up = take_rows(t->copy[1], &v->dout, ls_head_at(v, &v->dout, b, begin, head), n,
+                                   n_padded, v->head_size, pad);
+    transpose_lanes(t->queries, q, n_padded, pad / LANE_TERMS);
+    transpose_lanes(t->douts, up, n_padded, pad / LANE_TERMS);
+    t->query_rows = pair_rows(t->pairs[0], q, n_padded, pad);
+    t->dout_rows = pair_rows(t->pairs[1], up, n_padded, pad);
     load_statistics(job, t, b, head, begin, n);
 }
 
@@ -164,14 +164,8 @@ static void differentiate_queries(const bwd_job *job, bwd_tiles *t, int64_t b, i
     load_queries(job, t, b, head, begin, n);
     for (int64_t key = 0; key < key_end; key += TILE) {
         const tile_pair pair = pair_tiles(v, begin, key);
-        pack_rows(t->key_rows, &v->k, ls_head_at(v, &v->k, b, key, kv_head), pair.n_keys,
-                  pair.keys_padded, v->head_size, pad);
-        pack_rows(t->value_rows, &v->v, ls_head_at(v, &v->v, b, key, kv_head), pair.n_keys,
-                  pair.keys_padded, v->head_size, pad);
-#ifdef ATTENTION_BF16
-        pair_rows(t->key_pairs, t->key_rows, pair.keys_padded, pad);
-#endif
-        differentiate_keys(job, t, &pair);
+        differentiate_keys(job, t, &pair, ls_head_at(v, &v->k, b, key, kv_head),
+                           ls_head_at(v, &v->v, b, key, kv_head));
     }
     store_rows(&v->dq, ls_head_at(v, &v->dq, b, begin, head), n, v->head_size, t->dq, pad, NULL,
                job->scale, t->scores);

@@ -11,10 +11,9 @@ typedef struct fwd_tiles {
     float *scores; /* S^T [TILE][TILE] */
     float *out;    /* [TILE][KP] */
     lane *queries; /* Q^T [KP / LANE_TERMS][TILE] */
-    term *keys;    /* [TILE][KP] */
-    term *values;  /* [TILE][KP] */
+    term *copy[2]; /* keys and values that cannot be used where they lie, [TILE][KP] */
     lane *weights; /* P^T [TILE / LANE_TERMS][TILE]; with one term a lane it lies over the scores */
-    lane *pairs;   /* values, [TILE / LANE_TERMS][KP]; with one term a lane the values themselves */
+    lane *pairs;   /* values [TILE / LANE_TERMS][KP] */
     float max[TILE], sum[TILE], rescale[TILE];
 } fwd_tiles;
 
@@ -42,12 +41,11 @@ static fwd_tiles *fwd_tiles_of(const fwd_job *job, int worker) {
     t->weights = (lane *)(next += tile);
     t->out = next += tile;
     t->queries = (lane *)(next += rows);
-    t->keys = (term *)(next += rows);
-    t->values = (term *)(next += rows);
+    t->copy[0] = (term *)(next += rows);
+    t->copy[1] = (term *)(next += rows);
     t->pairs = (lane *)(next += rows);
 #ifndef ATTENTION_BF16
     t->weights = t->scores;
-    t->pairs = t->values;
 #endif
     return t;
 }
@@ -100,12 +98,20 @@ static void weigh_queries(fwd_tiles *t, const tile_pair *pair, int64_t query, fl
     vec_store(t->sum + query, sum);
 }
 
-static void attend_keys(const fwd_job *job, fwd_tiles *t, const tile_pair *pair) {
-    multiply_by_queries(pair, t->keys, t->queries, t->scores, job->head_pad);
+/* One tile of keys, from element k_at and v_at on. */
+static void attend_keys(const fwd_job *job, fwd_tiles *t, const tile_pair *pair, int64_t k_at,
+                        int64_t v_at) {
+    const ls_attention_view *v = &job->view;
+    const int64_t head_pad = job->head_pad, padded = pair->keys_padded;
+    const term_rows keys =
+        take_rows(t->copy[0], &v->k, k_at, pair->n_keys, padded, v->head_size, head_pad);
+    const term_rows values =
+        take_rows(t->copy[1], &v->v, v_at, pair->n_keys, padded, v->head_size, head_pad);
+    multiply_by_queries(pair, keys, t->queries, t->scores, head_pad);
     for (int64_t query = 0; query < pair->queries_padded; query += VEC_LANES)
         weigh_queries(t, pair, query, job->scale);
-    add_over_keys(pair, t->weights, t->pairs, t->out, round_up(job->view.head_size, 16),
-                  job->head_pad, pair->key_begin > 0 ? t->rescale : NULL);
+    add_over_keys(pair, t->weights, pair_rows(t->pairs, values, padded, head_pad), t->out,
+                  round_up(v->head_size, 16), head_pad, pair->key_begin > 0 ? t->rescale : NULL);
 }
 
 static void finish_queries(const fwd_job *job, fwd_tiles *t, const int64_t at[3], int64_t n) {
@@ -127,21 +133,16 @@ static ls_status attend_tile(void *user, int64_t task, int worker) {
     const int64_t begin = task % job->n_tiles * TILE, head = task / job->n_tiles % v->n_heads;
     const int64_t b = task / job->n_tiles / v->n_heads, left = v->n_tokens - begin;
     const int64_t n = left < TILE ? left : TILE, n_padded = round_up(n, 16);
-    const int64_t kv_head = head / (v->n_heads / v->n_kv_heads), size = v->head_size;
-    pack_rows(t->keys, &v->q, ls_head_at(v, &v->q, b, begin, head), n, n_padded, size,
-              job->head_pad);
-    transpose_lanes(t->queries, (const lane *)t->keys, n_padded, job->head_pad / LANE_TERMS);
+    const int64_t kv_head = head / (v->n_heads / v->n_kv_heads);
+    transpose_lanes(t->queries,
+                    take_rows(t->copy[0], &v->q, ls_head_at(v, &v->q, b, begin, head), n, n_padded,
+                              v->head_size, job->head_pad),
+                    n_padded, job->head_pad / LANE_TERMS);
     const int64_t key_end = v->causal ? begin + n : v->n_tokens;
     for (int64_t key = 0; key < key_end; key += TILE) {
         const tile_pair pair = pair_tiles(v, begin, key);
-        pack_rows(t->keys, &v->k, ls_head_at(v, &v->k, b, key, kv_head), pair.n_keys,
-                  pair.keys_padded, size, job->head_pad);
-        pack_rows(t->values, &v->v, ls_head_at(v, &v->v, b, key, kv_head), pair.n_keys,
-                  pair.keys_padded, size, job->head_pad);
-#ifdef ATTENTION_BF16
-        pair_rows(t->pairs, t->values, pair.keys_padded, job->head_pad);
-#endif
-        attend_keys(job, t, &pair);
+        attend_keys(job, t, &pair, ls_head_at(v, &v->k, b, key, kv_head),
+                    ls_head_at(v, &v->v, b, key, kv_head));
     }
     finish_queries(job, t, (int64_t[]){b, head, begin}, n);
     return LS_OK;

@@ -188,28 +188,44 @@ static inline void transpose_16(float *dst, int64_t dst_ld, const float *src, in
 #endif
 }
 
+/* Rows of terms, or of lanes made of two rows of terms, `ld` elements apart. */
+typedef struct term_rows {
+    const term *data;
+    int64_t ld;
+} term_rows;
+typedef struct lane_rows {
+    const lane *data;
+    int64_t ld;
+} lane_rows;
+
 /* dst[c][r] = src[r][c], lanes; both sides multiples of 16; dst rows are TILE apart. */
-static void transpose_lanes(lane *dst, const lane *src, int64_t n_rows, int64_t n_cols) {
+static void transpose_lanes(lane *dst, term_rows src, int64_t n_rows, int64_t n_cols) {
+    const int64_t ld = src.ld / LANE_TERMS;
     for (int64_t r = 0; r < n_rows; r += 16)
         for (int64_t c = 0; c < n_cols; c += 16)
-            transpose_16((float *)dst + c * TILE + r, TILE, (const float *)src + r * n_cols + c,
-                         n_cols);
+            transpose_16((float *)dst + c * TILE + r, TILE,
+                         (const float *)(const void *)src.data + r * ld + c, ld);
 }
 
-/* n_rows rows of `size` elements from element `at` on as terms [n_padded][n_cols], zeros outside. */
-static void pack_rows(term *dst, const ls_head_rows *rows, int64_t at, int64_t n_rows,
-                      int64_t n_padded, int64_t size, int64_t n_cols) {
+/* n_rows rows of `size` elements from element `at` on as terms [n_padded][n_cols], zeros outside: where they lie when they
+ * need no change, else in `copy`. */
+static term_rows take_rows(term *copy, const ls_head_rows *rows, int64_t at, int64_t n_rows,
+                           int64_t n_padded, int64_t size, int64_t n_cols) {
+    const ls_dtype own = LANE_TERMS == 2 ? LS_DTYPE_BF16 : LS_DTYPE_F32;
+    if (rows->dtype == own && n_rows == n_padded && size == n_cols)
+        return (term_rows){(const term *)rows->data + at, rows->row_stride};
     for (int64_t r = 0; r < n_rows; r++) {
-        term *row = dst + r * n_cols;
+        term *row = copy + r * n_cols;
 #ifdef ATTENTION_BF16
         memcpy(row, (const uint16_t *)rows->data + at + r * rows->row_stride,
                (size_t)size * sizeof *row);
 #else
         row_load(row, rows->data, rows->dtype, at + r * rows->row_stride, size, 0);
 #endif
-        for (int64_t i = round_up(size, LANE_TERMS == 1 ? 16 : 1); i < n_cols; i++) row[i] = 0;
+        for (int64_t i = LANE_TERMS == 1 ? round_up(size, 16) : size; i < n_cols; i++) row[i] = 0;
     }
-    memset(dst + n_rows * n_cols, 0, (size_t)((n_padded - n_rows) * n_cols) * sizeof *dst);
+    memset(copy + n_rows * n_cols, 0, (size_t)((n_padded - n_rows) * n_cols) * sizeof *copy);
+    return (term_rows){copy, n_cols};
 }
 
 #ifdef ATTENTION_BF16
@@ -224,15 +240,23 @@ V16_INLINE v16u bf16_pairs(v16 low, v16 high) {
         0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
     return (v16u)_mm512_permutexvar_epi16(order, (__m512i)narrow);
 }
-/* Pairs of rows as lanes: dst[r][c] = (src[2r][c], src[2r + 1][c]). */
-static void pair_rows(lane *dst, const term *src, int64_t n_rows, int64_t n_cols) {
+/* Pairs of rows as lanes: copy[r][c] = (src[2r][c], src[2r + 1][c]). */
+static lane_rows pair_rows(lane *copy, term_rows src, int64_t n_rows, int64_t n_cols) {
     for (int64_t r = 0; r < n_rows; r += 2)
         for (int64_t c = 0; c < n_cols; c += 16) {
-            const v16u low = __builtin_convertvector(v16h_load(src + r * n_cols + c), v16u);
-            const v16u high = __builtin_convertvector(v16h_load(src + (r + 1) * n_cols + c), v16u);
+            const term *from = src.data + r * src.ld + c;
+            const v16u low = __builtin_convertvector(v16h_load(from), v16u);
+            const v16u high = __builtin_convertvector(v16h_load(from + src.ld), v16u);
             const v16u both = low | high << 16;
-            memcpy(dst + r / 2 * n_cols + c, &both, sizeof both);
+            memcpy(copy + r / 2 * n_cols + c, &both, sizeof both);
         }
+    return (lane_rows){copy, n_cols};
+}
+#else
+/* With one term a lane the rows are their own lanes. */
+static lane_rows pair_rows(lane *copy, term_rows src, int64_t n_rows, int64_t n_cols) {
+    (void)copy, (void)n_rows, (void)n_cols;
+    return (lane_rows){src.data, src.ld};
 }
 #endif
 
@@ -283,10 +307,10 @@ V16_INLINE vec mask_scores(const tile_pair *pair, int64_t query, int64_t r, vec 
 }
 
 /* c[key][query] = rows of terms (keys or values) times columns (Q^T or dO^T). */
-static void multiply_by_queries(const tile_pair *pair, const term *rows, const lane *columns,
+static void multiply_by_queries(const tile_pair *pair, term_rows rows, const lane *columns,
                                 float *c, int64_t head_pad) {
-    product p = {.a = (const lane *)rows,
-                 .a_row = head_pad / LANE_TERMS,
+    product p = {.a = (const lane *)(const void *)rows.data,
+                 .a_row = rows.ld / LANE_TERMS,
                  .a_depth = 1,
                  .b = columns,
                  .b_ld = TILE,
@@ -310,13 +334,13 @@ static void multiply_by_queries(const tile_pair *pair, const term *rows, const l
 }
 
 /* c[query][..] += factors (P^T or dS^T, lanes along keys) transposed times rows of values or keys. */
-static void add_over_keys(const tile_pair *pair, const lane *factors, const lane *rows, float *c,
+static void add_over_keys(const tile_pair *pair, const lane *factors, lane_rows rows, float *c,
                           int64_t n_cols, int64_t head_pad, const float *rescale) {
     product p = {.a = factors,
                  .a_row = 1,
                  .a_depth = TILE,
-                 .b = rows,
-                 .b_ld = head_pad,
+                 .b = rows.data,
+                 .b_ld = rows.ld,
                  .c = c,
                  .c_ld = head_pad,
                  .n_rows = pair->queries_padded,
@@ -339,13 +363,13 @@ static void add_over_keys(const tile_pair *pair, const lane *factors, const lane
 }
 
 /* c[key][..] += factors (P^T or dS^T, terms along queries) times rows of dO or Q. */
-static void add_over_queries(const tile_pair *pair, const term *factors, const lane *rows, float *c,
+static void add_over_queries(const tile_pair *pair, const term *factors, lane_rows rows, float *c,
                              int64_t n_cols, int64_t head_pad) {
-    product p = {.a = (const lane *)factors,
+    product p = {.a = (const lane *)(const void *)factors,
                  .a_row = TILE / LANE_TERMS,
                  .a_depth = 1,
-                 .b = rows,
-                 .b_ld = head_pad,
+                 .b = rows.data,
+                 .b_ld = rows.ld,
                  .c = c + pair->key_begin * head_pad,
                  .c_ld = head_pad,
                  .n_rows = pair->keys_padded,
@@ -360,7 +384,7 @@ static void add_over_queries(const tile_pair *pair, const term *factors, const l
     for (int64_t r = 0; r < pair->keys_padded; r += 16) {
         multiply(&p);
         p.a += 16 * p.a_row + 16 / LANE_TERMS;
-        p.b += 16 / LANE_TERMS * head_pad;
+        p.b += 16 / LANE_TERMS * rows.ld;
         p.c += 16 * head_pad;
         p.n_depth -= 16 / LANE_TERMS;
     }
