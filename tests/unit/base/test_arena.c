@@ -48,7 +48,9 @@ static void test_impossible_size(void **state) {
     assert_null(ls_arena_alloc(arena, (size_t)-1));
     assert_null(ls_arena_alloc(arena, (size_t)-64));
     assert_non_null(strstr(ls_error_message(), "out of memory"));
-    assert_non_null(ls_arena_alloc(arena, 0));
+    const void *empty = ls_arena_alloc(arena, 0);
+    assert_non_null(empty);
+    assert_ptr_not_equal(empty, ls_arena_alloc(arena, 0));
     ls_arena_destroy(arena);
 }
 

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/thread.h"
 #include "unit/base/check.h"
 #include <stdatomic.h>
@@ -74,9 +75,39 @@ static void test_many_jobs_and_sleeping_workers(void **state) {
     }
 }
 
+static atomic_int n_started;
+
+/* Ends only when two tasks run at the same time. */
+static ls_status wait_for_another(void *user, int64_t task, int worker) {
+    (void)user, (void)task, (void)worker;
+    const double until = ls_clock_seconds() + 20;
+    for (atomic_fetch_add(&n_started, 1); atomic_load(&n_started) < 2;)
+        if (ls_clock_seconds() > until) return LS_FAIL(LS_ERR_COMM, "no second worker came");
+    return LS_OK;
+}
+
+static void test_sleeping_workers_are_woken(void **state) {
+    (void)state;
+    ls_pool *pool;
+    check_ok(ls_pool_create(2, 0, &pool));
+    for (int i = 0; i < 20; i++) {
+        const struct timespec rest = {0, i % 2 ? 2000000 : 0};
+        nanosleep(&rest, NULL);
+        atomic_store(&n_started, 0);
+        check_ok(ls_pool_run(pool, 2, wait_for_another, NULL));
+    }
+    ls_pool_destroy(pool);
+}
+
 static ls_status fail_some(void *user, int64_t task, int worker) {
     const job *self = user;
     (void)worker;
+    /* Either the first task that fails is slow, with those before it, so that later ones fail earlier in time; or
+     * the later ones are slow, and fail when the first is recorded. */
+    const int is_slow = self->fail_from % 2 ? task <= self->fail_from : task > self->fail_from;
+    const double until = ls_clock_seconds() + 20e-6;
+    while (is_slow && ls_clock_seconds() < until) {
+    }
     if (task >= self->fail_from && (task - self->fail_from) % self->fail_every == 0)
         return LS_FAIL(task % 2 ? LS_ERR_DATA : LS_ERR_NUMERIC, "task %lld failed",
                        (long long)task);
@@ -201,6 +232,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_task_runs_once_for_each_size_of_pool),
         cmocka_unit_test(test_many_jobs_and_sleeping_workers),
+        cmocka_unit_test(test_sleeping_workers_are_woken),
         cmocka_unit_test(test_error_of_lowest_task_reaches_the_caller),
         cmocka_unit_test(test_nested_call_runs_inline_as_the_same_worker),
         cmocka_unit_test(test_pool_inside_another_pool),
