@@ -6,6 +6,7 @@
 #include "op/op.h"
 
 LS_DECLARE_CPU_KERNELS(matmul_fwd)
+extern const ls_kernel ls_kernel_matmul_fwd_amx;
 extern const ls_kernel ls_kernel_matmul_fwd_avx512bf16;
 extern const ls_kernel ls_kernel_matmul_fwd_ref;
 
@@ -209,7 +210,7 @@ static void print(const void *opaque, ls_text *out) {
 
 static const ls_kernel *const kernels[] = {
 #ifdef LS_X86
-    &ls_kernel_matmul_fwd_avx512bf16,
+    &ls_kernel_matmul_fwd_amx, &ls_kernel_matmul_fwd_avx512bf16,
 #endif
     LS_CPU_KERNELS(matmul_fwd), &ls_kernel_matmul_fwd_ref, NULL};
 

@@ -1,6 +1,7 @@
 /* Pairs of bf16 and vdpbf16ps: sum += a[k] b[k] + a[k + 1] b[k + 1] in f32, 12 x 32 results in 24 registers. For processors where
  * the instruction runs at full rate (AMD Zen 4). It treats subnormal inputs as zero and flushes subnormal results. */
 #include "op/cpu_kernel.h"
+#include "op/matmul/gemm_engines.h"
 #include "op/matmul/gemm_pack.h"
 #include "op/matmul/gemm_store.h"
 #include <immintrin.h>
@@ -53,14 +54,6 @@ const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16 = {.mr = MR,
                                                         .tile = run_tile,
                                                         .store = store};
 
-static const char *refuse(const ls_sig *sig) {
-    if (sig->in[0].dtype != LS_DTYPE_BF16 || sig->in[1].dtype != LS_DTYPE_BF16)
-        return "a and b are not both bf16";
-    for (int i = 2; i < sig->n_in; i++)
-        if (!v16_accepts(sig->in[i].dtype)) return "an operand is not f32, bf16 or f16";
-    return v16_accepts(sig->out[0].dtype) ? NULL : "the result is not f32, bf16 or f16";
-}
-
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_matmul_workspace_bytes(&ls_gemm_engine_pairs_avx512bf16, sig, n_threads);
 }
@@ -73,6 +66,6 @@ extern const ls_kernel ls_kernel_matmul_fwd_avx512bf16;
 const ls_kernel ls_kernel_matmul_fwd_avx512bf16 = {.name = "matmul_fwd_cpu_avx512bf16_12x32",
                                                    .device = LS_DEVICE_CPU,
                                                    .isa = LS_ISA_AVX512BF16,
-                                                   .refuses = refuse,
+                                                   .refuses = ls_gemm_refuses_pairs,
                                                    .workspace_bytes = workspace_bytes,
                                                    .launch = launch_matmul};

@@ -1,6 +1,7 @@
 /* f32 panels (bf16 and f16 are widened while packing), one multiply-add per word. The tile is as large as the registers
  * allow: MR rows by two (one on the baseline: four narrow) vectors. */
 #include "op/cpu_kernel.h"
+#include "op/matmul/gemm_engines.h"
 #include "op/matmul/gemm_pack.h"
 #include "op/matmul/gemm_store.h"
 
@@ -51,7 +52,6 @@ static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_tile(out, tile, NR);
 }
 
-extern const ls_gemm_engine LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA);
 const ls_gemm_engine LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA) = {.mr = MR,
                                                                        .nr = NR,
                                                                        .k_word = 1,
@@ -63,12 +63,6 @@ const ls_gemm_engine LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA) = {.mr = MR,
                                                                        .store = store};
 #define ENGINE LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA)
 
-static const char *refuse(const ls_sig *sig) {
-    for (int i = 0; i < sig->n_in; i++)
-        if (!v16_accepts(sig->in[i].dtype)) return "an operand is not f32, bf16 or f16";
-    return v16_accepts(sig->out[0].dtype) ? NULL : "the result is not f32, bf16 or f16";
-}
-
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_matmul_workspace_bytes(&ENGINE, sig, n_threads);
 }
@@ -77,5 +71,5 @@ static ls_status launch_matmul(const ls_launch *launch) {
     return ls_matmul_launch(&ENGINE, launch);
 }
 
-LS_CPU_KERNEL(matmul_fwd) = {LS_CPU_KERNEL_HEAD("matmul_fwd"), .refuses = refuse,
+LS_CPU_KERNEL(matmul_fwd) = {LS_CPU_KERNEL_HEAD("matmul_fwd"), .refuses = ls_gemm_refuses_wide,
                              .workspace_bytes = workspace_bytes, .launch = launch_matmul};

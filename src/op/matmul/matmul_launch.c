@@ -1,5 +1,5 @@
 /* From a matmul launch to blocked products, one per batch. */
-#include "op/matmul/gemm.h"
+#include "op/matmul/gemm_engines.h"
 #include "op/matmul/matmul_shape.h"
 
 static ls_gemm describe(const ls_sig *sig, const ls_matmul_shape *shape) {
@@ -57,4 +57,20 @@ ls_status ls_matmul_launch(const ls_gemm_engine *engine, const ls_launch *launch
         LS_TRY(ls_gemm_run(engine, &gemm, launch->workspace, launch->pool));
     }
     return LS_OK;
+}
+
+static int is_narrow(ls_dtype dtype) {
+    return dtype == LS_DTYPE_F32 || dtype == LS_DTYPE_BF16 || dtype == LS_DTYPE_F16;
+}
+
+const char *ls_gemm_refuses_wide(const ls_sig *sig) {
+    for (int i = 0; i < sig->n_in; i++)
+        if (!is_narrow(sig->in[i].dtype)) return "an operand is not f32, bf16 or f16";
+    return is_narrow(sig->out[0].dtype) ? NULL : "the result is not f32, bf16 or f16";
+}
+
+const char *ls_gemm_refuses_pairs(const ls_sig *sig) {
+    if (sig->in[0].dtype != LS_DTYPE_BF16 || sig->in[1].dtype != LS_DTYPE_BF16)
+        return "the operands are not both bf16";
+    return ls_gemm_refuses_wide(sig);
 }

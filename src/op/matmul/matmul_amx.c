@@ -1,0 +1,108 @@
+/* AMX: 32 x 32 results in a 2 x 2 block of tiles, 16 pairs of bf16 along k at a time. A is packed as tiles
+ * [step][32 rows][16 words], B as rows of pairs [word][32 columns]. */
+#include "op/cpu_kernel.h"
+#include "op/matmul/amx_tile.h"
+#include "op/matmul/gemm_engines.h"
+#include "op/matmul/gemm_pack.h"
+#include "op/matmul/gemm_store.h"
+
+enum { MR = 32, NR = 32, STEP_WORDS = 16, K_BLOCK = 512, TILE_WORDS = 16 * 16 };
+enum { C_STRIDE = NR * 4, B_STRIDE = NR * 4, A_STRIDE = STEP_WORDS * 4 };
+
+/* c[MR][NR] = sum over words. Tiles 0-3 hold the sums, 4-5 rows of A, 6-7 columns of B. */
+static void run_tile(int64_t words, const void *a_panel, const void *b_panel, float *c) {
+    const uint32_t *a = a_panel, *b = b_panel;
+    amx_zero(0);
+    amx_zero(1);
+    amx_zero(2);
+    amx_zero(3);
+    for (int64_t w = 0; w < words; w += STEP_WORDS, a += 2 * TILE_WORDS, b += 2 * TILE_WORDS) {
+        amx_load(6, b, B_STRIDE);
+        amx_load(4, a, A_STRIDE);
+        amx_multiply(0, 4, 6);
+        amx_load(7, b + 16, B_STRIDE);
+        amx_multiply(1, 4, 7);
+        amx_load(5, a + TILE_WORDS, A_STRIDE);
+        amx_multiply(2, 5, 6);
+        amx_multiply(3, 5, 7);
+    }
+    amx_store(0, c, C_STRIDE);
+    amx_store(1, c + 16, C_STRIDE);
+    amx_store(2, c + 16 * NR, C_STRIDE);
+    amx_store(3, c + 16 * NR + 16, C_STRIDE);
+}
+
+/* One tile of A from rows whose k's are neighbours. */
+static void pack_tile_k_inner(const ls_gemm_operand *a, int64_t row, int64_t n_rows, int64_t k,
+                              int64_t n_k, uint32_t *dst) {
+    for (int i = 0; i < 16; i++) {
+        const v16u words = load_pairs(a->data, (row + i) * a->ld + k, i < n_rows ? n_k : 0);
+        store_words(dst + i * STEP_WORDS, words, 16);
+    }
+}
+
+/* One tile of A from a transposed operand: pairs of neighbouring k rows, then turned. */
+static void pack_tile_i_inner(const ls_gemm_operand *a, int64_t row, int64_t n_rows, int64_t k,
+                              int64_t n_k, uint32_t *dst) {
+    v16u r[16];
+    for (int w = 0; w < 16; w++) {
+        const int64_t at = (k + 2 * w) * a->ld + row;
+        r[w] = join_rows(load_halves(a->data, at, 2 * w < n_k ? n_rows : 0),
+                         load_halves(a->data, at + a->ld, 2 * w + 1 < n_k ? n_rows : 0));
+    }
+    transpose_words(r);
+    for (int i = 0; i < 16; i++) store_words(dst + i * STEP_WORDS, r[i], 16);
+}
+
+static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {
+    uint32_t *to = dst;
+    for (int64_t i = 0; i < range[1]; i += MR) {
+        for (int64_t w = 0; w < words; w += STEP_WORDS) {
+            for (int half = 0; half < 2; half++, to += TILE_WORDS) {
+                const int64_t row = i + 16 * half, k = 2 * w;
+                if (a->k_inner)
+                    pack_tile_k_inner(a, range[0] + row, range[1] - row, range[2] + k, range[3] - k,
+                                      to);
+                else
+                    pack_tile_i_inner(a, range[0] + row, range[1] - row, range[2] + k, range[3] - k,
+                                      to);
+            }
+        }
+    }
+}
+
+static void pack_b(const ls_gemm_operand *b, const int64_t range[4], int64_t words, void *dst) {
+    pack_panels(b, range, words, NR, 1, dst);
+}
+
+static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
+    store_tile(out, tile, NR);
+}
+
+const ls_gemm_engine ls_gemm_engine_pairs_amx = {.mr = MR,
+                                                 .nr = NR,
+                                                 .k_word = 2,
+                                                 .k_step = STEP_WORDS,
+                                                 .k_block = K_BLOCK,
+                                                 .pack_a = pack_a,
+                                                 .pack_b = pack_b,
+                                                 .tile = run_tile,
+                                                 .store = store,
+                                                 .begin = amx_begin,
+                                                 .end = amx_end};
+
+static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
+    return ls_matmul_workspace_bytes(&ls_gemm_engine_pairs_amx, sig, n_threads);
+}
+
+static ls_status launch_matmul(const ls_launch *launch) {
+    return ls_matmul_launch(&ls_gemm_engine_pairs_amx, launch);
+}
+
+extern const ls_kernel ls_kernel_matmul_fwd_amx;
+const ls_kernel ls_kernel_matmul_fwd_amx = {.name = "matmul_fwd_cpu_amx_32x32",
+                                            .device = LS_DEVICE_CPU,
+                                            .isa = LS_ISA_AMX,
+                                            .refuses = ls_gemm_refuses_pairs,
+                                            .workspace_bytes = workspace_bytes,
+                                            .launch = launch_matmul};
