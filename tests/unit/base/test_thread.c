@@ -102,12 +102,6 @@ static void test_sleeping_workers_are_woken(void **state) {
 static ls_status fail_some(void *user, int64_t task, int worker) {
     const job *self = user;
     (void)worker;
-    /* Either the first task that fails is slow, with those before it, so that later ones fail earlier in time; or
-     * the later ones are slow, and fail when the first is recorded. */
-    const int is_slow = self->fail_from % 2 ? task <= self->fail_from : task > self->fail_from;
-    const double until = ls_clock_seconds() + 20e-6;
-    while (is_slow && ls_clock_seconds() < until) {
-    }
     if (task >= self->fail_from && (task - self->fail_from) % self->fail_every == 0)
         return LS_FAIL(task % 2 ? LS_ERR_DATA : LS_ERR_NUMERIC, "task %lld failed",
                        (long long)task);
@@ -133,6 +127,58 @@ static void test_error_of_lowest_task_reaches_the_caller(void **state) {
         check_all_ran_once(pool, 100); /* the pool works after an error */
         ls_pool_destroy(pool);
     }
+}
+
+/* Which of two failures comes last in time. Sixty-four tasks on two threads begin with chunks {0, 1} and {2, 3}. */
+typedef struct ordered {
+    int low_is_last;
+    atomic_int low_started, high_started, low_ends, high_ends;
+} ordered;
+
+static void wait_for(atomic_int *flag) {
+    const double until = ls_clock_seconds() + 20;
+    while (!atomic_load(flag) && ls_clock_seconds() < until) {
+    }
+}
+
+static void rest_while_recorded(void) {
+    const struct timespec rest = {0, 5000000};
+    nanosleep(&rest, NULL);
+}
+
+/* Low last: task 0 passes after 2 has failed; then 1, not yet begun, must run and be the one reported.
+ * High last: task 2 fails after 0 has; it must not replace it. */
+static ls_status fail_in_order(void *user, int64_t task, int worker) {
+    ordered *self = user;
+    (void)worker;
+    if (task == 0) {
+        atomic_store(&self->low_started, 1);
+        wait_for(self->low_is_last ? &self->high_ends : &self->high_started);
+        if (self->low_is_last) {
+            rest_while_recorded();
+            return LS_OK;
+        }
+        atomic_store(&self->low_ends, 1);
+    } else if (task == 2) {
+        atomic_store(&self->high_started, 1);
+        wait_for(self->low_is_last ? &self->low_started : &self->low_ends);
+        if (!self->low_is_last) rest_while_recorded();
+        atomic_store(&self->high_ends, 1);
+    }
+    return LS_FAIL(LS_ERR_DATA, "task %lld", (long long)task);
+}
+
+static void test_error_of_lowest_task_whatever_the_order_in_time(void **state) {
+    (void)state;
+    ls_pool *pool;
+    check_ok(ls_pool_create(2, 0, &pool));
+    for (int i = 0; i < 6; i++) {
+        ordered self = {.low_is_last = i % 2};
+        assert_int_equal(ls_pool_run(pool, 64, fail_in_order, &self), LS_ERR_DATA);
+        assert_string_equal(ls_error_message(), i % 2 ? "task 1" : "task 0");
+        assert_int_equal(atomic_load(&self.high_started), 1);
+    }
+    ls_pool_destroy(pool);
 }
 
 typedef struct nest {
@@ -234,6 +280,7 @@ int main(void) {
         cmocka_unit_test(test_many_jobs_and_sleeping_workers),
         cmocka_unit_test(test_sleeping_workers_are_woken),
         cmocka_unit_test(test_error_of_lowest_task_reaches_the_caller),
+        cmocka_unit_test(test_error_of_lowest_task_whatever_the_order_in_time),
         cmocka_unit_test(test_nested_call_runs_inline_as_the_same_worker),
         cmocka_unit_test(test_pool_inside_another_pool),
         cmocka_unit_test(test_bad_sizes_and_torture),
