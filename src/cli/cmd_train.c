@@ -1,0 +1,34 @@
+/* lockstep train: a run from the start. */
+#include "cli/run_options.h"
+
+static ls_status run_train(const ls_cmd_call *call) {
+    ls_train_config config;
+    ls_config *values = NULL;
+    LS_TRY(ls_cli_load_config(call, &config, &values));
+    const ls_status status = ls_cli_train(call, &config, values, NULL);
+    ls_config_destroy(values);
+    return status;
+}
+
+static const ls_cli_argument arguments[] = {
+    {"CONFIG", "YAML file of the run"},
+    {"KEY=VALUE", "overrides a key of the file (lockstep config show CONFIG lists them)"},
+    {0},
+};
+
+const ls_cmd ls_cmd_train = {
+    .usage = "CONFIG [KEY=VALUE...]",
+    .about = "Trains a model and leaves checkpoints, metrics.jsonl, TensorBoard events and "
+             "loss.svg in the folder `out`. The\n"
+             "result is a pure function of configuration and data: thread count and interruptions "
+             "do not change a bit.\n"
+             "SIGINT or SIGTERM finishes the step, saves and exits 0; `lockstep resume OUT` goes "
+             "on from there.\n"
+             "The last line is \"weights sha256:HASH\".",
+    .arguments = arguments,
+    .min_args = 1,
+    .max_args = 1,
+    .takes_config = 1,
+    .has_json = 1,
+    .run = run_train,
+};

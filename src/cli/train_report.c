@@ -1,0 +1,105 @@
+/* The run of `train` and `resume`: progress while it lasts, a report at its end. */
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+#include "cli/progress.h"
+#include "cli/run_options.h"
+
+static volatile int interrupted;
+
+static void note_signal(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+/* SIGINT and SIGTERM finish the step, save and leave; a second one ends the program the usual way. */
+static void catch_signals(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = note_signal;
+    action.sa_flags = (int)SA_RESETHAND;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+typedef struct display {
+    ls_progress progress;
+    int images;
+    double items_per_step;
+    int64_t first_step;
+} display;
+
+static void show_progress(void *user, const ls_train_progress *p) {
+    display *d = user;
+    char held[40] = "", share[40] = "", skipped[40] = "";
+    if (isfinite(p->held_loss)) snprintf(held, sizeof held, "  held %.3f", p->held_loss);
+    if (p->peak_flops_per_second > 0)
+        snprintf(share, sizeof share, "  %.0f %% of peak",
+                 100 * p->flops_per_second / p->peak_flops_per_second);
+    if (p->n_skipped) snprintf(skipped, sizeof skipped, "  %lld skipped", (long long)p->n_skipped);
+    if (d->first_step < 0) d->first_step = p->step - 1;
+    ls_progress_update(&d->progress, p->step,
+                       (int64_t)((double)(p->step - d->first_step) * d->items_per_step),
+                       "loss %.3f%s%s%s", p->loss, held, share, skipped);
+}
+
+static json_t *report_json(const ls_train_result *r) {
+    return json_pack(
+        "{s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:s,s:s}", "steps",
+        (json_int_t)r->steps, "loss", ls_cli_json_real(r->loss), "held_loss",
+        ls_cli_json_real(r->held_loss), "bits_per_byte", ls_cli_json_real(r->held_bits_per_byte),
+        "accuracy", ls_cli_json_real(r->held_accuracy), "train_seconds",
+        ls_cli_json_real(r->train_seconds), "items_per_second",
+        ls_cli_json_real(r->items_per_second), "first_step_seconds",
+        ls_cli_json_real(r->first_step_seconds), "parameters", (json_int_t)r->parameters,
+        "planned_bytes", (json_int_t)r->planned_bytes, "allocated_bytes",
+        (json_int_t)r->allocated_bytes, "run_allocations", (json_int_t)r->run_allocations,
+        "skipped_steps", (json_int_t)r->n_skipped, "interrupted", r->interrupted, "stopped_early",
+        r->stopped_early, "checkpoint", r->checkpoint, "weights_sha256", r->weights_sha256);
+}
+
+static void print_report(FILE *out, const ls_train_result *r, int images) {
+    fprintf(out, "%s after step %lld: %.1f s, %.0f %s/s, loss %.4f\n",
+            r->interrupted     ? "interrupted, saved"
+            : r->stopped_early ? "stopped early"
+                               : "trained",
+            (long long)r->steps, r->train_seconds, r->items_per_second,
+            images ? "images" : "tokens", r->loss);
+    if (isfinite(r->held_bits_per_byte))
+        fprintf(out, "held out: loss %.4f, %.4f bits per byte\n", r->held_loss,
+                r->held_bits_per_byte);
+    if (isfinite(r->held_accuracy))
+        fprintf(out, "test images: loss %.4f, accuracy %.2f %%\n", r->held_loss,
+                100 * r->held_accuracy);
+    if (r->n_skipped)
+        fprintf(out, "steps skipped for overflowing gradients: %lld\n", (long long)r->n_skipped);
+    fprintf(out, "memory: %lld bytes planned, %lld allocated\n", (long long)r->planned_bytes,
+            (long long)r->allocated_bytes);
+    if (*r->checkpoint) fprintf(out, "checkpoint: %s\n", r->checkpoint);
+    fprintf(out, "weights sha256:%s\n", r->weights_sha256);
+}
+
+ls_status ls_cli_train(const ls_cmd_call *call, const ls_train_config *config,
+                       const ls_config *values, const char *resume) {
+    const int images = !ls_model_reads_tokens(config->model.kind);
+    display d = {.images = images,
+                 .items_per_step = (double)config->batch * (images ? 1.0 : (double)config->window),
+                 .first_step = -1};
+    const ls_progress_options look = {.label = "train",
+                                      .n_total = config->steps,
+                                      .unit = images ? "images" : "tokens",
+                                      .quiet = call->quiet,
+                                      .live = -1};
+    ls_progress_init(&d.progress, &look);
+    catch_signals();
+    const ls_train_options options = {
+        .progress = show_progress, .user = &d, .interrupt = &interrupted, .resume = resume};
+    ls_train_result result;
+    const ls_status status = ls_train(config, values, &options, &result);
+    ls_progress_end(&d.progress);
+    LS_TRY(status);
+    if (call->json) return ls_cli_print_json(call, report_json(&result));
+    print_report(call->out, &result, images);
+    return LS_OK;
+}

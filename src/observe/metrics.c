@@ -1,0 +1,92 @@
+#include "observe/metrics.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/json.h"
+
+struct ls_metrics {
+    ls_file_log *log;
+    ls_tensorboard *board;
+    ls_text line;
+};
+
+/* Step of one line of metrics.jsonl, or -1 when it is no record of ours. */
+static int64_t step_of_line(const char *line, size_t bytes) {
+    json_t *record = NULL;
+    int64_t step = -1;
+    if (ls_json_parse(line, bytes, "metrics", &record) != LS_OK) return -1;
+    const json_t *value = json_object_get(record, "step");
+    if (json_is_integer(value)) step = json_integer_value(value);
+    json_decref(record);
+    return step;
+}
+
+/* Rewrites the file without records at or past `limit`, and without a torn last line. */
+static ls_status drop_records(const char *path, int64_t limit) {
+    char *text = NULL;
+    size_t bytes = 0;
+    if (!ls_path_exists(path)) return LS_OK;
+    LS_TRY(ls_file_read(path, &text, &bytes));
+    ls_text kept = {0};
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        const int64_t step = step_of_line(line, (size_t)(end - line));
+        if (step >= 0 && step < limit) ls_text_append_bytes(&kept, line, (size_t)(end - line) + 1);
+    }
+    ls_free(text);
+    ls_status status = kept.status;
+    if (status == LS_OK) status = ls_file_write_atomic(path, kept.data ? kept.data : "", kept.size);
+    ls_text_deinit(&kept);
+    return status;
+}
+
+static ls_status open_log(ls_metrics *m, const char *dir, int64_t keep_below) {
+    char *path = ls_format("%s/metrics.jsonl", dir);
+    if (!path) return LS_ERR_NO_MEMORY;
+    ls_status status = keep_below >= 0 ? drop_records(path, keep_below) : LS_OK;
+    if (status == LS_OK) status = ls_file_log_open(path, keep_below < 0, &m->log);
+    ls_free(path);
+    return status;
+}
+
+ls_status ls_metrics_open(const char *dir, int tensorboard, int64_t keep_below, ls_metrics **out) {
+    ls_metrics *m = ls_alloc(sizeof *m);
+    if (!m) return LS_ERR_NO_MEMORY;
+    ls_status status = open_log(m, dir, keep_below);
+    if (status == LS_OK && tensorboard) status = ls_tensorboard_open(dir, &m->board);
+    if (status != LS_OK) {
+        ls_metrics_close(m);
+        return status;
+    }
+    *out = m;
+    return LS_OK;
+}
+
+ls_status ls_metrics_write(ls_metrics *m, const char *kind, int64_t step, const ls_metric *items,
+                           int n_items) {
+    m->line.size = 0;
+    ls_text_append(&m->line, "{\"kind\":\"%s\",\"step\":%lld,\"unix_ms\":%lld", kind,
+                   (long long)step, (long long)ls_clock_unix_ms());
+    for (int i = 0; i < n_items; i++) {
+        if (isfinite(items[i].value))
+            ls_text_append(&m->line, ",\"%s\":%.9g", items[i].name, items[i].value);
+        else
+            ls_text_append(&m->line, ",\"%s\":null", items[i].name);
+    }
+    ls_text_append(&m->line, "}\n");
+    LS_TRY(m->line.status);
+    LS_TRY(ls_file_log_write(m->log, m->line.data, m->line.size));
+    return m->board ? ls_tensorboard_write(m->board, step, items, n_items) : LS_OK;
+}
+
+void ls_metrics_close(ls_metrics *m) {
+    if (!m) return;
+    ls_file_log_close(m->log);
+    ls_tensorboard_close(m->board);
+    ls_text_deinit(&m->line);
+    ls_free(m);
+}

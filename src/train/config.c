@@ -1,0 +1,133 @@
+#include "base/config.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/thread.h"
+#include "lockstep/train.h"
+#include "model/model_config.h"
+#include "optim/optim_config.h"
+
+static const char *const precision_names[] = {"f32", "bf16", "f16", NULL};
+static const char *const recompute_names[] = {"none", "attention", "layer", "bytes", NULL};
+
+#define FIELD(name, form, text, low, high, names, words)                                   \
+    {                                                                                      \
+        .key = #name, .type = LS_CONFIG_##form, .offset = offsetof(ls_train_config, name), \
+        .default_text = text, .min = low, .max = high, .choices = names, .help = words     \
+    }
+#define DATA(name, form, text, low, high, words)                                          \
+    {                                                                                     \
+        .key = "data." #name, .type = LS_CONFIG_##form,                                   \
+        .offset = offsetof(ls_train_config, data.name), .default_text = text, .min = low, \
+        .max = high, .help = words                                                        \
+    }
+
+/* clang-format off */
+static const ls_config_field run_fields[] = {
+    FIELD(steps, INT, "1000", 0, 1e15, NULL, "optimizer steps of the whole run"),
+    FIELD(seed, INT, "1", 0, 9e18, NULL, "key of all randomness: initialisation, data order, dropout"),
+    FIELD(threads, INT, "0", 0, 1024, NULL, "compute threads; 0 = the CPUs this process may use. Changes no result"),
+    FIELD(lanes, INT, "1", 1, 65536, NULL, "parts of the global batch whose gradients are made alone and added in a fixed tree; a power of two. Part of the result, unlike ranks and threads"),
+    FIELD(batch, INT, "8", 1, 1e9, NULL, "sequences (or images) of one optimizer step, over all lanes; a multiple of lanes"),
+    FIELD(window, INT, "0", 0, 1e7, NULL, "tokens of a training sequence; 0 = model.context"),
+    FIELD(precision, ENUM, "f32", 0, 0, precision_names, "compute precision; master weights and sums are f32"),
+    FIELD(recompute, ENUM, "none", 0, 0, recompute_names, "forward results made again in the backward pass instead of kept: none, attention, every layer, or as many layers as recompute_bytes asks for"),
+    FIELD(recompute_bytes, INT, "0", 0, 9e18, NULL, "with recompute: bytes: most bytes of forward results kept per lane"),
+    FIELD(max_seconds, FLOAT, "0", 0, 1e9, NULL, "stop after the step during which this much training time has passed; 0 = no limit"),
+    FIELD(out, STRING, "out", 0, 0, NULL, "folder for checkpoints, metrics and charts"),
+    FIELD(device, STRING, "cpu", 0, 0, NULL, "where to run: cpu"),
+    FIELD(log_every, INT, "1", 1, 1e9, NULL, "steps between lines of metrics.jsonl"),
+    FIELD(eval_every, INT, "0", 0, 1e15, NULL, "steps between evaluations on the early-stopping part; 0 = only at the end"),
+    FIELD(eval_windows, INT, "0", 0, 1e15, NULL, "sequences (or images) of such an evaluation; 0 = all"),
+    FIELD(save_every, INT, "0", 0, 1e15, NULL, "steps between checkpoints; 0 = only at the end"),
+    FIELD(keep, INT, "2", 1, 1e6, NULL, "newest checkpoints kept"),
+    FIELD(tensorboard, BOOL, "true", 0, 0, NULL, "also write a TensorBoard event file"),
+    DATA(path, STRING, NULL, 0, 0, "text file or folder (.txt, .jsonl, either with .zst), token shard (.tok), or folder of IDX images"),
+    DATA(tokenizer, STRING, "bpe", 0, 0, "bpe (trained on the text), byte, or the path of a tokenizer.json"),
+    DATA(vocab, INT, "2048", 257, 1e6, "tokens of a trained BPE"),
+    DATA(cache, STRING, NULL, 0, 0, "folder for the trained tokenizer and token shards; unset = <out>/data"),
+    DATA(split, BOOL, "true", 0, 0, "hold out the last 5 % of the text, and 5 % before it for early stopping"),
+    DATA(ignore_across_documents, BOOL, "false", 0, 0, "the first token of a document is no target"),
+    DATA(stop_path, STRING, NULL, 0, 0, "with a token shard as data.path: the shard for early stopping"),
+    DATA(held_path, STRING, NULL, 0, 0, "with a token shard as data.path: the held-out shard"),
+    DATA(max_shift, INT, "0", 0, 8, "images: shift each by up to so many pixels"),
+    DATA(flip, BOOL, "false", 0, 0, "images: mirror half of them"),
+};
+static const ls_config_field model_fields[] = {LS_MODEL_FIELDS(offsetof(ls_train_config, model))};
+static const ls_config_field optim_fields[] = {LS_OPTIM_FIELDS(offsetof(ls_train_config, optim))};
+/* clang-format on */
+
+#define TABLE(fields) \
+    { fields, (int)(sizeof(fields) / sizeof((fields)[0])) }
+static const ls_config_table tables[] = {TABLE(run_fields), TABLE(model_fields),
+                                         TABLE(optim_fields)};
+enum { N_TABLES = sizeof tables / sizeof tables[0] };
+
+/* What no single key can tell. */
+static ls_status check_config(ls_train_config *c) {
+    if (c->threads == 0) c->threads = ls_cpu_count();
+    if (c->lanes & (c->lanes - 1))
+        return LS_FAIL(LS_ERR_CONFIG,
+                       "lanes = %lld: the lane tree needs a power of two (1, 2, 4, 8, ...)",
+                       (long long)c->lanes);
+    if (c->batch % c->lanes)
+        return LS_FAIL(
+            LS_ERR_CONFIG,
+            "batch = %lld is not a multiple of lanes = %lld: every lane gets as many sequences",
+            (long long)c->batch, (long long)c->lanes);
+    if (c->window == 0) c->window = c->model.context;
+    if (c->window > c->model.context)
+        return LS_FAIL(LS_ERR_CONFIG, "window = %lld is longer than model.context = %lld",
+                       (long long)c->window, (long long)c->model.context);
+    if (c->recompute == LS_RECOMPUTE_BYTES && c->recompute_bytes == 0)
+        return LS_FAIL(LS_ERR_CONFIG, "recompute = bytes needs recompute_bytes, the most bytes of "
+                                      "forward results to keep per lane");
+    if (!c->data.path)
+        return LS_FAIL(
+            LS_ERR_CONFIG,
+            "data.path is not set: name a text file, a folder, a token shard or an image folder");
+    return ls_optim_check(&c->optim, c->steps);
+}
+
+static ls_status finish_config(ls_config *config, const char *const *assignments, int n,
+                               ls_train_config *out) {
+    LS_TRY(ls_config_read_env(config));
+    for (int i = 0; i < n; i++) LS_TRY(ls_config_set(config, assignments[i]));
+    return check_config(out);
+}
+
+ls_status ls_train_config_load(const char *path, const char *const *assignments, int n,
+                               ls_train_config *out, ls_config **config_out) {
+    ls_config *config = NULL;
+    LS_TRY(ls_config_create(tables, N_TABLES, out, &config));
+    ls_status status = path ? ls_config_read_file(config, path) : LS_OK;
+    if (status == LS_OK) status = finish_config(config, assignments, n, out);
+    if (status != LS_OK) {
+        ls_config_destroy(config);
+        return status;
+    }
+    *config_out = config;
+    return LS_OK;
+}
+
+/* Stored values go through the same door as a file: JSON is YAML. */
+ls_status ls_train_config_from_json(const char *json, const char *what,
+                                    const char *const *assignments, int n, ls_train_config *out,
+                                    ls_config **config_out) {
+    ls_config *config = NULL;
+    LS_TRY(ls_config_create(tables, N_TABLES, out, &config));
+    ls_status status = ls_config_read_text(config, json, strlen(json), what);
+    for (int i = 0; status == LS_OK && i < n; i++) status = ls_config_set(config, assignments[i]);
+    if (status == LS_OK) status = check_config(out);
+    if (status != LS_OK) {
+        ls_config_destroy(config);
+        return status;
+    }
+    *config_out = config;
+    return LS_OK;
+}
+
+ls_status ls_train_config_document(char **text_out) {
+    return ls_config_document(tables, N_TABLES, text_out);
+}

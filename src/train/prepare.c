@@ -1,0 +1,157 @@
+/* Text to tokenizer and token shards, kept in a cache folder with a note of what they were made of. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/json.h"
+#include "train/source.h"
+
+enum { PATH_BYTES = 4096 };
+static const char *const part_names[] = {"all", "train", "stop", "held"};
+
+static ls_status cache_path(const ls_train_config *c, const char *name, char out[PATH_BYTES]) {
+    const int n = c->data.cache ? snprintf(out, PATH_BYTES, "%s/%s", c->data.cache, name)
+                                : snprintf(out, PATH_BYTES, "%s/data/%s", c->out, name);
+    if (n < PATH_BYTES) return LS_OK;
+    return LS_FAIL(LS_ERR_CONFIG, "data.cache: the path is longer than %d bytes", PATH_BYTES);
+}
+
+/* One line that changes whenever the shards would. */
+static ls_status describe_source(const ls_train_config *c, char **out) {
+    struct stat st;
+    if (stat(c->data.path, &st) != 0)
+        return LS_FAIL(LS_ERR_NOT_FOUND, "data.path '%s': no such file or folder", c->data.path);
+    *out = ls_format(
+        "source 1: %s, %lld bytes, modified %lld.%09ld, tokenizer %s, vocab %lld, split %d\n",
+        c->data.path, (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+        c->data.tokenizer, (long long)c->data.vocab, c->data.split);
+    return *out ? LS_OK : LS_ERR_NO_MEMORY;
+}
+
+static int cache_is_current(const ls_train_config *c, const char *note) {
+    char path[PATH_BYTES];
+    char *stored = NULL;
+    size_t bytes = 0;
+    if (cache_path(c, "source.txt", path) != LS_OK || !ls_path_exists(path)) return 0;
+    if (ls_file_read(path, &stored, &bytes) != LS_OK) return 0;
+    const int same = bytes == strlen(note) && memcmp(stored, note, bytes) == 0;
+    ls_free(stored);
+    return same;
+}
+
+static ls_status open_dataset(const ls_train_config *c, ls_split part, ls_dataset **out) {
+    ls_dataset_options options = {0};
+    ls_split_range(part, &options.begin, &options.end);
+    return ls_dataset_open(c->data.path, &options, out);
+}
+
+static ls_status make_tokenizer(const ls_train_config *c, ls_progress_fn progress, void *user,
+                                ls_tokenizer **out) {
+    if (strcmp(c->data.tokenizer, "byte") == 0) return ls_tokenizer_create_bytes(1, out);
+    if (strcmp(c->data.tokenizer, "bpe") != 0) return ls_tokenizer_open(c->data.tokenizer, out);
+    ls_dataset *dataset = NULL;
+    LS_TRY(open_dataset(c, c->data.split ? LS_SPLIT_TRAIN : LS_SPLIT_ALL, &dataset));
+    const ls_tokenizer_train_options options = {(int32_t)c->data.vocab, 0, progress, user};
+    const ls_status status = ls_tokenizer_train(dataset, &options, out);
+    ls_dataset_close(dataset);
+    return status;
+}
+
+static ls_status make_shard(const ls_train_config *c, ls_split part, const ls_tokenizer *tokenizer,
+                            ls_progress_fn progress, void *user) {
+    char name[32], path[PATH_BYTES];
+    snprintf(name, sizeof name, "%s.tok", part_names[part]);
+    LS_TRY(cache_path(c, name, path));
+    ls_dataset *dataset = NULL;
+    const ls_split read = c->data.split ? part : LS_SPLIT_ALL;
+    LS_TRY(open_dataset(c, read, &dataset));
+    const ls_tokens_options options = {ls_tokenizer_eot(tokenizer) >= 0, progress, user};
+    ls_tokens_info info;
+    const ls_status status = ls_tokens_encode_file(dataset, tokenizer, &options, path, &info);
+    ls_dataset_close(dataset);
+    return status;
+}
+
+static ls_status fill_cache(const ls_train_config *c, const char *note, ls_progress_fn progress,
+                            void *user) {
+    char path[PATH_BYTES];
+    LS_TRY(cache_path(c, "", path));
+    LS_TRY(ls_dir_make(path));
+    ls_tokenizer *tokenizer = NULL;
+    LS_TRY(make_tokenizer(c, progress, user, &tokenizer));
+    ls_status status = cache_path(c, "tokenizer.json", path);
+    if (status == LS_OK) status = ls_tokenizer_save(tokenizer, path);
+    for (int part = LS_SPLIT_TRAIN;
+         status == LS_OK && part <= (c->data.split ? LS_SPLIT_HELD : LS_SPLIT_TRAIN); part++)
+        status = make_shard(c, (ls_split)part, tokenizer, progress, user);
+    ls_tokenizer_destroy(tokenizer);
+    /* Last: without the note the cache does not count. */
+    if (status == LS_OK) status = cache_path(c, "source.txt", path);
+    return status == LS_OK ? ls_file_write_atomic(path, note, strlen(note)) : status;
+}
+
+static ls_status open_cache(const ls_train_config *c, ls_prepared *out) {
+    char path[PATH_BYTES], name[32];
+    LS_TRY(cache_path(c, "tokenizer.json", path));
+    LS_TRY(ls_tokenizer_open(path, &out->tokenizer));
+    for (int part = LS_SPLIT_TRAIN; part <= (c->data.split ? LS_SPLIT_HELD : LS_SPLIT_TRAIN);
+         part++) {
+        snprintf(name, sizeof name, "%s.tok", part_names[part]);
+        LS_TRY(cache_path(c, name, path));
+        LS_TRY(ls_tokens_open(path, &out->parts[part]));
+    }
+    return LS_OK;
+}
+
+/* Ready-made shards: data.path is the training part; the tokenizer must be named. */
+static ls_status open_shards(const ls_train_config *c, ls_prepared *out) {
+    if (strcmp(c->data.tokenizer, "bpe") == 0)
+        return LS_FAIL(LS_ERR_CONFIG,
+                       "data.path '%s' is a token shard: data.tokenizer must be 'byte' or the "
+                       "tokenizer.json it was made with",
+                       c->data.path);
+    LS_TRY(make_tokenizer(c, NULL, NULL, &out->tokenizer));
+    LS_TRY(ls_tokens_open(c->data.path, &out->parts[LS_SPLIT_TRAIN]));
+    if (c->data.stop_path) LS_TRY(ls_tokens_open(c->data.stop_path, &out->parts[LS_SPLIT_STOP]));
+    if (c->data.held_path) LS_TRY(ls_tokens_open(c->data.held_path, &out->parts[LS_SPLIT_HELD]));
+    return LS_OK;
+}
+
+static int is_shard(const char *path) {
+    const size_t n = strlen(path);
+    return n > 4 && strcmp(path + n - 4, ".tok") == 0;
+}
+
+ls_status ls_prepare_text(const ls_train_config *c, ls_progress_fn progress, void *user,
+                          ls_prepared *out) {
+    *out = (ls_prepared){0};
+    ls_status status = LS_OK;
+    char *note = NULL;
+    if (is_shard(c->data.path)) {
+        status = open_shards(c, out);
+    } else {
+        LS_TRY(describe_source(c, &note));
+        if (!cache_is_current(c, note)) status = fill_cache(c, note, progress, user);
+        if (status == LS_OK) status = open_cache(c, out);
+        ls_free(note);
+    }
+    if (status != LS_OK) ls_prepared_close(out);
+    return status;
+}
+
+void ls_prepared_close(ls_prepared *prepared) {
+    for (int i = 0; i < 4; i++) ls_tokens_close(prepared->parts[i]);
+    ls_tokenizer_destroy(prepared->tokenizer);
+    *prepared = (ls_prepared){0};
+}
+
+ls_status ls_train_prepare(const ls_train_config *config, ls_progress_fn progress, void *user) {
+    ls_prepared prepared;
+    if (!ls_model_reads_tokens(config->model.kind)) return LS_OK;
+    LS_TRY(ls_prepare_text(config, progress, user, &prepared));
+    ls_prepared_close(&prepared);
+    return LS_OK;
+}

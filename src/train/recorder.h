@@ -1,0 +1,24 @@
+/* What a run leaves behind: metrics.jsonl, TensorBoard events, checkpoints, loss.svg. */
+#ifndef LS_TRAIN_RECORDER_H
+#define LS_TRAIN_RECORDER_H
+#include "train/session.h"
+
+typedef struct ls_recorder ls_recorder;
+
+ls_status ls_recorder_open(ls_session *session, const struct ls_config *values, int resumed,
+                           int64_t step, ls_recorder **out);
+void ls_recorder_close(ls_recorder *recorder); /* NULL is fine */
+ls_status ls_recorder_step(ls_recorder *recorder, const ls_train_progress *progress);
+ls_status ls_recorder_evaluation(ls_recorder *recorder, int64_t step, const ls_eval_result *eval);
+/* Checkpoint folder <out>/step-<n>; removes the oldest beyond `keep`. */
+ls_status ls_recorder_save(ls_recorder *recorder, ls_program *program, int64_t step,
+                           const ls_early_stop *stop, char *path_out, size_t path_bytes);
+/* The trainer's state of a checkpoint (JSON text, NULL: none). */
+ls_status ls_recorder_restore(const char *trainer_json, ls_early_stop *stop);
+/* Final record and the chart. */
+ls_status ls_recorder_finish(ls_recorder *recorder, const ls_train_result *result);
+
+/* FLOP/s of a large matrix product on this pool in this precision: the peak that progress is measured against. About 30 ms. */
+ls_status ls_peak_measure(ls_pool *pool, int precision, double *flops_per_second_out);
+
+#endif

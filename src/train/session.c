@@ -1,0 +1,172 @@
+#include "train/session.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+int64_t ls_session_eval_rows(const ls_train_config *c) {
+    return c->batch / c->lanes;
+}
+
+static ls_plan_options plan_options(const ls_train_config *c, ls_plan_mode mode) {
+    return (ls_plan_options){.mode = mode,
+                             .device = c->device,
+                             .threads = (int)c->threads,
+                             .lanes = mode == LS_PLAN_TRAIN ? (int)c->lanes : 1,
+                             .precision = (ls_precision)c->precision,
+                             .recompute = mode == LS_PLAN_TRAIN ? (ls_recompute)c->recompute
+                                                                : LS_RECOMPUTE_NONE,
+                             .recompute_bytes = c->recompute_bytes,
+                             .optim = &c->optim};
+}
+
+static ls_status make_plan(const ls_train_config *c, ls_plan_mode mode, double static_count,
+                           ls_plan **out) {
+    const int training = mode == LS_PLAN_TRAIN;
+    ls_plan_options options = plan_options(c, mode);
+    options.static_count = static_count;
+    ls_graph *graph = NULL;
+    LS_TRY(ls_graph_create(&graph));
+    ls_model_batch batch = {.batch = c->batch / c->lanes,
+                            .tokens = c->window,
+                            .lanes = (int)c->lanes,
+                            .grad_scale = 1.0 / static_count,
+                            .training = training,
+                            .with_loss = 1,
+                            .loss_scale = training && c->precision == LS_PRECISION_F16};
+    if (batch.loss_scale) ls_optim_loss_scale(graph, &c->optim);
+    ls_status status = ls_model_build(&c->model, &batch, graph);
+    const ls_mesh mesh = {1, 1, 1, 1, 1};
+    if (status == LS_OK) status = ls_plan_make(graph, &mesh, &options, out);
+    ls_graph_destroy(graph);
+    return status;
+}
+
+static ls_status make_programs(ls_session *s, int parts) {
+    const double count = ls_source_static_count(s->source, &s->config);
+    ls_lower_options lower = {.device = s->device, .pool = s->pool};
+    if (parts & LS_SESSION_TRAIN) {
+        LS_TRY(make_plan(&s->config, LS_PLAN_TRAIN, count, &s->train_plan));
+        LS_TRY(ls_program_lower(s->train_plan, 0, &lower, &s->train));
+    }
+    if (parts & LS_SESSION_EVAL) {
+        lower.weights_of = s->train;
+        LS_TRY(make_plan(&s->config, LS_PLAN_FORWARD, count, &s->eval_plan));
+        LS_TRY(ls_program_lower(s->eval_plan, 0, &lower, &s->eval));
+    }
+    return LS_OK;
+}
+
+ls_status ls_session_open_device(ls_session *s) {
+    if (strcmp(s->config.device, "cpu") != 0)
+        return LS_FAIL(LS_ERR_UNSUPPORTED, "device = %s: this version trains on cpu",
+                       s->config.device);
+    LS_TRY(ls_device_create(s->config.device, 0, &s->device));
+    return ls_pool_create((int)s->config.threads, 0, &s->pool);
+}
+
+static ls_status open_session(ls_session *s, int parts) {
+    LS_TRY(ls_source_open(&s->config, NULL, NULL, &s->source));
+    LS_TRY(ls_source_fit_model(s->source, &s->config.model));
+    LS_TRY(ls_session_open_device(s));
+    return make_programs(s, parts);
+}
+
+ls_status ls_session_open(ls_session *s, const ls_train_config *config, int parts) {
+    *s = (ls_session){.config = *config};
+    const ls_status status = open_session(s, parts);
+    if (status != LS_OK) ls_session_close(s);
+    return status;
+}
+
+void ls_session_close(ls_session *s) {
+    ls_program_destroy(s->eval);
+    ls_program_destroy(s->train);
+    ls_plan_destroy(s->eval_plan);
+    ls_plan_destroy(s->train_plan);
+    ls_pool_destroy(s->pool);
+    ls_device_destroy(s->device);
+    ls_source_close(s->source);
+    ls_tokenizer_destroy(s->tokenizer);
+    *s = (ls_session){0};
+}
+
+static ls_status feed_eval(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
+    (void)lane;
+    return ls_source_eval_feed(user, name, tensor);
+}
+
+typedef struct eval_sums {
+    double loss, correct;
+    int64_t n_targets, n_bytes;
+} eval_sums;
+
+static ls_status evaluate_rows(ls_session *s, int64_t first, eval_sums *sums) {
+    int64_t n_targets = 0, n_bytes = 0;
+    LS_TRY(ls_source_eval_load(s->source, first, &n_targets, &n_bytes));
+    const ls_run_options run = {.feed = feed_eval, .user = s->source};
+    LS_TRY(ls_program_run(s->eval, &run));
+    float loss, correct = 0;
+    LS_TRY(ls_program_fetch_f32(s->eval, "sum/loss", &loss));
+    if (ls_source_is_images(s->source))
+        LS_TRY(ls_program_fetch_f32(s->eval, "sum/correct", &correct));
+    sums->loss += (double)loss;
+    sums->correct += (double)correct;
+    sums->n_targets += n_targets;
+    sums->n_bytes += n_bytes;
+    return LS_OK;
+}
+
+ls_status ls_session_evaluate(ls_session *s, ls_split part, int64_t max_windows,
+                              ls_eval_result *out) {
+    const double start = ls_clock_seconds();
+    const int64_t rows = ls_session_eval_rows(&s->config);
+    int64_t n_windows;
+    eval_sums sums = {0};
+    LS_TRY(ls_source_eval_begin(s->source, part, rows, &n_windows));
+    if (max_windows > 0 && max_windows < n_windows) n_windows = max_windows;
+    for (int64_t first = 0; first < n_windows; first += rows)
+        LS_TRY(evaluate_rows(s, first, &sums));
+    if (sums.n_targets == 0)
+        return LS_FAIL(LS_ERR_DATA, "evaluation: this part of the data has no targets");
+    const int images = ls_source_is_images(s->source);
+    *out = (ls_eval_result){.loss = sums.loss / (double)sums.n_targets,
+                            .bits_per_byte =
+                                images ? NAN : sums.loss / log(2.0) / (double)sums.n_bytes,
+                            .accuracy = images ? sums.correct / (double)sums.n_targets : NAN,
+                            .n_targets = sums.n_targets,
+                            .n_bytes = sums.n_bytes,
+                            .seconds = ls_clock_seconds() - start};
+    return LS_OK;
+}
+
+ls_status ls_train_plan(const ls_train_config *config, ls_plan **train_out, ls_plan **eval_out) {
+    ls_source *source = NULL;
+    ls_train_config c = *config;
+    LS_TRY(ls_source_open(&c, NULL, NULL, &source));
+    ls_status status = ls_source_fit_model(source, &c.model);
+    const double count = ls_source_static_count(source, &c);
+    ls_source_close(source);
+    *train_out = *eval_out = NULL;
+    if (status == LS_OK) status = make_plan(&c, LS_PLAN_TRAIN, count, train_out);
+    if (status == LS_OK && ls_train_evaluates(&c))
+        status = make_plan(&c, LS_PLAN_FORWARD, count, eval_out);
+    if (status == LS_OK) return LS_OK;
+    ls_plan_destroy(*train_out);
+    *train_out = NULL;
+    return status;
+}
+
+int ls_train_evaluates(const ls_train_config *c) {
+    const int images = !ls_model_reads_tokens(c->model.kind);
+    return images || c->data.split || c->data.held_path != NULL;
+}
+
+int64_t ls_train_planned_bytes(const ls_plan *train, const ls_plan *eval) {
+    int64_t bytes = ls_plan_bytes(train, 0);
+    if (eval)
+        bytes += ls_plan_bytes(eval, 0) - (int64_t)eval->ranks[0].bytes[LS_REGION_WEIGHTS] -
+                 (int64_t)eval->ranks[0].bytes[LS_REGION_BUFFERS];
+    return bytes;
+}

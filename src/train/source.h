@@ -1,0 +1,39 @@
+/* Where a run's batches come from: token shards or images, one face for both. */
+#ifndef LS_TRAIN_SOURCE_H
+#define LS_TRAIN_SOURCE_H
+#include "lockstep/train.h"
+
+typedef struct ls_source ls_source;
+
+/* Opens (text: prepares when needed) the data of a run. */
+ls_status ls_source_open(const ls_train_config *config, ls_progress_fn progress, void *user,
+                         ls_source **out);
+void ls_source_close(ls_source *source);
+int ls_source_is_images(const ls_source *source);
+const ls_tokenizer *ls_source_tokenizer(const ls_source *source); /* NULL for images */
+/* Fills in what the model takes from the data: vocabulary, classes, image size. */
+ls_status ls_source_fit_model(const ls_source *source, ls_model_options *model);
+/* Targets counted in one full global batch. */
+double ls_source_static_count(const ls_source *source, const ls_train_config *config);
+/* An ls_feed_fn body for training inputs: step from `step`. */
+ls_status ls_source_feed(ls_source *source, int64_t step, const char *name, int64_t lane,
+                         ls_tensor *tensor);
+
+/* Evaluation of one part, `rows` sequences or images at a time. */
+ls_status ls_source_eval_begin(ls_source *source, ls_split part, int64_t rows,
+                               int64_t *n_windows_out);
+/* Loads rows [first, first + rows); *n_bytes_out bytes of text the targets stand for. */
+ls_status ls_source_eval_load(ls_source *source, int64_t first, int64_t *n_targets_out,
+                              int64_t *n_bytes_out);
+ls_status ls_source_eval_feed(ls_source *source, const char *name, ls_tensor *tensor);
+
+/* Tokenizer and shards of a text run (the folder they are kept in is config->data.cache). */
+typedef struct ls_prepared {
+    ls_tokenizer *tokenizer;
+    ls_tokens *parts[4]; /* by ls_split; ALL unused */
+} ls_prepared;
+ls_status ls_prepare_text(const ls_train_config *config, ls_progress_fn progress, void *user,
+                          ls_prepared *out);
+void ls_prepared_close(ls_prepared *prepared);
+
+#endif

@@ -1,0 +1,213 @@
+/* The loop, and nothing else. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/config.h"
+#include "train/recorder.h"
+#include "train/session.h"
+
+typedef struct trainer {
+    ls_session session;
+    ls_recorder *recorder;
+    const ls_train_options *options;
+    const struct ls_config *values;
+    ls_early_stop stop;
+    int64_t step, first_step; /* steps done; at the start */
+    float lr;
+    double start, eval_seconds, held_loss;
+    ls_train_progress progress;
+    ls_train_result *result;
+} trainer;
+
+static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
+    trainer *t = user;
+    if (lane >= 0) return ls_source_feed(t->session.source, t->step, name, lane, tensor);
+    if (strcmp(name, "lr") != 0)
+        return LS_FAIL(LS_ERR_INTERNAL,
+                       "the graph asks for step input '%s', which the trainer does not know", name);
+    ls_tensor_set(tensor, 0, (double)t->lr);
+    return LS_OK;
+}
+
+static ls_run_options run_options(trainer *t) {
+    const int f16 = t->session.config.precision ==
+                    LS_PRECISION_F16; /* overflow there is answered by loss scaling */
+    return (ls_run_options){(uint64_t)t->session.config.seed, (uint64_t)t->step, feed, t, !f16};
+}
+
+/* A skipped update means a gradient that is not finite: expected in f16, an error elsewhere. */
+static ls_status check_update(trainer *t, const ls_run_options *run) {
+    float scale;
+    LS_TRY(ls_program_fetch_f32(t->session.train, "grad_scale", &scale));
+    if (scale >= 0) return LS_OK;
+    t->result->n_skipped++;
+    if (t->session.config.precision == LS_PRECISION_F16) return LS_OK;
+    LS_TRY(ls_program_diagnose(t->session.train, run));
+    return LS_FAIL(
+        LS_ERR_NUMERIC,
+        "step %lld: the gradient's norm is not finite, although every value of every lane is; "
+        "the weights were left as they are; lower the learning rate",
+        (long long)t->step);
+}
+
+/* Runs step t->step; the hook counts what it allocates. */
+static ls_status run_step(trainer *t) {
+    const ls_run_options run = run_options(t);
+    t->lr = (float)ls_optim_lr(&t->session.config.optim, t->step, t->session.config.steps);
+    const int64_t calls = ls_alloc_get_stats().n_calls;
+    LS_TRY(ls_program_run(t->session.train, &run));
+    t->result->run_allocations += ls_alloc_get_stats().n_calls - calls;
+    float loss, count, norm;
+    LS_TRY(ls_program_fetch_f32(t->session.train, "sum/loss", &loss));
+    LS_TRY(ls_program_fetch_f32(t->session.train, "sum/count", &count));
+    LS_TRY(ls_program_fetch_f32(t->session.train, "grad_norm", &norm));
+    LS_TRY(check_update(t, &run));
+    t->result->loss = count > 0 ? (double)loss / (double)count : NAN;
+    t->progress.loss = t->result->loss;
+    t->progress.grad_norm = (double)norm;
+    t->progress.lr = (double)t->lr;
+    t->step++;
+    return LS_OK;
+}
+
+static void time_step(trainer *t) {
+    const ls_train_config *c = &t->session.config;
+    const double now = ls_clock_seconds(), seconds = now - t->start - t->eval_seconds;
+    const int64_t done = t->step - t->first_step;
+    const double items = ls_source_static_count(t->session.source, c);
+    if (done == 1) t->result->first_step_seconds = ls_clock_process_seconds();
+    t->progress.step = t->step;
+    t->progress.steps = c->steps;
+    t->progress.seconds = seconds;
+    t->progress.items_per_second = (double)done * items / seconds;
+    t->progress.flops_per_second = (double)done * t->session.train_plan->flops_per_step / seconds;
+    t->progress.eta_seconds = (double)(c->steps - t->step) * seconds / (double)done;
+    if (c->max_seconds > 0 && c->max_seconds - seconds < t->progress.eta_seconds)
+        t->progress.eta_seconds = c->max_seconds > seconds ? c->max_seconds - seconds : 0;
+    t->progress.n_skipped = t->result->n_skipped;
+    t->progress.held_loss = t->held_loss;
+    t->result->train_seconds = seconds;
+    t->result->items_per_second = t->progress.items_per_second;
+}
+
+static ls_status evaluate(trainer *t) {
+    const double start = ls_clock_seconds();
+    const int images = ls_source_is_images(t->session.source);
+    ls_eval_result eval;
+    LS_TRY(ls_session_evaluate(&t->session, images ? LS_SPLIT_HELD : LS_SPLIT_STOP,
+                               t->session.config.eval_windows, &eval));
+    t->held_loss = eval.loss;
+    t->progress.held_loss = eval.loss;
+    ls_early_stop_update(&t->stop, eval.loss, t->step);
+    LS_TRY(ls_recorder_evaluation(t->recorder, t->step, &eval));
+    t->eval_seconds += ls_clock_seconds() - start;
+    return LS_OK;
+}
+
+static ls_status save(trainer *t) {
+    return ls_recorder_save(t->recorder, t->session.train, t->step, &t->stop, t->result->checkpoint,
+                            sizeof t->result->checkpoint);
+}
+
+static int is_due(int64_t every, int64_t step) {
+    return every > 0 && step % every == 0;
+}
+
+static int must_stop(trainer *t) {
+    const ls_train_config *c = &t->session.config;
+    t->result->interrupted = t->options->interrupt && *t->options->interrupt;
+    t->result->stopped_early = c->optim.patience > 0 && ls_early_stop_due(&t->stop);
+    return t->result->interrupted || t->result->stopped_early ||
+           (c->max_seconds > 0 && t->result->train_seconds >= c->max_seconds);
+}
+
+static ls_status run_loop(trainer *t) {
+    const ls_train_config *c = &t->session.config;
+    t->start = ls_clock_seconds();
+    while (t->step < c->steps) {
+        LS_TRY(run_step(t));
+        time_step(t);
+        if (is_due(c->log_every, t->step)) LS_TRY(ls_recorder_step(t->recorder, &t->progress));
+        if (is_due(c->eval_every, t->step) && ls_train_evaluates(c)) LS_TRY(evaluate(t));
+        if (t->progress.peak_flops_per_second == 0 && t->options->progress &&
+            t->step - t->first_step == 2) {
+            const double before = ls_clock_seconds();
+            LS_TRY(
+                ls_peak_measure(t->session.pool, c->precision, &t->progress.peak_flops_per_second));
+            t->eval_seconds += ls_clock_seconds() - before;
+        }
+        if (t->options->progress) t->options->progress(t->options->user, &t->progress);
+        const int stop = must_stop(t);
+        if (stop) break;
+        if (is_due(c->save_every, t->step) && t->step < c->steps) LS_TRY(save(t));
+    }
+    return save(t);
+}
+
+static ls_status resume(trainer *t, const char *dir) {
+    ls_ckpt *ckpt = NULL;
+    LS_TRY(ls_ckpt_open(dir, &ckpt));
+    ls_status status = ls_ckpt_load(ckpt, t->session.train, 0);
+    t->step = ls_ckpt_step(ckpt);
+    if (status == LS_OK) status = ls_recorder_restore(ls_ckpt_trainer(ckpt), &t->stop);
+    ls_ckpt_close(ckpt);
+    return status;
+}
+
+static ls_status begin(trainer *t, const ls_train_config *config) {
+    const int parts = LS_SESSION_TRAIN | (ls_train_evaluates(config) ? LS_SESSION_EVAL : 0);
+    if (config->optim.patience > 0 &&
+        (!ls_model_reads_tokens(config->model.kind)))
+        return LS_FAIL(LS_ERR_CONFIG, "optim.patience: image data has no part for early stopping "
+                                      "(its test images must not decide); set it to 0");
+    LS_TRY(ls_session_open(&t->session, config, parts));
+    t->result->parameters = t->session.train_plan->n_parameters;
+    t->result->planned_bytes = ls_train_planned_bytes(t->session.train_plan, t->session.eval_plan);
+    t->result->allocated_bytes = (int64_t)t->session.device->peak_bytes;
+    ls_early_stop_init(&t->stop, config->optim.patience, config->optim.min_delta);
+    t->held_loss = NAN;
+    if (t->options->resume)
+        LS_TRY(resume(t, t->options->resume));
+    else
+        LS_TRY(ls_program_init(t->session.train, (uint64_t)config->seed));
+    t->first_step = t->step;
+    return ls_recorder_open(&t->session, t->values, t->options->resume != NULL, t->step,
+                            &t->recorder);
+}
+
+/* The report: held-out loss of the final weights, their hash, the chart. */
+static ls_status finish(trainer *t) {
+    ls_train_result *r = t->result;
+    r->steps = t->step;
+    r->allocated_bytes = (int64_t)t->session.device->peak_bytes;
+    LS_TRY(ls_ckpt_hash_program(t->session.train, r->weights_sha256));
+    if (t->session.eval && !r->interrupted) {
+        ls_eval_result eval;
+        LS_TRY(ls_session_evaluate(&t->session, LS_SPLIT_HELD, 0, &eval));
+        r->held_loss = eval.loss;
+        r->held_bits_per_byte = eval.bits_per_byte;
+        r->held_accuracy = eval.accuracy;
+    }
+    return ls_recorder_finish(t->recorder, r);
+}
+
+ls_status ls_train(const ls_train_config *config, const struct ls_config *values,
+                   const ls_train_options *options, ls_train_result *out) {
+    *out = (ls_train_result){
+        .held_loss = NAN, .held_bits_per_byte = NAN, .held_accuracy = NAN, .loss = NAN};
+    trainer *t = ls_alloc(sizeof *t);
+    if (!t) return LS_ERR_NO_MEMORY;
+    t->options = options;
+    t->values = values;
+    t->result = out;
+    ls_status status = begin(t, config);
+    if (status == LS_OK) status = run_loop(t);
+    if (status == LS_OK) status = finish(t);
+    ls_recorder_close(t->recorder);
+    ls_session_close(&t->session);
+    ls_free(t);
+    return status;
+}
