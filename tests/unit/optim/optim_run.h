@@ -54,7 +54,7 @@ static void set_initial(ls_tensor *tensor, const ls_init *init) {
         ls_tensor_set(tensor, i, init->kind == LS_INIT_CONSTANT ? init->a : 0);
 }
 
-static void create_run(graph_run *run, const ls_graph *graph) {
+static OPTIM_UNUSED void create_run(graph_run *run, const ls_graph *graph) {
     *run = (graph_run){.graph = graph, .isa = ls_cpu_isa()};
     run->tensors = ls_alloc(sizeof(ls_tensor) * (size_t)graph->n_values);
     assert_non_null(run->tensors);
@@ -75,7 +75,7 @@ static void create_run(graph_run *run, const ls_graph *graph) {
     }
 }
 
-static void destroy_run(graph_run *run) {
+static OPTIM_UNUSED void destroy_run(graph_run *run) {
     for (int64_t v = run->graph->n_values - 1; v >= 0; v--) {
         int shared = 0;
         for (int64_t w = 0; w < v; w++) shared |= run->tensors[w].data == run->tensors[v].data;
@@ -105,7 +105,7 @@ static void run_node(const graph_run *run, const ls_node *node) {
     ls_free(workspace);
 }
 
-static void run_update(const graph_run *run) {
+static OPTIM_UNUSED void run_update(const graph_run *run) {
     for (int64_t i = 0; i < run->graph->n_nodes; i++)
         if (run->graph->nodes[i].phase == LS_PHASE_UPDATE) run_node(run, &run->graph->nodes[i]);
 }
