@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -85,7 +86,7 @@ static void record_error(ls_pool *pool, int64_t task, ls_status status) {
     if (task < atomic_load(&pool->error_task)) {
         atomic_store(&pool->error_task, task);
         pool->error_status = status;
-        strncpy(pool->error_text, ls_error_message(), sizeof pool->error_text - 1);
+        (void)snprintf(pool->error_text, sizeof pool->error_text, "%s", ls_error_message());
     }
     pthread_mutex_unlock(&pool->error_lock);
 }
