@@ -155,7 +155,7 @@ static int wants_json(int argc, char **argv) {
 }
 
 int ls_cli_main(int argc, char **argv) {
-    static char help_verb[] = "help", version_verb[] = "version", program[] = "lockstep";
+    char help_verb[] = "help", version_verb[] = "version", program[] = "lockstep";
     char *alone[] = {program, help_verb, NULL};
     if (argc < 2) {
         argc = 2;

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Every lint, one after another; goes on after a failure and ends with a non-zero status when there was one.
+# usage: tools/lint.sh [NAME...]   (layers banned size format warnings globals; default: all)
+set -eu
+cd "$(dirname "$0")/.."
+
+failed=
+for name in "${@:-all}"; do
+    case $name in
+    all) set -- layers banned size format warnings globals ;;
+    esac
+done
+for name in "$@"; do
+    case $name in
+    size) command=tools/size ;;
+    globals) command="tools/check_globals build-lint-gcc" ;;
+    *) command=tools/check_$name ;;
+    esac
+    $command || failed="$failed $name"
+done
+if [ -n "$failed" ]; then
+    echo "lint: failed:$failed"
+    exit 1
+fi
+echo "lint: all passed"
