@@ -12,7 +12,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#if defined(__F16C__) || defined(__AVX512F__)
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -24,6 +24,15 @@ typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef uint16_t v16h __attribute__((vector_size(32))); /* bf16 or f16 bits */
 typedef float v8 __attribute__((vector_size(32)));
 typedef float v4 __attribute__((vector_size(16)));
+#ifdef __SSE2__
+typedef union v16_parts { /* the registers a v16 is made of */
+    v16 all;
+    __m128 x[4];
+#ifdef __AVX__
+    __m256 y[2];
+#endif
+} v16_parts;
+#endif
 /* The same, at any address. */
 typedef float v16_any __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint16_t v16h_any __attribute__((vector_size(32), aligned(2), may_alias));
@@ -48,6 +57,38 @@ V16_INLINE v16 v16_select(v16i mask, v16 yes, v16 no) {
     return (v16)((mask & (v16i)yes) | (~mask & (v16i)no));
 #endif
 }
+
+/* Comparisons as masks. GCC 12 takes the operators (<, ==) apart into scalars below AVX-512, so kernels use these. */
+#if defined(__AVX512F__) || !defined(__SSE2__)
+#define V16_COMPARE(name, operator, predicate, sse) \
+    V16_INLINE v16i name(v16 a, v16 b) {            \
+        return a operator b;                        \
+    }
+#elif defined(__AVX__)
+#define V16_COMPARE(name, operator, predicate, sse)                                       \
+    V16_INLINE v16i name(v16 a, v16 b) {                                                  \
+        const v16_parts x = {a}, y = {b};                                                 \
+        v16_parts mask;                                                                   \
+        for (int i = 0; i < 2; i++) mask.y[i] = _mm256_cmp_ps(x.y[i], y.y[i], predicate); \
+        return (v16i)mask.all;                                                            \
+    }
+#else
+#define V16_COMPARE(name, operator, predicate, sse)                  \
+    V16_INLINE v16i name(v16 a, v16 b) {                             \
+        const v16_parts x = {a}, y = {b};                            \
+        v16_parts mask;                                              \
+        for (int i = 0; i < 4; i++) mask.x[i] = sse(x.x[i], y.x[i]); \
+        return (v16i)mask.all;                                       \
+    }
+#endif
+V16_COMPARE(v16_gt, >, _CMP_GT_OQ, _mm_cmpgt_ps)
+V16_COMPARE(v16_ge, >=, _CMP_GE_OQ, _mm_cmpge_ps)
+V16_COMPARE(v16_eq, ==, _CMP_EQ_OQ, _mm_cmpeq_ps)
+V16_COMPARE(v16_ne, !=, _CMP_NEQ_UQ, _mm_cmpneq_ps)
+V16_INLINE v16i v16_is_nan(v16 x) {
+    return v16_ne(x, x);
+}
+
 V16_INLINE v16 v16_abs(v16 x) {
     return (v16)((v16u)x & 0x7fffffffu);
 }
@@ -56,18 +97,18 @@ V16_INLINE v16 v16_copysign(v16 magnitude, v16 sign) {
 }
 /* The larger; NaN when either is NaN. */
 V16_INLINE v16 v16_max(v16 a, v16 b) {
-    return v16_select((a > b) | (a != a), a, b);
+    return v16_select(v16_gt(a, b) | v16_is_nan(a), a, b);
 }
 V16_INLINE v16 v16_min(v16 a, v16 b) {
-    return v16_select((a < b) | (a != a), a, b);
+    return v16_select(v16_gt(b, a) | v16_is_nan(a), a, b);
 }
 /* Into [low, high]; NaN stays. */
 V16_INLINE v16 v16_clamp(v16 x, float low, float high) {
 #ifdef __AVX512F__
     return (v16)_mm512_max_ps(_mm512_set1_ps(low), _mm512_min_ps(_mm512_set1_ps(high), (__m512)x));
 #else
-    const v16 below = v16_select(x > high, v16_set(high), x);
-    return v16_select(below < low, v16_set(low), below);
+    const v16 below = v16_select(v16_gt(x, v16_set(high)), v16_set(high), x);
+    return v16_select(v16_gt(v16_set(low), below), v16_set(low), below);
 #endif
 }
 /* x * 2^n for whole n in [-200, 200], n also as the integer `whole`: two factors, so that subnormal results and 2^128
@@ -85,6 +126,10 @@ V16_INLINE v16 v16_scale_2(v16 x, v16 n, v16i whole) {
 V16_INLINE v16 v16_sqrt(v16 x) {
 #ifdef __AVX512F__
     return (v16)_mm512_sqrt_ps((__m512)x);
+#elif defined(__SSE2__)
+    v16_parts y = {x};
+    for (int i = 0; i < 4; i++) y.x[i] = _mm_sqrt_ps(y.x[i]);
+    return y.all;
 #else
     v16 y;
     for (int i = 0; i < V16_LANES; i++) y[i] = sqrtf(x[i]);
@@ -101,26 +146,64 @@ V16_INLINE void v16_store_f32(float *p, v16 x) {
     *(v16_any *)p = (v16_any)x;
 }
 V16_INLINE v16 v16_from_bf16(v16h bits) {
+#if defined(__AVX512F__) || !defined(__SSE2__)
     return (v16)(__builtin_convertvector(bits, v16u) << 16);
+#elif defined(__AVX2__)
+    const __m128i low = _mm256_castsi256_si128((__m256i)bits);
+    const __m128i high = _mm256_extracti128_si256((__m256i)bits, 1);
+    v16_parts y;
+    y.y[0] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(low), 16));
+    y.y[1] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(high), 16));
+    return y.all;
+#else
+    const union {
+        v16h all;
+        __m128i half[2];
+    } in = {bits};
+    const __m128i zero = _mm_setzero_si128();
+    v16_parts y;
+    for (int i = 0; i < 2; i++) {
+        y.x[2 * i] = _mm_castsi128_ps(_mm_unpacklo_epi16(zero, in.half[i]));
+        y.x[2 * i + 1] = _mm_castsi128_ps(_mm_unpackhi_epi16(zero, in.half[i]));
+    }
+    return y.all;
+#endif
+}
+/* The upper halves of the lanes. */
+V16_INLINE v16h v16_upper(v16u bits) {
+#if defined(__AVX512F__) || !defined(__SSE2__)
+    return __builtin_convertvector(bits >> 16, v16h);
+#elif defined(__AVX2__)
+    const v16_parts in = {(v16)bits}; /* an arithmetic shift leaves what the signed pack keeps */
+    const __m256i low = _mm256_srai_epi32(_mm256_castps_si256(in.y[0]), 16);
+    const __m256i high = _mm256_srai_epi32(_mm256_castps_si256(in.y[1]), 16);
+    return (v16h)_mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+#else
+    const v16_parts in = {(v16)bits};
+    union {
+        v16h all;
+        __m128i half[2];
+    } y;
+    for (int i = 0; i < 2; i++)
+        y.half[i] = _mm_packs_epi32(_mm_srai_epi32(_mm_castps_si128(in.x[2 * i]), 16),
+                                    _mm_srai_epi32(_mm_castps_si128(in.x[2 * i + 1]), 16));
+    return y.all;
+#endif
 }
 /* Nearest even; NaN stays a (quiet) NaN. */
 V16_INLINE v16h v16_to_bf16(v16 x) {
     const v16u bits = (v16u)x;
-    const v16u rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const v16u nan = (bits >> 16) | 0x40u;
-    const v16u mask = (v16u)(x != x);
-    return __builtin_convertvector((mask & nan) | (~mask & rounded), v16h);
+    const v16u rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+    const v16u nan = bits | 0x400000u;
+    return v16_upper((v16u)v16_select(v16_is_nan(x), (v16)nan, (v16)rounded));
 }
 V16_INLINE v16 v16_from_f16(v16h bits) {
 #if defined(__AVX512F__)
     return (v16)_mm512_cvtph_ps((__m256i)bits);
 #elif defined(__F16C__)
-    union {
-        v16 all;
-        __m256 half[2];
-    } y;
-    y.half[0] = _mm256_cvtph_ps(_mm256_castsi256_si128((__m256i)bits));
-    y.half[1] = _mm256_cvtph_ps(_mm256_extracti128_si256((__m256i)bits, 1));
+    v16_parts y;
+    y.y[0] = _mm256_cvtph_ps(_mm256_castsi256_si128((__m256i)bits));
+    y.y[1] = _mm256_cvtph_ps(_mm256_extracti128_si256((__m256i)bits, 1));
     return y.all;
 #else
     v16 y;
@@ -132,12 +215,9 @@ V16_INLINE v16h v16_to_f16(v16 x) {
 #if defined(__AVX512F__)
     return (v16h)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT);
 #elif defined(__F16C__)
-    const union {
-        v16 all;
-        __m256 half[2];
-    } y = {x};
-    return (v16h)_mm256_set_m128i(_mm256_cvtps_ph(y.half[1], _MM_FROUND_TO_NEAREST_INT),
-                                  _mm256_cvtps_ph(y.half[0], _MM_FROUND_TO_NEAREST_INT));
+    const v16_parts y = {x};
+    return (v16h)_mm256_set_m128i(_mm256_cvtps_ph(y.y[1], _MM_FROUND_TO_NEAREST_INT),
+                                  _mm256_cvtps_ph(y.y[0], _MM_FROUND_TO_NEAREST_INT));
 #else
     v16h y;
     for (int i = 0; i < V16_LANES; i++) y[i] = ls_f32_to_f16(x[i]);
@@ -284,7 +364,7 @@ V16_INLINE v16 v16_exp(v16 x) {
 
 /* Natural logarithm: 0 gives -inf, negative gives NaN, subnormals are exact inputs. */
 V16_INLINE v16 v16_log(v16 x) {
-    const v16i tiny = x < 1.17549435e-38f;
+    const v16i tiny = v16_gt(v16_set(1.17549435e-38f), x);
     const v16 scaled = v16_select(tiny, x * 33554432.0f, x);
     /* m in [sqrt(1/2), sqrt(2)) */
     const v16u offset = (v16u)scaled - 0x3f3504f3u;
@@ -305,9 +385,10 @@ V16_INLINE v16 v16_log(v16 x) {
     p = p * f + 3.333331347e-01f;
     p = p * (f2 * f) - n * 2.12194440e-4f;
     const v16 y = (p - 0.5f * f2 + f) + n * 0.693359375f;
-    const v16 bad = v16_select(x == 0.0f, v16_set(-INFINITY), v16_set(NAN));
-    const v16i good = x > 0.0f;
-    return v16_select(good & (x < INFINITY), y, v16_select(good | (x != x), x, bad));
+    const v16 bad = v16_select(v16_eq(x, v16_set(0)), v16_set(-INFINITY), v16_set(NAN));
+    const v16i good = v16_gt(x, v16_set(0));
+    return v16_select(good & v16_gt(v16_set(INFINITY), x), y,
+                      v16_select(good | v16_is_nan(x), x, bad));
 }
 
 V16_INLINE v16 v16_sigmoid(v16 x) {
@@ -324,7 +405,7 @@ V16_INLINE v16 v16_tanh(v16 x) {
     p = p * z - 3.333328366e-01f;
     const v16 small = x + x * (z * p);
     const v16 large = 1.0f - 2.0f / (v16_exp(a + a) + 1.0f);
-    return v16_select(a > 0.625f, v16_copysign(large, x), small);
+    return v16_select(v16_gt(a, v16_set(0.625f)), v16_copysign(large, x), small);
 }
 
 V16_INLINE v16 v16_erf(v16 x) {
@@ -348,7 +429,7 @@ V16_INLINE v16 v16_erf(v16 x) {
     q = q * t + 1.129520774e+00f;
     q = q * t - 1.758565923e-04f;
     const v16 large = v16_copysign(1.0f - v16_exp(-q), x);
-    return v16_select(a > 0.92f, large, small);
+    return v16_select(v16_gt(a, v16_set(0.92f)), large, small);
 }
 
 #endif

@@ -3,7 +3,7 @@
 static void relu_tile(const tile *t) {
     for (int64_t i = 0; i < t->n; i += V16_LANES) {
         const v16 x = v16_load_f32(t->in[0] + i);
-        v16_store_f32(t->out[0] + i, v16_select(x <= 0.0f, v16_set(0), x));
+        v16_store_f32(t->out[0] + i, v16_select(v16_ge(v16_set(0), x), v16_set(0), x));
     }
 }
 
@@ -11,7 +11,7 @@ static void relu_grad_tile(const tile *t) {
     for (int64_t i = 0; i < t->n; i += V16_LANES) {
         const v16 x = v16_load_f32(t->in[0] + i);
         const v16 dy = v16_load_f32(t->in[1] + i);
-        v16_store_f32(t->out[0] + i, v16_select(x <= 0.0f, v16_set(0), dy));
+        v16_store_f32(t->out[0] + i, v16_select(v16_ge(v16_set(0), x), v16_set(0), dy));
     }
 }
 

@@ -48,11 +48,19 @@ static void merge_dims(const ls_launch *launch, turn_job *job) {
     }
 }
 
-#define TURN_TILE(type)                                 \
-    for (int64_t i = 0; i < n_i; i++)                   \
-        for (int64_t j = 0; j < n_j; j++)               \
-    memcpy(y + (i * place + j) * (int64_t)sizeof(type), \
-           x + (i + j * step) * (int64_t)sizeof(type), sizeof(type))
+/* Through a small buffer with rows of an odd length: x and y are then read and written along their lines, which matters where
+ * their steps are powers of two and fall into few sets of the cache. */
+#define TURN_TILE(type)                                                                        \
+    do {                                                                                       \
+        type tile[TRANSPOSE_TILE][TRANSPOSE_TILE + 1];                                         \
+        for (int64_t j = 0; j < n_j; j++)                                                      \
+            memcpy(tile[j], x + j * step * (int64_t)sizeof(type), (size_t)n_i * sizeof(type)); \
+        for (int64_t i = 0; i < n_i; i++) {                                                    \
+            type row[TRANSPOSE_TILE];                                                          \
+            for (int64_t j = 0; j < n_j; j++) row[j] = tile[j][i];                             \
+            memcpy(y + i * place * (int64_t)sizeof(type), row, (size_t)n_j * sizeof(type));    \
+        }                                                                                      \
+    } while (0)
 
 /* n_i of the plane dim (adjacent in x) by n_j of the last dim (adjacent in y). */
 static void turn_tile(const turn_job *job, const char *x, char *y, int64_t n_i, int64_t n_j) {
