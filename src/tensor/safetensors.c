@@ -114,7 +114,7 @@ static ls_status read_offsets(const st_source *source, st_entry *entry, json_t *
 
 /* Points the tensor at its bytes, or at an aligned copy: a file may put an f64 at an odd address. */
 static ls_status place_data(const st_source *source, st_entry *entry) {
-    static unsigned char nothing[8];
+    static const unsigned char nothing[8];
     const size_t bytes = (size_t)(entry->end - entry->begin);
     const unsigned char *at = bytes ? source->data + entry->begin : nothing;
     if (bytes && (uintptr_t)at % ls_dtype_bytes(entry->tensor.dtype) != 0) {
