@@ -168,7 +168,7 @@ static void differentiate_queries(const bwd_job *job, bwd_tiles *t, int64_t b, i
                            ls_head_at(v, &v->v, b, key, kv_head));
     }
     store_rows(&v->dq, ls_head_at(v, &v->dq, b, begin, head), n, v->head_size, t->dq, pad, NULL,
-               job->scale, t->scores);
+               job->scale);
 }
 
 static ls_status differentiate_head(void *user, int64_t task, int worker) {
@@ -182,9 +182,9 @@ static ls_status differentiate_head(void *user, int64_t task, int worker) {
         for (int64_t begin = 0; begin < v->n_tokens; begin += TILE)
             differentiate_queries(job, t, b, head, begin);
     store_rows(&v->dk, ls_head_at(v, &v->dk, b, 0, kv_head), v->n_tokens, v->head_size, t->dk,
-               job->head_pad, NULL, job->scale, t->scores);
+               job->head_pad, NULL, job->scale);
     store_rows(&v->dv, ls_head_at(v, &v->dv, b, 0, kv_head), v->n_tokens, v->head_size, t->dv,
-               job->head_pad, NULL, 1.0f, t->scores);
+               job->head_pad, NULL, 1.0f);
     return LS_OK;
 }
 

@@ -114,16 +114,17 @@ static void attend_keys(const fwd_job *job, fwd_tiles *t, const tile_pair *pair,
                   round_up(v->head_size, 16), head_pad, pair->key_begin > 0 ? t->rescale : NULL);
 }
 
-static void finish_queries(const fwd_job *job, fwd_tiles *t, const int64_t at[3], int64_t n) {
+static void finish_queries(const fwd_job *job, const fwd_tiles *t, int64_t b, int64_t head,
+                           int64_t begin, int64_t n) {
     const ls_attention_view *v = &job->view;
-    float *lse = (float *)v->lse.data + (at[0] * v->n_heads + at[1]) * v->n_tokens + at[2];
+    float *lse = (float *)v->lse.data + (b * v->n_heads + head) * v->n_tokens + begin;
     float inverse[TILE];
     for (int64_t i = 0; i < n; i++) {
         inverse[i] = 1.0f / t->sum[i];
         lse[i] = (t->max[i] + log2f(t->sum[i])) * 0.693147181f;
     }
-    store_rows(&v->out, ls_head_at(v, &v->out, at[0], at[2], at[1]), n, v->head_size, t->out,
-               job->head_pad, inverse, 1.0f, t->scores);
+    store_rows(&v->out, ls_head_at(v, &v->out, b, begin, head), n, v->head_size, t->out,
+               job->head_pad, inverse, 1.0f);
 }
 
 static ls_status attend_tile(void *user, int64_t task, int worker) {
@@ -144,7 +145,7 @@ static ls_status attend_tile(void *user, int64_t task, int worker) {
         attend_keys(job, t, &pair, ls_head_at(v, &v->k, b, key, kv_head),
                     ls_head_at(v, &v->v, b, key, kv_head));
     }
-    finish_queries(job, t, (int64_t[]){b, head, begin}, n);
+    finish_queries(job, t, b, head, begin, n);
     return LS_OK;
 }
 

@@ -24,7 +24,7 @@ typedef float vec_any __attribute__((vector_size(4 * VEC_LANES), aligned(4), may
 
 #ifdef ATTENTION_BF16
 enum { LANE_TERMS = 2, HEAD_ALIGN = 32 };
-typedef uint32_t lane;
+typedef uint32_t lane __attribute__((may_alias));
 typedef uint16_t term;
 V16_INLINE vec multiply_add(lane a, const lane *b, vec sum) {
     return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32((int)a),
@@ -212,7 +212,8 @@ static void transpose_lanes(lane *dst, term_rows src, int64_t n_rows, int64_t n_
 static term_rows take_rows(term *copy, const ls_head_rows *rows, int64_t at, int64_t n_rows,
                            int64_t n_padded, int64_t size, int64_t n_cols) {
     const ls_dtype own = LANE_TERMS == 2 ? LS_DTYPE_BF16 : LS_DTYPE_F32;
-    if (rows->dtype == own && n_rows == n_padded && size == n_cols)
+    const int is_aligned = (uintptr_t)rows->data % sizeof(lane) == 0;
+    if (rows->dtype == own && n_rows == n_padded && size == n_cols && is_aligned)
         return (term_rows){(const term *)rows->data + at, rows->row_stride};
     for (int64_t r = 0; r < n_rows; r++) {
         term *row = copy + r * n_cols;
@@ -260,11 +261,10 @@ static lane_rows pair_rows(lane *copy, term_rows src, int64_t n_rows, int64_t n_
 }
 #endif
 
-/* A tile of f32 rows, src_ld apart, times `scale` (and row_scale[r] when given), to the rows of a head. `row` has room for one
- * padded row. */
+/* n_rows f32 rows, src_ld apart, times `scale` (and row_scale[r] when given), to the rows of a head. */
 static void store_rows(const ls_head_rows *rows, int64_t at, int64_t n_rows, int64_t size,
-                       const float *src, int64_t src_ld, const float *row_scale, float scale,
-                       float *row) {
+                       const float *src, int64_t src_ld, const float *row_scale, float scale) {
+    float row[MAX_HEAD_SIZE];
     for (int64_t r = 0; r < n_rows; r++) {
         const float factor = row_scale ? scale * row_scale[r] : scale;
         for (int64_t i = 0; i < size; i += 16)
