@@ -7,7 +7,16 @@
 #include "op/optim_step.h"
 #include "op/simd.h"
 
-typedef double v16d __attribute__((vector_size(128)));
+/* Sixteen f64 lanes, in registers of the level's width (the compiler splits wider vectors badly). */
+typedef struct v16d {
+#if defined(__AVX512F__)
+    __m512d part[2];
+#elif defined(__AVX2__)
+    __m256d part[4];
+#else
+    double part[V16_LANES];
+#endif
+} v16d;
 
 typedef struct step_vector {
     v16 param, grad; /* grad comes scaled */
@@ -51,9 +60,24 @@ V16_INLINE void step_block(const void *coefficients, const ls_step_block *b, int
     }
 }
 
-V16_INLINE v16d v16_square(v16 x) {
-    const v16d wide = __builtin_convertvector(x, v16d);
-    return wide * wide;
+/* sum + x * x in f64. The square of an f32 is exact there, so a fused addition rounds like a plain one and all levels agree. */
+V16_INLINE v16d v16d_add_square(v16d sum, v16 x) {
+#if defined(__AVX512F__)
+    const __m512d low = _mm512_cvtps_pd((__m256)v16_low(x));
+    const __m512d high = _mm512_cvtps_pd((__m256)v16_high(x));
+    sum.part[0] = _mm512_fmadd_pd(low, low, sum.part[0]);
+    sum.part[1] = _mm512_fmadd_pd(high, high, sum.part[1]);
+#elif defined(__AVX2__)
+    const __m256 halves[2] = {(__m256)v16_low(x), (__m256)v16_high(x)};
+    for (int i = 0; i < 4; i++) {
+        const __m256d wide = _mm256_cvtps_pd(i % 2 ? _mm256_extractf128_ps(halves[i / 2], 1)
+                                                   : _mm256_castps256_ps128(halves[i / 2]));
+        sum.part[i] = _mm256_fmadd_pd(wide, wide, sum.part[i]);
+    }
+#else
+    for (int i = 0; i < V16_LANES; i++) sum.part[i] += (double)x[i] * x[i];
+#endif
+    return sum;
 }
 V16_INLINE double v16d_sum(v16d x) {
     double y[V16_LANES];

@@ -8,10 +8,11 @@ typedef struct norm_work {
 } norm_work;
 
 static double square_sum(const float *x, int64_t count) {
-    v16d sum = {0};
+    v16d sum;
+    memset(&sum, 0, sizeof sum);
     int64_t i = 0;
-    for (; i + V16_LANES <= count; i += V16_LANES) sum += v16_square(v16_load_f32(x + i));
-    if (i < count) sum += v16_square(v16_load_f32_n(x + i, count - i, 0));
+    for (; i + V16_LANES <= count; i += V16_LANES) sum = v16d_add_square(sum, v16_load_f32(x + i));
+    if (i < count) sum = v16d_add_square(sum, v16_load_f32_n(x + i, count - i, 0));
     return v16d_sum(sum);
 }
 

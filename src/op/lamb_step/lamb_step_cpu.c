@@ -26,7 +26,9 @@ V16_INLINE void update_averages(const coefficients *c, step_vector *x) {
 /* Padded lanes are cut from u: with eps 0 they would be 0 / 0. */
 static void average_block(const void *user, const ls_step_block *b) {
     const coefficients *c = user;
-    v16d p2 = {0}, u2 = {0};
+    v16d p2, u2;
+    memset(&p2, 0, sizeof p2);
+    memset(&u2, 0, sizeof u2);
     for (int64_t at = 0; at < b->count; at += V16_LANES) {
         step_vector x;
         step_load(b, at, 2, &x);
@@ -39,8 +41,8 @@ static void average_block(const void *user, const ls_step_block *b) {
             v16_store_f32(cut, u);
             u = v16_load_f32_n(cut, n, 0);
         }
-        p2 += v16_square(x.param);
-        u2 += v16_square(u);
+        p2 = v16d_add_square(p2, x.param);
+        u2 = v16d_add_square(u2, u);
     }
     c->p2[b->index] = v16d_sum(p2);
     c->u2[b->index] = v16d_sum(u2);
