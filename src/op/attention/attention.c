@@ -65,42 +65,50 @@ static double score_ref(const ls_attention_view *v, int64_t q_at, int64_t k_at) 
     return sum / sqrt((double)v->head_size);
 }
 
-/* One query: log-sum-exp of its scores in a first pass, the weighted sum of values in a second. */
-static void attend_ref(const ls_attention_view *v, int64_t b, int64_t h, int64_t t) {
+/* One query: log-sum-exp of its scores in a first pass, the weighted sum of values in a second. sum: K doubles. */
+static void attend_ref(const ls_attention_view *v, int64_t b, int64_t h, int64_t t, double *sum) {
     const ls_tensor values = {v->v.dtype, {0, {0}}, v->v.data};
     ls_tensor out = {v->out.dtype, {0, {0}}, v->out.data}, lse_all = v->lse;
     const int64_t kv_head = h / (v->n_heads / v->n_kv_heads);
     const int64_t n_keys = v->causal ? t + 1 : v->n_tokens, q_at = ls_head_at(v, &v->q, b, t, h);
-    double max = -INFINITY, sum = 0;
+    double max = -INFINITY, total = 0;
     for (int64_t s = 0; s < n_keys; s++) {
         const double score = score_ref(v, q_at, ls_head_at(v, &v->k, b, s, kv_head));
         if (score > max || score != score) {
-            sum *= exp(max - score);
+            total *= exp(max - score);
             max = score;
         }
-        sum += exp(score - max);
+        total += exp(score - max);
     }
-    const double lse = max + log(sum);
+    const double lse = max + log(total);
     ls_tensor_set(&lse_all, (b * v->n_heads + h) * v->n_tokens + t, lse);
-    for (int64_t i = 0; i < v->head_size; i++) {
-        double o = 0;
-        for (int64_t s = 0; s < n_keys; s++)
-            o += exp(score_ref(v, q_at, ls_head_at(v, &v->k, b, s, kv_head)) - lse) *
-                 ls_tensor_get(&values, ls_head_at(v, &v->v, b, s, kv_head) + i);
-        ls_tensor_set(&out, ls_head_at(v, &v->out, b, t, h) + i, o);
+    for (int64_t i = 0; i < v->head_size; i++) sum[i] = 0;
+    for (int64_t s = 0; s < n_keys; s++) {
+        const double p = exp(score_ref(v, q_at, ls_head_at(v, &v->k, b, s, kv_head)) - lse);
+        const int64_t at = ls_head_at(v, &v->v, b, s, kv_head);
+        for (int64_t i = 0; i < v->head_size; i++) sum[i] += p * ls_tensor_get(&values, at + i);
     }
+    for (int64_t i = 0; i < v->head_size; i++)
+        ls_tensor_set(&out, ls_head_at(v, &v->out, b, t, h) + i, sum[i]);
+}
+
+static size_t ref_workspace(const ls_sig *sig, int n_threads) {
+    (void)n_threads;
+    return (size_t)ls_attention_sizes(sig).head_size * sizeof(double);
 }
 
 static ls_status launch_ref(const ls_launch *l) {
-    const ls_attention_view view = ls_attention_fwd_view(l);
-    for (int64_t b = 0; b < view.n_batch; b++)
-        for (int64_t h = 0; h < view.n_heads; h++)
-            for (int64_t t = 0; t < view.n_tokens; t++) attend_ref(&view, b, h, t);
+    const ls_attention_view v = ls_attention_fwd_view(l);
+    for (int64_t b = 0; b < v.n_batch; b++)
+        for (int64_t h = 0; h < v.n_heads; h++)
+            for (int64_t t = 0; t < v.n_tokens; t++) attend_ref(&v, b, h, t, l->workspace);
     return LS_OK;
 }
 
-static const ls_kernel attention_fwd_ref = {
-    .name = "attention_fwd_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};
+static const ls_kernel attention_fwd_ref = {.name = "attention_fwd_ref",
+                                            .device = LS_DEVICE_CPU,
+                                            .workspace_bytes = ref_workspace,
+                                            .launch = launch_ref};
 
 LS_DECLARE_CPU_KERNELS(attention_fwd)
 #ifdef LS_X86
