@@ -22,41 +22,58 @@ typedef struct step_vector {
     v16 param, grad; /* grad comes scaled */
     v16 state[LS_STEP_MAX_STATES];
 } step_vector;
-typedef void (*step_vector_fn)(const void *coefficients, step_vector *x);
+typedef void (*step_vector_fn)(const void *user, step_vector *x);
 
-V16_INLINE void step_load(const ls_step_block *b, int64_t at, int n_states, step_vector *x) {
-    const int64_t n = b->count - at;
-    const int whole = n >= V16_LANES;
-    x->param = whole ? v16_load_f32(b->param + at) : v16_load_f32_n(b->param + at, n, 0);
-    x->grad = whole ? v16_load_f32(b->grad + at) : v16_load_f32_n(b->grad + at, n, 0);
-    for (int s = 0; s < n_states; s++)
-        x->state[s] =
-            whole ? v16_load_f32(b->state[s] + at) : v16_load_f32_n(b->state[s] + at, n, 0);
+/* The last, cut vector of a block: its operands in whole vectors of their own, padded with zeros. */
+typedef struct step_tail {
+    float operands[2 + LS_STEP_MAX_STATES][V16_LANES];
+    ls_step_block block;
+} step_tail;
+
+V16_INLINE void step_tail_load(step_tail *tail, const ls_step_block *b, int64_t at, int n_states) {
+    const size_t bytes = sizeof(float) * (size_t)(b->count - at);
+    memset(tail->operands, 0, sizeof tail->operands);
+    memcpy(tail->operands[0], b->param + at, bytes);
+    memcpy(tail->operands[1], b->grad + at, bytes);
+    tail->block.param = tail->operands[0];
+    tail->block.grad = tail->operands[1];
+    for (int s = 0; s < n_states; s++) {
+        memcpy(tail->operands[2 + s], b->state[s] + at, bytes);
+        tail->block.state[s] = tail->operands[2 + s];
+    }
 }
 
-V16_INLINE void step_store(const ls_step_block *b, int64_t at, int n_states, const step_vector *x) {
-    const int64_t n = b->count - at;
-    const int whole = n >= V16_LANES;
-    if (whole)
-        v16_store_f32(b->param + at, x->param);
-    else
-        v16_store_f32_n(b->param + at, x->param, n);
-    for (int s = 0; s < n_states; s++)
-        if (whole)
-            v16_store_f32(b->state[s] + at, x->state[s]);
-        else
-            v16_store_f32_n(b->state[s] + at, x->state[s], n);
+V16_INLINE void step_tail_store(const step_tail *tail, const ls_step_block *b, int64_t at,
+                                int n_states) {
+    const size_t bytes = sizeof(float) * (size_t)(b->count - at);
+    memcpy(b->param + at, tail->operands[0], bytes);
+    for (int s = 0; s < n_states; s++) memcpy(b->state[s] + at, tail->operands[2 + s], bytes);
 }
 
-/* To be called with constant n_states and update: both are unrolled and inlined. */
-V16_INLINE void step_block(const void *coefficients, const ls_step_block *b, int n_states,
-                           float scale, step_vector_fn update) {
-    for (int64_t at = 0; at < b->count; at += V16_LANES) {
-        step_vector x;
-        step_load(b, at, n_states, &x);
-        x.grad *= scale;
-        update(coefficients, &x);
-        step_store(b, at, n_states, &x);
+/* count: a multiple of V16_LANES. */
+V16_INLINE void step_vectors(const void *user, const ls_step_block *b, int64_t count, int n_states,
+                             float scale, step_vector_fn update) {
+    for (int64_t at = 0; at < count; at += V16_LANES) {
+        step_vector x = {.param = v16_load_f32(b->param + at)};
+        x.grad = v16_load_f32(b->grad + at) * scale;
+        for (int s = 0; s < n_states; s++) x.state[s] = v16_load_f32(b->state[s] + at);
+        update(user, &x);
+        v16_store_f32(b->param + at, x.param);
+        for (int s = 0; s < n_states; s++) v16_store_f32(b->state[s] + at, x.state[s]);
+    }
+}
+
+/* To be called with constant n_states and update: both are unrolled and inlined. Whole vectors and the tail run through the same
+ * instructions. */
+V16_INLINE void step_block(const void *user, const ls_step_block *b, int n_states, float scale,
+                           step_vector_fn update) {
+    const int64_t whole = b->count / V16_LANES * V16_LANES;
+    step_tail tail;
+    for (int is_tail = 0; is_tail <= (whole < b->count); is_tail++) {
+        if (is_tail) step_tail_load(&tail, b, whole, n_states);
+        step_vectors(user, is_tail ? &tail.block : b, is_tail ? V16_LANES : whole, n_states, scale,
+                     update);
+        if (is_tail) step_tail_store(&tail, b, whole, n_states);
     }
 }
 

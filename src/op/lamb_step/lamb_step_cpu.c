@@ -1,4 +1,5 @@
 /* Two passes: averages and the block sums of p^2 and u^2, then the parameter with u recomputed (cheaper than storing it). */
+#include <float.h>
 #include <math.h>
 
 #include "op/optim_step_cpu.h"
@@ -17,33 +18,28 @@ V16_INLINE v16 direction(const coefficients *c, const step_vector *x) {
     return adam + c->decay * x->param;
 }
 
-V16_INLINE void update_averages(const coefficients *c, step_vector *x) {
-    const v16 g = x->grad * c->grad_scale;
-    x->state[0] = c->beta1 * x->state[0] + c->rest1 * g;
-    x->state[1] = c->beta2 * x->state[1] + c->rest2 * (g * g);
+typedef struct block_sums {
+    const coefficients *c;
+    v16d *p2, *u2;
+} block_sums;
+
+/* Padding adds nothing: it is 0 / (0 + eps), and eps is not 0 here. */
+V16_INLINE void update_averages(const void *user, step_vector *x) {
+    const block_sums *sums = user;
+    const coefficients *c = sums->c;
+    x->state[0] = c->beta1 * x->state[0] + c->rest1 * x->grad;
+    x->state[1] = c->beta2 * x->state[1] + c->rest2 * (x->grad * x->grad);
+    *sums->p2 = v16d_add_square(*sums->p2, x->param);
+    *sums->u2 = v16d_add_square(*sums->u2, direction(c, x));
 }
 
-/* Padded lanes are cut from u: with eps 0 they would be 0 / 0. */
 static void average_block(const void *user, const ls_step_block *b) {
     const coefficients *c = user;
     v16d p2, u2;
     memset(&p2, 0, sizeof p2);
     memset(&u2, 0, sizeof u2);
-    for (int64_t at = 0; at < b->count; at += V16_LANES) {
-        step_vector x;
-        step_load(b, at, 2, &x);
-        update_averages(c, &x);
-        step_store(b, at, 2, &x);
-        const int64_t n = b->count - at;
-        v16 u = direction(c, &x);
-        if (n < V16_LANES) {
-            float cut[V16_LANES];
-            v16_store_f32(cut, u);
-            u = v16_load_f32_n(cut, n, 0);
-        }
-        p2 = v16d_add_square(p2, x.param);
-        u2 = v16d_add_square(u2, u);
-    }
+    const block_sums sums = {c, &p2, &u2};
+    step_block(&sums, b, 2, c->grad_scale, update_averages);
     c->p2[b->index] = v16d_sum(p2);
     c->u2[b->index] = v16d_sum(u2);
 }
@@ -68,7 +64,7 @@ static ls_status launch(const ls_launch *l) {
         .rest1 = (float)(1 - a->beta1),
         .beta2 = (float)a->beta2,
         .rest2 = (float)(1 - a->beta2),
-        .eps = (float)a->eps,
+        .eps = fmaxf((float)a->eps, FLT_MIN),
         .decay = (float)a->weight_decay,
         .root1 = (float)(1 / (1 - pow(a->beta1, s.t))),
         .root2 = (float)(1 / sqrt(1 - pow(a->beta2, s.t))),
