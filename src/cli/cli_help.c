@@ -37,10 +37,14 @@ static void write_program(ls_text *text) {
 
 static void write_arguments(const ls_cmd *cmd, ls_text *text) {
     if (!cmd->arguments && !cmd->takes_config) return;
+    int says_key = 0;
     ls_text_append(text, "\narguments:\n");
-    for (const ls_cli_argument *argument = cmd->arguments; argument && argument->name; argument++)
+    for (const ls_cli_argument *argument = cmd->arguments; argument && argument->name; argument++) {
         write_row(text, argument->name, argument->help);
-    if (cmd->takes_config) write_row(text, "KEY=VALUE", "sets a configuration key, after the file");
+        says_key |= strcmp(argument->name, "KEY=VALUE") == 0;
+    }
+    if (cmd->takes_config && !says_key)
+        write_row(text, "KEY=VALUE", "sets a configuration key, after the file");
 }
 
 ls_status ls_cli_write_help(const ls_cli_path *path, ls_text *text) {
