@@ -27,96 +27,94 @@ static void test_small_file(void **state) {
 }
 
 /* Everything that makes a file unusable is said. Each case is a whole document. */
-static void test_refused(void **state) {
-    (void)state;
 #define WITH_VOCAB(vocab, merges) \
     "{" PRE "\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":" merges "}}"
 #define WITH_ADDED(added) "{\"added_tokens\":" added "," PRE MODEL "}"
 #define WITH_PRE(pre)     "{\"pre_tokenizer\":" pre "," MODEL "}"
-    static const struct {
-        const char *text;
-        ls_status code;
-        const char *part;
-    } cases[] = {
-        {"", LS_ERR_FORMAT, "test.json"},
-        {"[]", LS_ERR_FORMAT, "model"},
-        {"{}", LS_ERR_FORMAT, "\"model\" is missing"},
-        {"{\"model\":{}}", LS_ERR_FORMAT, "vocab"},
-        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", LS_ERR_UNSUPPORTED, "Unigram"},
-        {"{\"model\":{\"type\":\"WordPiece\"}}", LS_ERR_UNSUPPORTED, "WordPiece"},
-        {"{" PRE MODEL "} x", LS_ERR_FORMAT, "JSON"},
-        {"{" PRE MODEL, LS_ERR_FORMAT, "JSON"},
-        {WITH_VOCAB("{}", "[]"), LS_ERR_FORMAT, "0 tokens"},
-        {WITH_VOCAB("[]", "[]"), LS_ERR_FORMAT, "vocab"},
-        {WITH_VOCAB("{\"a\":0,\"a\":1}", "[]"), LS_ERR_FORMAT, "duplicate"},
-        {WITH_VOCAB("{\"a\":0,\"b\":0}", "[]"), LS_ERR_FORMAT, "id 0 is given to two tokens"},
-        {WITH_VOCAB("{\"a\":0,\"b\":2}", "[]"), LS_ERR_FORMAT, "id 2, which is out of range"},
-        {WITH_VOCAB("{\"a\":-1}", "[]"), LS_ERR_FORMAT, "id -1, which is out of range"},
-        {WITH_VOCAB("{\"a\":9223372036854775807}", "[]"), LS_ERR_FORMAT, "out of range"},
-        {WITH_VOCAB("{\"a\":0.0}", "[]"), LS_ERR_FORMAT, "no integer"},
-        {WITH_VOCAB("{\"a\":\"0\"}", "[]"), LS_ERR_FORMAT, "no integer"},
-        {WITH_VOCAB("{\"\":0}", "[]"), LS_ERR_FORMAT, "empty token"},
-        {WITH_VOCAB("{\"a b\":0}", "[]"), LS_ERR_FORMAT, "byte-level alphabet"},
-        {WITH_VOCAB("{\"\xE2\x82\xAC\":0}", "[]"), LS_ERR_FORMAT, "byte-level alphabet"},
-        {WITH_VOCAB("{\"a\":0}", "{}"), LS_ERR_FORMAT, "merges"},
-        {WITH_VOCAB("{\"a\":0}", "[7]"), LS_ERR_FORMAT, "merge 0 is neither"},
-        {WITH_VOCAB("{\"a\":0}", "[\"aa\"]"), LS_ERR_FORMAT, "merge 0 is neither"},
-        {WITH_VOCAB("{\"a\":0}", "[\"a a a\"]"), LS_ERR_FORMAT, "merge 0 is neither"},
-        {WITH_VOCAB("{\"a\":0}", "[[\"a\"]]"), LS_ERR_FORMAT, "merge 0 is neither"},
-        {WITH_VOCAB("{\"a\":0}", "[[\"a\",1]]"), LS_ERR_FORMAT, "no pair of texts"},
-        {WITH_VOCAB("{\"a\":0}", "[\"a x\"]"), LS_ERR_FORMAT, "names \"x\""},
-        {WITH_VOCAB("{\"a\":0}", "[\"x a\"]"), LS_ERR_FORMAT, "names \"x\""},
-        {WITH_VOCAB("{\"a\":0}", "[\"a a\"]"), LS_ERR_FORMAT, "names \"aa\""},
-        {WITH_VOCAB("{\"a\":0,\"aa\":1}", "[\"a a\",[\"a\",\"a\"]]"), LS_ERR_FORMAT,
-         "merges 0 and 1 merge the same pair"},
-        {WITH_ADDED("[{\"id\":3}]"), LS_ERR_FORMAT, "added_tokens[0]"},
-        {WITH_ADDED("[7]"), LS_ERR_FORMAT, "added_tokens[0]"},
-        {WITH_ADDED("[{\"id\":3,\"content\":\"\"}]"), LS_ERR_FORMAT, "added_tokens[0]"},
-        {WITH_ADDED("[{\"id\":9,\"content\":\"x\"}]"), LS_ERR_FORMAT,
-         "id 9, which is out of range"},
-        {WITH_ADDED("[{\"id\":1,\"content\":\"x\"}]"), LS_ERR_FORMAT, "two tokens"},
-        {WITH_ADDED("[{\"content\":\"x\"}]"), LS_ERR_FORMAT, "no integer"},
-        {WITH_ADDED("[{\"id\":1,\"content\":\"a\"}]"), LS_ERR_FORMAT, "another id"},
-        {WITH_ADDED("[{\"id\":3,\"content\":\"x\"},{\"id\":4,\"content\":\"x\"},{\"id\":3,"
-                    "\"content\":\"y\"}]"),
-         LS_ERR_FORMAT, "two tokens"},
-        {WITH_ADDED("[{\"id\":3,\"content\":\"x\",\"lstrip\":true}]"), LS_ERR_UNSUPPORTED,
-         "lstrip"},
-        {WITH_ADDED("[{\"id\":3,\"content\":\"x\",\"single_word\":true}]"), LS_ERR_UNSUPPORTED,
-         "single_word"},
-        {"{\"normalizer\":{\"type\":\"NFC\"}," PRE MODEL "}", LS_ERR_UNSUPPORTED, "NFC"},
-        {"{\"decoder\":{\"type\":\"Metaspace\"}," PRE MODEL "}", LS_ERR_UNSUPPORTED, "Metaspace"},
-        {"{" PRE "\"model\":{\"byte_fallback\":true,\"vocab\":{},\"merges\":[]}}",
-         LS_ERR_UNSUPPORTED, "byte_fallback"},
-        {"{" PRE "\"model\":{\"dropout\":0.1,\"vocab\":{},\"merges\":[]}}", LS_ERR_UNSUPPORTED,
-         "dropout"},
-        {"{" PRE "\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{},\"merges\":[]}}",
-         LS_ERR_UNSUPPORTED, "end_of_word_suffix"},
-        {"{" MODEL "}", LS_ERR_UNSUPPORTED, "must end with \"ByteLevel\""},
-        {WITH_PRE("null"), LS_ERR_UNSUPPORTED, "must end with \"ByteLevel\""},
-        {WITH_PRE("{\"type\":\"Whitespace\"}"), LS_ERR_UNSUPPORTED, "ends with Whitespace"},
-        {WITH_PRE("{\"type\":\"ByteLevel\",\"add_prefix_space\":true}"), LS_ERR_UNSUPPORTED,
-         "add_prefix_space"},
-        {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[]}"), LS_ERR_FORMAT, "pretokenizers"},
-        {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Punctuation\"},"
-                  "{\"type\":\"ByteLevel\"}]}"),
-         LS_ERR_UNSUPPORTED, "Punctuation"},
-        {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
-                  "{\"Regex\":\"(\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\"}]}"),
-         LS_ERR_FORMAT, "no regular expression"},
-        {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
-                  "{\"Regex\":\"a\"},\"behavior\":\"Removed\"},{\"type\":\"ByteLevel\"}]}"),
-         LS_ERR_UNSUPPORTED, "Removed"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+static const struct {
+    const char *text;
+    ls_status code;
+    const char *part;
+} refused[] = {
+    {"", LS_ERR_FORMAT, "test.json"},
+    {"[]", LS_ERR_FORMAT, "model"},
+    {"{}", LS_ERR_FORMAT, "\"model\" is missing"},
+    {"{\"model\":{}}", LS_ERR_FORMAT, "vocab"},
+    {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", LS_ERR_UNSUPPORTED, "Unigram"},
+    {"{\"model\":{\"type\":\"WordPiece\"}}", LS_ERR_UNSUPPORTED, "WordPiece"},
+    {"{" PRE MODEL "} x", LS_ERR_FORMAT, "JSON"},
+    {"{" PRE MODEL, LS_ERR_FORMAT, "JSON"},
+    {WITH_VOCAB("{}", "[]"), LS_ERR_FORMAT, "0 tokens"},
+    {WITH_VOCAB("[]", "[]"), LS_ERR_FORMAT, "vocab"},
+    {WITH_VOCAB("{\"a\":0,\"a\":1}", "[]"), LS_ERR_FORMAT, "duplicate"},
+    {WITH_VOCAB("{\"a\":0,\"b\":0}", "[]"), LS_ERR_FORMAT, "id 0 is given to two tokens"},
+    {WITH_VOCAB("{\"a\":0,\"b\":2}", "[]"), LS_ERR_FORMAT, "id 2, which is out of range"},
+    {WITH_VOCAB("{\"a\":-1}", "[]"), LS_ERR_FORMAT, "id -1, which is out of range"},
+    {WITH_VOCAB("{\"a\":9223372036854775807}", "[]"), LS_ERR_FORMAT, "out of range"},
+    {WITH_VOCAB("{\"a\":0.0}", "[]"), LS_ERR_FORMAT, "no integer"},
+    {WITH_VOCAB("{\"a\":\"0\"}", "[]"), LS_ERR_FORMAT, "no integer"},
+    {WITH_VOCAB("{\"\":0}", "[]"), LS_ERR_FORMAT, "empty token"},
+    {WITH_VOCAB("{\"a b\":0}", "[]"), LS_ERR_FORMAT, "byte-level alphabet"},
+    {WITH_VOCAB("{\"\xE2\x82\xAC\":0}", "[]"), LS_ERR_FORMAT, "byte-level alphabet"},
+    {WITH_VOCAB("{\"a\":0}", "{}"), LS_ERR_FORMAT, "merges"},
+    {WITH_VOCAB("{\"a\":0}", "[7]"), LS_ERR_FORMAT, "merge 0 is neither"},
+    {WITH_VOCAB("{\"a\":0}", "[\"aa\"]"), LS_ERR_FORMAT, "merge 0 is neither"},
+    {WITH_VOCAB("{\"a\":0}", "[\"a a a\"]"), LS_ERR_FORMAT, "merge 0 is neither"},
+    {WITH_VOCAB("{\"a\":0}", "[[\"a\"]]"), LS_ERR_FORMAT, "merge 0 is neither"},
+    {WITH_VOCAB("{\"a\":0}", "[[\"a\",1]]"), LS_ERR_FORMAT, "no pair of texts"},
+    {WITH_VOCAB("{\"a\":0}", "[\"a x\"]"), LS_ERR_FORMAT, "names \"x\""},
+    {WITH_VOCAB("{\"a\":0}", "[\"x a\"]"), LS_ERR_FORMAT, "names \"x\""},
+    {WITH_VOCAB("{\"a\":0}", "[\"a a\"]"), LS_ERR_FORMAT, "names \"aa\""},
+    {WITH_VOCAB("{\"a\":0,\"aa\":1}", "[\"a a\",[\"a\",\"a\"]]"), LS_ERR_FORMAT,
+     "merges 0 and 1 merge the same pair"},
+    {WITH_ADDED("[{\"id\":3}]"), LS_ERR_FORMAT, "added_tokens[0]"},
+    {WITH_ADDED("[7]"), LS_ERR_FORMAT, "added_tokens[0]"},
+    {WITH_ADDED("[{\"id\":3,\"content\":\"\"}]"), LS_ERR_FORMAT, "added_tokens[0]"},
+    {WITH_ADDED("[{\"id\":9,\"content\":\"x\"}]"), LS_ERR_FORMAT, "id 9, which is out of range"},
+    {WITH_ADDED("[{\"id\":1,\"content\":\"x\"}]"), LS_ERR_FORMAT, "two tokens"},
+    {WITH_ADDED("[{\"content\":\"x\"}]"), LS_ERR_FORMAT, "no integer"},
+    {WITH_ADDED("[{\"id\":1,\"content\":\"a\"}]"), LS_ERR_FORMAT, "another id"},
+    {WITH_ADDED("[{\"id\":3,\"content\":\"x\"},{\"id\":4,\"content\":\"x\"},{\"id\":3,"
+                "\"content\":\"y\"}]"),
+     LS_ERR_FORMAT, "two tokens"},
+    {WITH_ADDED("[{\"id\":3,\"content\":\"x\",\"lstrip\":true}]"), LS_ERR_UNSUPPORTED, "lstrip"},
+    {WITH_ADDED("[{\"id\":3,\"content\":\"x\",\"single_word\":true}]"), LS_ERR_UNSUPPORTED,
+     "single_word"},
+    {"{\"normalizer\":{\"type\":\"NFC\"}," PRE MODEL "}", LS_ERR_UNSUPPORTED, "NFC"},
+    {"{\"decoder\":{\"type\":\"Metaspace\"}," PRE MODEL "}", LS_ERR_UNSUPPORTED, "Metaspace"},
+    {"{" PRE "\"model\":{\"byte_fallback\":true,\"vocab\":{},\"merges\":[]}}", LS_ERR_UNSUPPORTED,
+     "byte_fallback"},
+    {"{" PRE "\"model\":{\"dropout\":0.1,\"vocab\":{},\"merges\":[]}}", LS_ERR_UNSUPPORTED,
+     "dropout"},
+    {"{" PRE "\"model\":{\"end_of_word_suffix\":\"</w>\",\"vocab\":{},\"merges\":[]}}",
+     LS_ERR_UNSUPPORTED, "end_of_word_suffix"},
+    {"{" MODEL "}", LS_ERR_UNSUPPORTED, "must end with \"ByteLevel\""},
+    {WITH_PRE("null"), LS_ERR_UNSUPPORTED, "must end with \"ByteLevel\""},
+    {WITH_PRE("{\"type\":\"Whitespace\"}"), LS_ERR_UNSUPPORTED, "ends with Whitespace"},
+    {WITH_PRE("{\"type\":\"ByteLevel\",\"add_prefix_space\":true}"), LS_ERR_UNSUPPORTED,
+     "add_prefix_space"},
+    {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[]}"), LS_ERR_FORMAT, "pretokenizers"},
+    {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Punctuation\"},"
+              "{\"type\":\"ByteLevel\"}]}"),
+     LS_ERR_UNSUPPORTED, "Punctuation"},
+    {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
+              "{\"Regex\":\"(\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\"}]}"),
+     LS_ERR_FORMAT, "no regular expression"},
+    {WITH_PRE("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
+              "{\"Regex\":\"a\"},\"behavior\":\"Removed\"},{\"type\":\"ByteLevel\"}]}"),
+     LS_ERR_UNSUPPORTED, "Removed"},
+};
+static void test_refused(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         ls_tokenizer *tokenizer = NULL;
         ls_error_clear();
-        const ls_status status = parse(cases[i].text, &tokenizer);
-        if (status != cases[i].code || strstr(ls_error_message(), cases[i].part) == NULL ||
+        const ls_status status = parse(refused[i].text, &tokenizer);
+        if (status != refused[i].code || strstr(ls_error_message(), refused[i].part) == NULL ||
             strstr(ls_error_message(), "test.json") == NULL)
             fail_msg("case %zu: got %s with \"%s\", wanted %s with \"%s\"", i,
-                     ls_status_words(status), ls_error_message(), ls_status_words(cases[i].code),
-                     cases[i].part);
+                     ls_status_words(status), ls_error_message(), ls_status_words(refused[i].code),
+                     refused[i].part);
     }
     ls_tokenizer *tokenizer = NULL;
     check_fails(ls_tokenizer_open("no/tokenizer.json", &tokenizer), LS_ERR_NOT_FOUND,
