@@ -21,13 +21,14 @@ typedef struct ls_loader ls_loader;
 
 typedef struct ls_loader_options {
     uint64_t seed;
-    int64_t batch;               /* sequences of one step, over all lanes; a multiple of lanes */
+    /* Sequences of one step, over all lanes; a multiple of lanes. 0 = for evaluation only: then the text may be shorter
+     * than a window. */
+    int64_t batch;
     int64_t lanes;               /* 0 = 1 */
     int64_t window;              /* T */
     int ignore_across_documents; /* training: the first token of a document is no target */
-    const ls_tokenizer
-        *tokenizer; /* for target_bytes; NULL = not counted. Borrowed. A shard made with another
-                                    * tokenizer is LS_ERR_INVALID */
+    /* For target_bytes; NULL = not counted. Borrowed. A shard made with another tokenizer is LS_ERR_INVALID. */
+    const ls_tokenizer *tokenizer;
 } ls_loader_options;
 
 /* Borrows tokens. */

@@ -21,9 +21,9 @@ static ls_status check_options(ls_loader_options *o) {
     if (o->window < 1 || o->window > INT32_MAX)
         return LS_FAIL(LS_ERR_INVALID, "a window of %lld tokens; needed is at least 1",
                        (long long)o->window);
-    if (o->lanes < 1 || o->batch < 1 || o->batch % o->lanes != 0 || o->batch > INT32_MAX)
+    if (o->lanes < 1 || o->batch < 0 || o->batch % o->lanes != 0 || o->batch > INT32_MAX)
         return LS_FAIL(LS_ERR_INVALID,
-                       "a batch of %lld sequences in %lld lanes; the batch must be a positive "
+                       "a batch of %lld sequences in %lld lanes; the batch must be a "
                        "multiple of the lanes",
                        (long long)o->batch, (long long)o->lanes);
     return LS_OK;
@@ -75,9 +75,11 @@ static ls_status count_windows(ls_loader *loader) {
 
 static ls_status init_loader(ls_loader *loader) {
     LS_TRY(check_options(&loader->options));
-    LS_TRY(count_windows(loader));
+    if (loader->options.batch > 0) LS_TRY(count_windows(loader));
     /* with an end-of-text token to begin with, the first token is a target too */
     loader->n_targets = loader->info.n_tokens - (loader->info.eot < 0);
+    if (loader->n_targets == 0)
+        return LS_FAIL(LS_ERR_DATA, "the text is a single token: nothing to predict");
     return count_lengths(loader);
 }
 
@@ -169,6 +171,8 @@ static ls_status fill_sample(const ls_loader *loader, int64_t sample, int32_t *t
 ls_status ls_loader_next(const ls_loader *loader, int64_t step, int64_t lane, ls_batch *batch) {
     const ls_loader_options *o = &loader->options;
     const int64_t n_rows = o->batch / o->lanes;
+    if (o->batch == 0)
+        return LS_FAIL(LS_ERR_INVALID, "this loader is for evaluation only: its batch is 0");
     if (step < 0 || step > INT64_MAX / o->batch - 1 || lane < 0 || lane >= o->lanes)
         return LS_FAIL(LS_ERR_INVALID,
                        "batch of step %lld, lane %lld asked for; there are %lld lanes",

@@ -193,7 +193,7 @@ static void test_document_starts_are_ignored(void **state) {
 /* Every token a target exactly once, in order, whatever the batch; padding has no targets. */
 static void check_evaluation(int64_t n_tokens, int64_t window, int64_t rows, int32_t eot) {
     ls_tokens *tokens = make_tokens((const int64_t[]){n_tokens, 0}, MAX_IDS, eot);
-    ls_loader *loader = make_loader(tokens, (ls_loader_options){.batch = 1, .window = window});
+    ls_loader *loader = make_loader(tokens, (ls_loader_options){.window = window});
     int32_t in[256], out[256];
     int64_t next = eot < 0, n_targets = 0, n_filled = 0, n_rows = 0;
     const int64_t n_windows = ls_loader_evaluation_windows(loader);
@@ -224,7 +224,7 @@ static void check_evaluation(int64_t n_tokens, int64_t window, int64_t rows, int
 
 static void test_evaluation_covers_every_token_once(void **state) {
     (void)state;
-    for (int64_t n = 9; n < 60; n += 5)
+    for (int64_t n = 2; n < 60; n += 5)
         for (int64_t rows = 1; rows < 5; rows++) {
             check_evaluation(n, 8, rows, -1);
             check_evaluation(n, 8, rows, MAX_IDS - 1);
@@ -274,7 +274,7 @@ static void test_refused(void **state) {
         const char *part;
     } cases[] = {
         {{.batch = 4, .lanes = 3, .window = 4}, LS_ERR_INVALID, "multiple of the lanes"},
-        {{.batch = 0, .window = 4}, LS_ERR_INVALID, "a batch of 0"},
+        {{.batch = -4, .window = 4}, LS_ERR_INVALID, "a batch of -4"},
         {{.batch = 4, .lanes = -1, .window = 4}, LS_ERR_INVALID, "-1 lanes"},
         {{.batch = INT64_MAX, .window = 4}, LS_ERR_INVALID, "multiple"},
         {{.batch = 4, .window = 0}, LS_ERR_INVALID, "a window of 0"},
@@ -300,6 +300,13 @@ static void test_refused(void **state) {
     batch.n_sequences = 4;
     check_fails(ls_loader_next(loader, 0, 0, &batch), LS_ERR_INVALID, "a lane has 2");
     ls_loader_destroy(loader);
+    loader = make_loader(tokens, (ls_loader_options){.window = 4});
+    check_fails(ls_loader_next(loader, 0, 0, &batch), LS_ERR_INVALID, "for evaluation only");
+    ls_loader_destroy(loader);
+    ls_tokens *single = make_line(1);
+    check_fails(ls_loader_create(single, &(ls_loader_options){.window = 4}, &loader), LS_ERR_DATA,
+                "single token");
+    ls_tokens_close(single);
     ls_tokens_close(tokens);
 }
 
