@@ -51,13 +51,13 @@ static int is_plain(const ls_gemm_out *out) {
            !out->bias && !out->residual;
 }
 
-/* A function of k alone: it fixes the order of the sums. */
-static void plan_k(const ls_gemm_engine *e, int64_t k, gemm_plan *plan) {
+ls_gemm_k_plan ls_gemm_plan_k(const ls_gemm_engine *e, int64_t k) {
     const int64_t words = max_of(divide_up(k, e->k_word), 1);
-    const int64_t n_blocks = divide_up(words, e->k_block);
-    plan->words = round_up(divide_up(words, n_blocks), e->k_step);
-    plan->n_k_blocks = divide_up(words, plan->words);
-    plan->k_block = plan->words * e->k_word;
+    ls_gemm_k_plan plan;
+    plan.words = round_up(divide_up(words, divide_up(words, e->k_block)), e->k_step);
+    plan.n_blocks = divide_up(words, plan.words);
+    plan.k_block = plan.words * e->k_word;
+    return plan;
 }
 
 static void plan_shared_b(const ls_gemm_engine *e, const ls_gemm *g, int n_threads,
@@ -83,7 +83,10 @@ static void plan_shared_b(const ls_gemm_engine *e, const ls_gemm *g, int n_threa
 
 static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
     gemm_plan plan = {0};
-    plan_k(e, g->k, &plan);
+    const ls_gemm_k_plan k_plan = ls_gemm_plan_k(e, g->k);
+    plan.words = k_plan.words;
+    plan.k_block = k_plan.k_block;
+    plan.n_k_blocks = k_plan.n_blocks;
     const int64_t m_round = round_up(g->m, e->mr);
     const int64_t a_bytes = m_round * plan.words * plan.n_k_blocks * WORD_BYTES;
     const int enough = n_threads == 1 || divide_up(g->n, e->nr) >= 2 * TASKS_PER_THREAD * n_threads;

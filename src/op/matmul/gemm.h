@@ -22,7 +22,8 @@ typedef struct ls_gemm_out {
     float alpha;
     ls_activation activation;
     ls_dtype bias_dtype;
-    const void *bias;     /* [n] or NULL */
+    const void *bias; /* [n], or [m] with bias_by_row; or NULL */
+    int bias_by_row;
     const void *residual; /* dtype and ld of the result, or NULL */
     void *pre;            /* the same, or NULL */
 } ls_gemm_out;
@@ -57,6 +58,14 @@ typedef struct ls_gemm_engine {
     void (*begin)(void); /* on each worker around its tiles; may be NULL */
     void (*end)(void);
 } ls_gemm_engine;
+
+/* How k is cut: a function of k alone, since it fixes the order of the sums. */
+typedef struct ls_gemm_k_plan {
+    int64_t k_block,
+        words; /* k's and words of a block; the last block may be shorter and is padded */
+    int64_t n_blocks;
+} ls_gemm_k_plan;
+LS_API ls_gemm_k_plan ls_gemm_plan_k(const ls_gemm_engine *engine, int64_t k);
 
 LS_API size_t ls_gemm_workspace_bytes(const ls_gemm_engine *engine, const ls_gemm *gemm,
                                       int n_threads);

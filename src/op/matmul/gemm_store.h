@@ -42,7 +42,9 @@ V16_INLINE void finish_columns(const ls_gemm_out *out, ls_dtype dtype, int64_t r
                                v16 x, int64_t n) {
     const int64_t at = row * out->ld + col;
     if (out->alpha != 1.0f) x = x * out->alpha;
-    if (out->bias) x = x + load_some(out->bias, out->bias_dtype, col, n);
+    if (out->bias)
+        x = x + (out->bias_by_row ? v16_set(load_some(out->bias, out->bias_dtype, row, 1)[0])
+                                  : load_some(out->bias, out->bias_dtype, col, n));
     if (out->activation != LS_ACT_NONE) {
         if (out->pre) store_some(out->pre, dtype, at, x, n);
         x = v16_activate(out->activation, x);
