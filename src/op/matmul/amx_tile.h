@@ -28,16 +28,25 @@ static inline amx_config amx_full_config(void) {
 #ifndef LS_AMX_EMULATE
 #include <immintrin.h>
 
+/* GCC 12's tile intrinsics do not tell the compiler what memory a load reads: stores to it must be kept, and come first. */
+static inline void amx_read_fence(const void *data) {
+    __asm__ volatile("" : : "r"(data) : "memory");
+}
 static inline void amx_begin(void) {
     const amx_config config = amx_full_config();
+    amx_read_fence(&config);
     _tile_loadconfig(&config);
 }
 static inline void amx_end(void) {
     _tile_release();
 }
 /* Tile numbers are constants. amx_multiply: c += a b over 16 pairs of bf16, b in rows of pairs. */
-#define amx_zero(tile)                       _tile_zero(tile)
-#define amx_load(tile, data, stride)         _tile_loadd(tile, data, stride)
+#define amx_zero(tile) _tile_zero(tile)
+#define amx_load(tile, data, stride)     \
+    do {                                 \
+        amx_read_fence(data);            \
+        _tile_loadd(tile, data, stride); \
+    } while (0)
 #define amx_store(tile, data, stride)        _tile_stored(tile, data, stride)
 #define amx_multiply(tile_c, tile_a, tile_b) _tile_dpbf16ps(tile_c, tile_a, tile_b)
 
