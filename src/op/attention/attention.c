@@ -112,11 +112,11 @@ static const ls_kernel attention_fwd_ref = {.name = "attention_fwd_ref",
 
 LS_DECLARE_CPU_KERNELS(attention_fwd)
 #ifdef LS_X86
-extern const ls_kernel ls_kernel_attention_fwd_avx512bf16;
+extern const ls_kernel ls_kernel_attention_fwd_amx, ls_kernel_attention_fwd_avx512bf16;
 #endif
 static const ls_kernel *const kernels[] = {
 #ifdef LS_X86
-    &ls_kernel_attention_fwd_avx512bf16,
+    &ls_kernel_attention_fwd_amx, &ls_kernel_attention_fwd_avx512bf16,
 #endif
     LS_CPU_KERNELS(attention_fwd), &attention_fwd_ref, NULL};
 

@@ -142,7 +142,7 @@ static void load_statistics(const bwd_job *job, bwd_tiles *t, int64_t b, int64_t
 static void load_queries(const bwd_job *job, bwd_tiles *t, int64_t b, int64_t head, int64_t begin,
                          int64_t n) {
     const ls_attention_view *v = &job->view;
-    const int64_t pad = job->head_pad, n_padded = round_up(n, 16);
+    const int64_t pad = job->head_pad, n_padded = round_up(n, SIDE_ALIGN);
     const term_rows q = take_rows(t->copy[0], &v->q, ls_head_at(v, &v->q, b, begin, head), n,
                                   n_padded, v->head_size, pad);
     const term_rows up = take_rows(t->copy[1], &v->dout, ls_head_at(v, &v->dout, b, begin, head), n,
@@ -178,9 +178,11 @@ static ls_status differentiate_head(void *user, int64_t task, int worker) {
     const int64_t b = task / v->n_kv_heads, kv_head = task % v->n_kv_heads;
     const int64_t per_group = v->n_heads / v->n_kv_heads;
     memset(t->dk, 0, (size_t)(2 * job->tokens_pad * job->head_pad) * sizeof *t->dk);
+    begin_products();
     for (int64_t head = kv_head * per_group; head < (kv_head + 1) * per_group; head++)
         for (int64_t begin = 0; begin < v->n_tokens; begin += TILE)
             differentiate_queries(job, t, b, head, begin);
+    end_products();
     store_rows(&v->dk, ls_head_at(v, &v->dk, b, 0, kv_head), v->n_tokens, v->head_size, t->dk,
                job->head_pad, NULL, job->scale);
     store_rows(&v->dv, ls_head_at(v, &v->dv, b, 0, kv_head), v->n_tokens, v->head_size, t->dv,

@@ -133,18 +133,20 @@ static ls_status attend_tile(void *user, int64_t task, int worker) {
     fwd_tiles *t = fwd_tiles_of(job, worker);
     const int64_t begin = task % job->n_tiles * TILE, head = task / job->n_tiles % v->n_heads;
     const int64_t b = task / job->n_tiles / v->n_heads, left = v->n_tokens - begin;
-    const int64_t n = left < TILE ? left : TILE, n_padded = round_up(n, 16);
+    const int64_t n = left < TILE ? left : TILE, n_padded = round_up(n, SIDE_ALIGN);
     const int64_t kv_head = head / (v->n_heads / v->n_kv_heads);
     transpose_lanes(t->queries,
                     take_rows(t->copy[0], &v->q, ls_head_at(v, &v->q, b, begin, head), n, n_padded,
                               v->head_size, job->head_pad),
                     n_padded, job->head_pad / LANE_TERMS);
+    begin_products();
     const int64_t key_end = v->causal ? begin + n : v->n_tokens;
     for (int64_t key = 0; key < key_end; key += TILE) {
         const tile_pair pair = pair_tiles(v, begin, key);
         attend_keys(job, t, &pair, ls_head_at(v, &v->k, b, key, kv_head),
                     ls_head_at(v, &v->v, b, key, kv_head));
     }
+    end_products();
     finish_queries(job, t, b, head, begin, n);
     return LS_OK;
 }

@@ -137,11 +137,11 @@ static const ls_kernel attention_grad_ref = {.name = "attention_grad_ref",
 
 LS_DECLARE_CPU_KERNELS(attention_grad)
 #ifdef LS_X86
-extern const ls_kernel ls_kernel_attention_grad_avx512bf16;
+extern const ls_kernel ls_kernel_attention_grad_amx, ls_kernel_attention_grad_avx512bf16;
 #endif
 static const ls_kernel *const kernels[] = {
 #ifdef LS_X86
-    &ls_kernel_attention_grad_avx512bf16,
+    &ls_kernel_attention_grad_amx, &ls_kernel_attention_grad_avx512bf16,
 #endif
     LS_CPU_KERNELS(attention_grad), &attention_grad_ref, NULL};
 

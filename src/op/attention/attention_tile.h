@@ -1,192 +1,8 @@
-/* The small matrix products and packed tiles of attention. For kernel files only.
- *
- * A lane is 32 bits: one f32, or with ATTENTION_BF16 a pair of bf16 neighbouring along the summed dim, so that one
- * multiply-add instruction (vdpbf16ps) takes two terms. LANE_TERMS is 1 or 2. Sums are always f32.
- * Tiles are at most TILE x TILE, their sides padded with zeros to multiples of 16. */
+/* The tiles of attention: rows of a head made ready for products, a tile of keys against a tile of queries, and the products
+ * between them. For kernel files only. */
 #ifndef LS_OP_ATTENTION_TILE_H
 #define LS_OP_ATTENTION_TILE_H
-#include "op/attention/attention_view.h"
-#include "op/cpu_kernel.h"
-#include "op/simd.h"
-
-enum { TILE = 64, MAX_HEAD_SIZE = 1024 /* a row fits in a tile */ };
-
-#if defined(__AVX512F__)
-enum { VEC_LANES = 16, PANEL_VECS = 4 };
-#elif defined(__AVX__)
-enum { VEC_LANES = 8, PANEL_VECS = 2 };
-#else
-enum { VEC_LANES = 4, PANEL_VECS = 2 };
-#endif
-typedef float vec __attribute__((vector_size(4 * VEC_LANES)));
-typedef int32_t veci __attribute__((vector_size(4 * VEC_LANES)));
-typedef float vec_any __attribute__((vector_size(4 * VEC_LANES), aligned(4), may_alias));
-
-#ifdef ATTENTION_BF16
-enum { LANE_TERMS = 2, HEAD_ALIGN = 32 };
-typedef uint32_t lane __attribute__((may_alias));
-typedef uint16_t term;
-V16_INLINE vec multiply_add(lane a, const lane *b, vec sum) {
-    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32((int)a),
-                                 (__m512bh)_mm512_loadu_si512(b));
-}
-#else
-enum { LANE_TERMS = 1, HEAD_ALIGN = 16 };
-typedef float lane;
-typedef float term;
-V16_INLINE vec multiply_add(lane a, const lane *b, vec sum) {
-    return a * (vec) * (const vec_any *)b + sum;
-}
-#endif
-
-static inline int64_t round_up(int64_t n, int64_t multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
-
-/* c[i][j] = sum over d of a[i][d] * b[d][j], plus c[i][j] * scale[i] when accumulating (scale NULL: one).
- * a[i][d] is lane a[i * a_row + d * a_depth]. n_rows is a multiple of 8, n_cols of 16. */
-typedef struct product {
-    const lane *a, *b;
-    float *c;
-    const float *scale;
-    int64_t a_row, a_depth, b_ld, c_ld;
-    int64_t n_rows, n_cols, n_depth; /* n_depth in lanes */
-    int accumulate;
-} product;
-
-V16_INLINE void multiply_panel(const product *p, int64_t row, int64_t col, const int n_rows,
-                               const int n_vecs) {
-    vec sum[8][PANEL_VECS];
-    const lane *a = p->a + row * p->a_row, *b = p->b + col;
-    const int64_t a_row = p->a_row, a_depth = p->a_depth, b_ld = p->b_ld, c_ld = p->c_ld;
-    float *c = p->c + row * c_ld + col;
-#pragma GCC unroll 8
-    for (int i = 0; i < n_rows; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < n_vecs; j++) {
-            sum[i][j] = (vec){0};
-            if (p->accumulate) sum[i][j] = (vec) * (vec_any *)(c + i * c_ld + j * VEC_LANES);
-            if (p->scale) sum[i][j] *= p->scale[row + i];
-        }
-    for (int64_t d = 0; d < p->n_depth; d++, a += a_depth, b += b_ld) {
-#pragma GCC unroll 8
-        for (int i = 0; i < n_rows; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < n_vecs; j++)
-                sum[i][j] = multiply_add(a[i * a_row], b + j * VEC_LANES, sum[i][j]);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < n_rows; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < n_vecs; j++)
-            *(vec_any *)(c + i * c_ld + j * VEC_LANES) = (vec_any)sum[i][j];
-}
-
-/* All rows of a panel of n_vecs columns, register blocks of about 16 sums. */
-static void multiply_column(const product *p, int64_t col, int64_t n_vecs) {
-    if (n_vecs == PANEL_VECS)
-        for (int64_t row = 0; row < p->n_rows; row += 4) multiply_panel(p, row, col, 4, PANEL_VECS);
-#if defined(__AVX512F__)
-    else if (n_vecs == 3)
-        for (int64_t row = 0; row < p->n_rows; row += 8) multiply_panel(p, row, col, 8, 3);
-    else if (n_vecs == 2)
-        for (int64_t row = 0; row < p->n_rows; row += 8) multiply_panel(p, row, col, 8, 2);
-    else
-        for (int64_t row = 0; row < p->n_rows; row += 8) multiply_panel(p, row, col, 8, 1);
-#endif
-}
-
-static void multiply(const product *p) {
-    const int64_t n_vecs = p->n_cols / VEC_LANES;
-    for (int64_t v = 0; v < n_vecs;) {
-        int64_t take = n_vecs - v < PANEL_VECS ? n_vecs - v : PANEL_VECS;
-        if (n_vecs - v == PANEL_VECS + 1 && PANEL_VECS == 4) take = 3;
-        multiply_column(p, v * VEC_LANES, take);
-        v += take;
-    }
-}
-
-V16_INLINE vec vec_load(const float *p) {
-    return (vec) * (const vec_any *)p;
-}
-V16_INLINE void vec_store(float *p, vec x) {
-    *(vec_any *)p = (vec_any)x;
-}
-V16_INLINE vec vec_select(veci mask, vec yes, vec no) {
-#if defined(__AVX512F__)
-    return v16_select(mask, yes, no);
-#else
-    return (vec)((mask & (veci)yes) | (~mask & (veci)no));
-#endif
-}
-
-/* Larger of two; a NaN in b comes through. */
-V16_INLINE vec larger(vec a, vec b) {
-#if defined(__AVX512F__)
-    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
-#else
-    return vec_select(a > b, a, b);
-#endif
-}
-
-/* 2^x for x < 127, relative error 1e-7; zero below -126 (at the latest below -150); NaN stays. */
-V16_INLINE vec power_of_two(vec x) {
-    const vec low = larger((vec){0} - 200.0f, x);
-#if defined(__AVX512F__)
-    const vec whole = (vec)_mm512_roundscale_ps((__m512)low, 0);
-#else
-    const vec shifted = low + 12582912.0f; /* 1.5 * 2^23 rounds to a whole number */
-    const vec whole = shifted - 12582912.0f;
-#endif
-    const vec r = low - whole;
-    vec p = 1.326472731e-03f * r + 9.671512991e-03f;
-    p = p * r + 5.550733581e-02f;
-    p = p * r + 2.402224243e-01f;
-    p = p * r + 6.931470037e-01f;
-    p = p * r + 1.0f;
-#if defined(__AVX512F__)
-    return (vec)_mm512_scalef_ps((__m512)p, (__m512)whole);
-#else
-    const vec y = p * (vec)(((veci)shifted - 0x4b400000 + 127) << 23);
-    return vec_select(x < -126.0f, (vec){0}, y);
-#endif
-}
-
-/* dst[c][r] = src[r][c] for 16 x 16 lanes. */
-static inline void transpose_16(float *dst, int64_t dst_ld, const float *src, int64_t src_ld) {
-#if defined(__AVX512F__)
-    v16 x[16], y[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) x[i] = v16_load_f32(src + i * src_ld);
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        y[i] = (v16)_mm512_unpacklo_ps((__m512)x[i], (__m512)x[i + 1]);
-        y[i + 1] = (v16)_mm512_unpackhi_ps((__m512)x[i], (__m512)x[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        x[i] = (v16)_mm512_unpacklo_pd((__m512d)y[i], (__m512d)y[i + 2]);
-        x[i + 1] = (v16)_mm512_unpackhi_pd((__m512d)y[i], (__m512d)y[i + 2]);
-        x[i + 2] = (v16)_mm512_unpacklo_pd((__m512d)y[i + 1], (__m512d)y[i + 3]);
-        x[i + 3] = (v16)_mm512_unpackhi_pd((__m512d)y[i + 1], (__m512d)y[i + 3]);
-    }
-    /* x[4g + c] holds column 4l + c of rows 4g..4g+3 in its 128-bit quarter l */
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; c++) {
-        const __m512 a = (__m512)_mm512_shuffle_f32x4((__m512)x[c], (__m512)x[4 + c], 0x88);
-        const __m512 b = (__m512)_mm512_shuffle_f32x4((__m512)x[c], (__m512)x[4 + c], 0xdd);
-        const __m512 d = (__m512)_mm512_shuffle_f32x4((__m512)x[8 + c], (__m512)x[12 + c], 0x88);
-        const __m512 e = (__m512)_mm512_shuffle_f32x4((__m512)x[8 + c], (__m512)x[12 + c], 0xdd);
-        v16_store_f32(dst + c * dst_ld, (v16)_mm512_shuffle_f32x4(a, d, 0x88));
-        v16_store_f32(dst + (8 + c) * dst_ld, (v16)_mm512_shuffle_f32x4(a, d, 0xdd));
-        v16_store_f32(dst + (4 + c) * dst_ld, (v16)_mm512_shuffle_f32x4(b, e, 0x88));
-        v16_store_f32(dst + (12 + c) * dst_ld, (v16)_mm512_shuffle_f32x4(b, e, 0xdd));
-    }
-#else
-    for (int r = 0; r < 16; r++)
-        for (int c = 0; c < 16; c++) dst[c * dst_ld + r] = src[r * src_ld + c];
-#endif
-}
+#include "op/attention/attention_product.h"
 
 /* Rows of terms, or of lanes made of two rows of terms, `ld` elements apart. */
 typedef struct term_rows {
@@ -231,15 +47,24 @@ static term_rows take_rows(term *copy, const ls_head_rows *rows, int64_t at, int
 
 #ifdef ATTENTION_BF16
 V16_INLINE v16h bf16_terms(v16 x) {
+#ifdef __AVX512BF16__
     return (v16h)_mm512_cvtneps_pbh((__m512)x);
+#else
+    return v16_to_bf16(x);
+#endif
 }
 /* Lane i: (low[i], high[i]). */
 V16_INLINE v16u bf16_pairs(v16 low, v16 high) {
+#ifdef __AVX512BF16__
     const v16u narrow = (v16u)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
     const __m512i order = _mm512_set_epi32(
         0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008, 0x170007,
         0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
     return (v16u)_mm512_permutexvar_epi16(order, (__m512i)narrow);
+#else
+    return __builtin_convertvector(bf16_terms(low), v16u) |
+           __builtin_convertvector(bf16_terms(high), v16u) << 16;
+#endif
 }
 /* Pairs of rows as lanes: copy[r][c] = (src[2r][c], src[2r + 1][c]). */
 static lane_rows pair_rows(lane *copy, term_rows src, int64_t n_rows, int64_t n_cols) {
@@ -276,23 +101,24 @@ static void store_rows(const ls_head_rows *rows, int64_t at, int64_t n_rows, int
 /* A tile of keys against a tile of queries. On the diagonal of causal attention key r is seen by queries >= r of the tile, so
  * the products leave out what lies above it in blocks of 16. */
 typedef struct tile_pair {
-    int64_t key_begin, n_keys, keys_padded, queries_padded; /* padded: multiples of 16 */
+    int64_t key_begin, n_keys, keys_padded, queries_padded; /* padded to SIDE_ALIGN */
     int diagonal;
 } tile_pair;
 
 static inline tile_pair pair_tiles(const ls_attention_view *view, int64_t query_begin,
                                    int64_t key_begin) {
     const int64_t queries = view->n_tokens - query_begin, keys = view->n_tokens - key_begin;
-    tile_pair pair = {key_begin, keys < TILE ? keys : TILE, 0, round_up(queries, 16), 0};
+    tile_pair pair = {key_begin, keys < TILE ? keys : TILE, 0, round_up(queries, SIDE_ALIGN), 0};
     if (pair.queries_padded > TILE) pair.queries_padded = TILE;
-    pair.keys_padded = round_up(pair.n_keys, 16);
+    pair.keys_padded = round_up(pair.n_keys, SIDE_ALIGN);
     pair.diagonal = view->causal && key_begin == query_begin;
     return pair;
 }
 
 /* Rows of S^T that some query of the vector at `query` sees, and the first of them that needs a mask. */
 static inline int64_t seen_keys(const tile_pair *pair, int64_t query) {
-    return pair->diagonal && query < pair->keys_padded ? query / 16 * 16 + 16 : pair->keys_padded;
+    const int64_t end = query / 16 * 16 + 16;
+    return pair->diagonal && SKIPS_BLOCKS && end < pair->keys_padded ? end : pair->keys_padded;
 }
 static inline int64_t first_masked(const tile_pair *pair, int64_t query) {
     return pair->diagonal ? query / 16 * 16 : pair->n_keys / 16 * 16;
@@ -319,7 +145,7 @@ static void multiply_by_queries(const tile_pair *pair, term_rows rows, const lan
                  .n_rows = pair->keys_padded,
                  .n_cols = pair->queries_padded,
                  .n_depth = head_pad / LANE_TERMS};
-    if (!pair->diagonal) {
+    if (!pair->diagonal || !SKIPS_BLOCKS) {
         multiply(&p);
         return;
     }
@@ -348,7 +174,7 @@ static void add_over_keys(const tile_pair *pair, const lane *factors, lane_rows 
                  .n_depth = pair->keys_padded / LANE_TERMS,
                  .accumulate = pair->key_begin > 0,
                  .scale = rescale};
-    if (!pair->diagonal) {
+    if (!pair->diagonal || !SKIPS_BLOCKS) {
         multiply(&p);
         return;
     }
@@ -376,7 +202,7 @@ static void add_over_queries(const tile_pair *pair, const term *factors, lane_ro
                  .n_cols = n_cols,
                  .n_depth = pair->queries_padded / LANE_TERMS,
                  .accumulate = 1};
-    if (!pair->diagonal) {
+    if (!pair->diagonal || !SKIPS_BLOCKS) {
         multiply(&p);
         return;
     }
@@ -401,7 +227,7 @@ static inline const char *attention_refuses(const ls_sig *sig) {
 #endif
         if (!v16_accepts(type->dtype)) return "an input is not f32, bf16 or f16";
     }
-#ifdef ATTENTION_BF16
+#if defined(ATTENTION_BF16) && !defined(ATTENTION_AMX)
     if (ls_cpu_isa() == LS_ISA_AMX)
         return "vdpbf16ps is slower than f32 multiply-adds on processors with AMX";
 #endif
