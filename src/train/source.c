@@ -166,8 +166,8 @@ static ls_status begin_text(ls_source *s, ls_split part, int64_t *n_windows_out)
     if (!tokens)
         return LS_FAIL(LS_ERR_CONFIG, "this run has no held-out part: set data.split: true, or "
                                       "name the shards with data.stop_path and data.held_path");
-    const ls_loader_options options = {
-        .batch = s->eval_rows, .lanes = 1, .window = s->window, .tokenizer = s->text.tokenizer};
+    /* batch 0: evaluation only, so the part may be shorter than a window */
+    const ls_loader_options options = {.window = s->window, .tokenizer = s->text.tokenizer};
     ls_loader_destroy(s->eval_loader);
     s->eval_loader = NULL;
     LS_TRY(ls_loader_create(tokens, &options, &s->eval_loader));
