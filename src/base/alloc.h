@@ -31,6 +31,8 @@ LS_API ls_alloc_stats ls_alloc_get_stats(void);
 /* Allocations refused to the calling thread so far. A change tells a library's NULL for want of memory from its NULL
  * for bad input. */
 LS_API int64_t ls_alloc_n_refused(void);
+/* Around json_loadb only (base/json.c): the calling thread's jansson does not see refusals; count them instead. */
+void ls_alloc_jansson_reads(int reads);
 /* Test hook: the n-th allocation from now (1 = next) fails, once; `sticky` makes all later ones fail too.
  * n = 0 switches off. */
 LS_API void ls_alloc_fail_at(int64_t n, int sticky);

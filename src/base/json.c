@@ -27,7 +27,9 @@ ls_status ls_json_parse(const char *text, size_t bytes, const char *what, json_t
     json_error_t error;
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
     const int64_t refused = ls_alloc_n_refused();
+    ls_alloc_jansson_reads(1);
     json_t *value = json_loadb(text, bytes, flags, &error);
+    ls_alloc_jansson_reads(0);
     /* jansson reports some failed allocations as bad syntax, and takes others for the end of a list. */
     if (ls_alloc_n_refused() != refused) {
         json_decref(value);
