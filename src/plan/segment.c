@@ -52,8 +52,8 @@ static stage_set home_of(const cutter *c, ls_value v) {
     return c->all;
 }
 
-/* Optimizer steps run where their parameter lives (its state follows); counters run everywhere; sums run at home when all inputs share one,
- * else wherever they are read. */
+/* Optimizer steps run where their parameter lives (its state follows); counters run everywhere; other nodes run on one stage
+ * that has all inputs, or, when there is none, on every stage that has some. */
 static void place_update_nodes(cutter *c) {
     for (int64_t n = 0; n < c->graph->n_nodes; n++) {
         const ls_node *node = &c->graph->nodes[n];
@@ -63,10 +63,16 @@ static void place_update_nodes(cutter *c) {
             c->node_stages[n] = of_param ? c->owners[node->in[0]] : c->all;
             continue;
         }
-        stage_set common = c->all;
-        for (int i = 0; i < node->n_in; i++) common &= home_of(c, node->in[i]);
-        c->node_stages[n] = common ? one_stage(first_stage(common)) : c->all;
-        if (common == c->all) c->node_stages[n] = c->all;
+        stage_set common = c->all, some = 0;
+        for (int i = 0; i < node->n_in; i++) {
+            const stage_set home = home_of(c, node->in[i]);
+            common &= home;
+            if (home != c->all) some |= home;
+        }
+        if (!some)
+            c->node_stages[n] = c->all;
+        else
+            c->node_stages[n] = common ? one_stage(first_stage(common)) : some;
     }
 }
 

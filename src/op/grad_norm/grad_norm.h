@@ -4,7 +4,7 @@
 #include "op/op.h"
 #include "op/optim_step.h"
 
-/* f32 scalar: the 2-norm of all `grads` (f32) taken together. */
+/* f32 scalar: the 2-norm of all `grads` (f32) taken together: one sum_squares each, then grad_norm. */
 LS_API ls_value ls_grad_norm(ls_graph *graph, const ls_value *grads, int n_grads);
 
 #endif

@@ -99,21 +99,30 @@ static void test_step_count(void **state) {
     }
 }
 
-/* Norm of two tensors by the kernel of one level and a pool. */
+/* Norm of two tensors by the kernels of one level and a pool. */
 static float norm_at(ls_isa isa, ls_pool *pool, const float *x, const int64_t counts[2]) {
-    const ls_type types[] = {{LS_DTYPE_F32, {1, {counts[0]}}}, {LS_DTYPE_F32, {1, {counts[1]}}}};
-    const ls_tensor in[] = {{LS_DTYPE_F32, types[0].shape, (void *)(uintptr_t)x},
-                            {LS_DTYPE_F32, types[1].shape, (void *)(uintptr_t)(x + counts[0])}};
-    float norm = -1;
-    ls_tensor out = {LS_DTYPE_F32, {0, {0}}, &norm};
-    const ls_sig sig = {&ls_op_grad_norm, NULL, 2, 1, types, &scalar};
+    static const ls_type sums[] = {{LS_DTYPE_F64, {0, {0}}}, {LS_DTYPE_F64, {0, {0}}}};
+    double squares[2];
+    ls_tensor terms[2];
     const ls_kernel *kernel;
-    assert_int_equal(ls_kernel_choose(&sig, LS_DEVICE_CPU, isa, &kernel), LS_OK);
-    void *workspace = ls_alloc(kernel->workspace_bytes(&sig, 1));
-    const ls_launch launch = {
-        .sig = &sig, .in = in, .out = &out, .workspace = workspace, .pool = pool};
-    assert_int_equal(kernel->launch(&launch), LS_OK);
-    ls_free(workspace);
+    for (int i = 0; i < 2; i++) {
+        const ls_type type = {LS_DTYPE_F32, {1, {counts[i]}}};
+        const ls_tensor in = {LS_DTYPE_F32, type.shape, (void *)(uintptr_t)(x + i * counts[0])};
+        const ls_sig sig = {&ls_op_sum_squares, NULL, 1, 1, &type, sums};
+        terms[i] = (ls_tensor){LS_DTYPE_F64, {0, {0}}, &squares[i]};
+        assert_int_equal(ls_kernel_choose(&sig, LS_DEVICE_CPU, isa, &kernel), LS_OK);
+        void *workspace = ls_alloc(kernel->workspace_bytes(&sig, 1));
+        const ls_launch launch = {
+            .sig = &sig, .in = &in, .out = &terms[i], .workspace = workspace, .pool = pool};
+        assert_int_equal(kernel->launch(&launch), LS_OK);
+        ls_free(workspace);
+    }
+    float norm = -1;
+    double scratch[2];
+    ls_tensor out = {LS_DTYPE_F32, {0, {0}}, &norm};
+    const ls_sig sig = {&ls_op_grad_norm, NULL, 2, 1, sums, &scalar};
+    const ls_launch launch = {.sig = &sig, .in = terms, .out = &out, .workspace = scratch};
+    assert_int_equal(ls_kernel_reference(&ls_op_grad_norm)->launch(&launch), LS_OK);
     return norm;
 }
 
