@@ -38,6 +38,6 @@ ls_status ls_model_build_mlp(ls_model_work *w) {
     const ls_value logits = ls_linear(w->graph, x, weight, 1, bias);
     const ls_value labels = ls_model_finish(w, logits, "labels");
     if (labels != LS_VALUE_NONE)
-        ls_graph_output(w->graph, "correct", ls_accuracy(w->graph, logits, labels));
+        ls_model_output(w, "correct", ls_accuracy(w->graph, logits, labels));
     return ls_graph_status(w->graph);
 }

@@ -33,12 +33,11 @@ ls_status ls_model_build(const ls_model_options *options, const ls_model_batch *
         [LS_MODEL_GPT2] = ls_model_build_gpt2,
         [LS_MODEL_LLAMA] = ls_model_build_llama,
         [LS_MODEL_MLP] = ls_model_build_mlp,
+        [LS_MODEL_RESNET] = ls_model_build_resnet,
     };
     LS_TRY(ls_graph_status(graph));
     LS_TRY(ls_model_check(options));
     LS_TRY(check_batch(options, batch));
-    if (options->kind == LS_MODEL_RESNET)
-        return LS_FAIL(LS_ERR_UNSUPPORTED, "model.kind = resnet: not in this build");
     ls_model_work work = {options, batch, graph, ""};
     ls_graph_set_phase(graph, LS_PHASE_FORWARD);
     const ls_status status = builders[options->kind](&work);

@@ -78,6 +78,11 @@ ls_value ls_model_tokens(const ls_model_work *work) {
     return ls_graph_input(work->graph, "tokens", LS_DTYPE_I32, shape);
 }
 
+void ls_model_output(const ls_model_work *work, const char *name, ls_value value) {
+    const ls_status status = ls_graph_output(work->graph, name, value);
+    if (status != LS_OK) ls_graph_fail(work->graph, status, "%s", ls_error_message());
+}
+
 static ls_value find_loss_scale(const ls_model_work *work) {
     if (!work->batch->training || !work->batch->loss_scale) return LS_VALUE_NONE;
     const ls_value scale = ls_graph_find(work->graph, "optim/loss_scale");
@@ -89,7 +94,7 @@ static ls_value find_loss_scale(const ls_model_work *work) {
 
 ls_value ls_model_finish(const ls_model_work *work, ls_value logits, const char *name) {
     ls_graph *graph = work->graph;
-    ls_graph_output(graph, "logits", logits);
+    ls_model_output(work, "logits", logits);
     if (!work->batch->with_loss) return LS_VALUE_NONE;
     ls_shape shape = ls_graph_shape(graph, logits);
     if (shape.n_dims) shape.dims[--shape.n_dims] = 0;
@@ -100,7 +105,7 @@ ls_value ls_model_finish(const ls_model_work *work, ls_value logits, const char 
         .ignore_index = -1,
         .grad_scale = training ? (float)work->batch->grad_scale : 1};
     const ls_value loss = ls_cross_entropy(graph, logits, targets, &attr, find_loss_scale(work));
-    ls_graph_output(graph, "loss", loss);
-    ls_graph_output(graph, "count", ls_model_result(graph, loss, 1));
+    ls_model_output(work, "loss", loss);
+    ls_model_output(work, "count", ls_model_result(graph, loss, 1));
     return targets;
 }

@@ -35,6 +35,8 @@ ls_value ls_model_project(const ls_model_work *work, const char *scope, ls_value
 ls_value ls_model_dropout(const ls_model_work *work, ls_value x, const char *scope);
 /* Input "tokens". */
 ls_value ls_model_tokens(const ls_model_work *work);
+/* ls_graph_output whose failure sticks to the graph like a builder's. */
+void ls_model_output(const ls_model_work *work, const char *name, ls_value value);
 /* Names the logits and, with_loss, adds targets (input `name`), loss and count. Returns the targets. */
 ls_value ls_model_finish(const ls_model_work *work, ls_value logits, const char *name);
 
