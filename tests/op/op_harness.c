@@ -359,6 +359,17 @@ static int case_has_dtype(const ls_op_case *c, ls_dtype dtype) {
     return (mask >> dtype & 1u) != 0;
 }
 
+int op_case_reaches(const ls_op *op, const ls_op_case *c, const ls_kernel *kernel) {
+    int reaches = 0;
+    for (size_t d = 0; d < sizeof tested_dtypes / sizeof tested_dtypes[0]; d++) {
+        applied a = {.op = op, .c = c, .dtype = tested_dtypes[d]};
+        if (case_has_dtype(c, tested_dtypes[d]) && infer_applied(&a, 0) == LS_OK)
+            reaches |= kernel_runs_here(kernel, &a.sig);
+        deinit_applied(&a);
+    }
+    return reaches;
+}
+
 void op_check_kernels(const ls_op *op, const ls_op_case *c, op_report *report) {
     ls_pool *pools[3] = {NULL, NULL, NULL};
     if (ls_pool_create(2, -1, &pools[1]) != LS_OK || ls_pool_create(3, -1, &pools[2]) != LS_OK)

@@ -21,6 +21,8 @@ int op_list_count(void);
 const ls_op_case_list *op_list_at(int i);
 
 int op_case_is_checked(const ls_op *op, const ls_op_case *c);
+/* The kernel runs on this machine and accepts the case in one of its dtypes. */
+int op_case_reaches(const ls_op *op, const ls_op_case *c, const ls_kernel *kernel);
 /* Every kernel this machine can run, for each dtype of the case. */
 void op_check_kernels(const ls_op *op, const ls_op_case *c, op_report *report);
 /* Skipped (no check counted) where the op has no gradient or the case says so. */

@@ -205,7 +205,11 @@ static void test_refused_case(void **state) {
     ls_text_deinit(&report.text);
 }
 
-/* Every op has cases, every case a name of its own, and every fast kernel is reached by some case. */
+static unsigned dtypes_of(const ls_op_case *c) {
+    return c->dtypes ? c->dtypes : LS_CASE_F32;
+}
+
+/* Every op has cases; name and dtype together say which case a failure is of. */
 static void test_tables(void **state) {
     (void)state;
     assert_int_equal(op_list_count(), ls_op_count());
@@ -215,8 +219,28 @@ static void test_tables(void **state) {
         assert_true(list->n_cases > 0);
         for (int a = 0; a < list->n_cases; a++)
             for (int b = 0; b < a; b++)
-                assert_string_not_equal(list->cases[a].name, list->cases[b].name);
+                if (strcmp(list->cases[a].name, list->cases[b].name) == 0 &&
+                    (dtypes_of(&list->cases[a]) & dtypes_of(&list->cases[b])))
+                    fail_msg("op %s has two cases '%s'", list->op->name, list->cases[a].name);
     }
+}
+
+static int is_reached(const ls_op_case_list *list, const ls_kernel *kernel) {
+    for (int i = 0; i < list->n_cases; i++)
+        if (op_case_is_checked(list->op, &list->cases[i]) &&
+            op_case_reaches(list->op, &list->cases[i], kernel))
+            return 1;
+    return 0;
+}
+
+/* Every kernel that this machine can run is compared with its reference by some case. */
+static void test_every_kernel_is_reached(void **state) {
+    (void)state;
+    for (int i = 0; i < op_list_count(); i++)
+        for (const ls_kernel *const *k = op_list_at(i)->op->kernels; *k; k++)
+            if ((*k)->device == LS_DEVICE_CPU && (*k)->isa <= ls_cpu_isa() &&
+                !is_reached(op_list_at(i), *k))
+                fail_msg("no checked case reaches kernel %s", (*k)->name);
 }
 
 typedef struct timing_count {
@@ -246,6 +270,7 @@ int main(void) {
         cmocka_unit_test(test_nearly_right_gradient),
         cmocka_unit_test(test_refused_case),
         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_every_kernel_is_reached),
         cmocka_unit_test(test_timing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
