@@ -213,13 +213,15 @@ static const char *part_of(const ls_tensor *t, int64_t row) {
     return (const char *)t->data + (size_t)row * (ls_tensor_bytes(t) / (size_t)t->shape.dims[0]);
 }
 
-/* The i-th kernel that this machine can run on `dtype`, or -1 after the last; the reference is left out. */
+/* The i-th kernel that this machine runs on `dtype`, or -1 after the last; the reference is left out. */
 static int usable_kernel(int i, ls_dtype dtype) {
+    static const ls_attention_attr attr = {HEADS, 1};
+    const ls_type in = {dtype, {3, {1, TOKENS, 3 * ROW}}};
+    ls_type out[LS_MAX_OUT];
+    const ls_sig sig = sig_of(&ls_op_attention, &attr, 1, &in, out);
     for (int k = 0; ls_op_attention.kernels[k + 1]; k++) {
-        const int is_bf16_only = strstr(ls_op_attention.kernels[k]->name, "bf16") != NULL;
-        if (ls_op_attention.kernels[k]->isa > ls_cpu_isa()) continue;
-        if (is_bf16_only && dtype != LS_DTYPE_BF16) continue;
-        if (i-- == 0) return k;
+        const ls_kernel *kernel = ls_op_attention.kernels[k];
+        if (kernel->isa <= ls_cpu_isa() && !kernel->refuses(&sig) && i-- == 0) return k;
     }
     return -1;
 }
