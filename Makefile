@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 configure = mkdir -p $(2) && { cmake --preset $(1) >$(2)/configure.log 2>&1 || { cat $(2)/configure.log; exit 1; }; }
 build = $(call configure,$(1),$(2)) && cmake --build $(2) -j $(JOBS) -- --quiet
 
-.PHONY: release test demo debug asan ubsan tsan cuda static fuzz lint format bench install clean help
+.PHONY: release test demo debug asan ubsan tsan cuda static fuzz lint docs format bench install clean help
 
 release: ## build the program: build/lockstep (this is plain `make`)
 	@$(call build,release,build)
@@ -42,6 +42,9 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (60), two at a time
 
 lint: ## layers, banned calls, sizes, format, warnings as errors with gcc and clang
 	@tools/lint.sh
+
+docs: release ## rewrite the parts of docs/ that the program prints
+	@tools/docs.sh build/lockstep
 
 format: ## rewrite the C files with clang-format 14
 	@git ls-files '*.c' '*.h' '*.cu' | xargs clang-format-14 -i

@@ -3,7 +3,7 @@
 #include <string.h>
 
 typedef struct help_options {
-    int man;
+    int man, errors;
     const char *completion;
 } help_options;
 
@@ -11,6 +11,8 @@ static const ls_cli_option options[] = {
     {"man", 0, LS_CLI_FLAG, offsetof(help_options, man), NULL, "print a man page instead", 0, 0},
     {"completion", 0, LS_CLI_STRING, offsetof(help_options, completion), "SHELL",
      "print the completion script for bash or zsh", 0, 0},
+    {"errors", 0, LS_CLI_FLAG, offsetof(help_options, errors), NULL,
+     "print the table of statuses as Markdown", 0, 0},
     {0},
 };
 
@@ -20,8 +22,18 @@ static ls_status write_completion(const char *shell, ls_text *text) {
     return LS_FAIL(LS_ERR_INVALID, "help: --completion wants bash or zsh, found '%s'", shell);
 }
 
+static ls_status write_errors(ls_text *text) {
+    ls_text_append(text, "| status | exit | words |\n|---|---|---|\n");
+#define ERROR_ROW(name, exit_code, words) \
+    ls_text_append(text, "| `LS_ERR_" #name "` | %d | %s |\n", exit_code, words);
+    LS_STATUS_MAP(ERROR_ROW)
+#undef ERROR_ROW
+    return text->status;
+}
+
 static ls_status write_text(const ls_cmd_call *call, ls_text *text) {
     const help_options *own = call->options;
+    if (own->errors) return write_errors(text);
     if (own->completion) return write_completion(own->completion, text);
     ls_cli_path path;
     int n_used;

@@ -21,6 +21,7 @@ static const struct {
     {"help --man version", 0, ".TH LOCKSTEP-VERSION 1", ""},
     {"help --completion bash", 0, "complete -o default -F _lockstep lockstep\n", ""},
     {"help --completion zsh", 0, "#compdef lockstep\n", ""},
+    {"help --errors", 0, "| `LS_ERR_NOT_FOUND` | 3 | not found |\n", ""},
     {"versoin", 2, "", "lockstep: error: verb 'versoin' is not known; did you mean 'version'?\n"},
     {"vers", 2, "", "did you mean 'version'?\n"},
     {"frobnicate", 2, "", "lockstep: error: verb 'frobnicate' is not known; see `lockstep help`\n"},
