@@ -40,7 +40,7 @@ typedef uint16_t v16h_any __attribute__((vector_size(32), aligned(2), may_alias)
 #define V16_INLINE static inline __attribute__((always_inline, unused))
 
 V16_INLINE v16 v16_set(float value) {
-    return (v16){0} + value;
+    return value - (v16){0}; /* x + 0 would be an addition: -0 + 0 is 0 */
 }
 V16_INLINE v16i v16i_set(int32_t value) {
     return (v16i){0} + value;
@@ -243,6 +243,27 @@ V16_INLINE void v16_store_f16(uint16_t *p, v16 x) {
     v16h_store(p, v16_to_f16(x));
 }
 /* The first n of 16; the other lanes are `rest` when loaded, untouched in memory when stored. */
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+V16_INLINE __mmask16 v16_first(int64_t n) {
+    return (__mmask16)((1u << n) - 1u);
+}
+V16_INLINE v16 v16_load_f32_n(const float *p, int64_t n, float rest) {
+    return (v16)_mm512_mask_loadu_ps(_mm512_set1_ps(rest), v16_first(n), p);
+}
+V16_INLINE void v16_store_f32_n(float *p, v16 x, int64_t n) {
+    _mm512_mask_storeu_ps(p, v16_first(n), (__m512)x);
+}
+V16_INLINE v16h v16h_load_n(const uint16_t *p, int64_t n) {
+    return (v16h)_mm256_maskz_loadu_epi16(v16_first(n), p);
+}
+V16_INLINE void v16h_store_n(uint16_t *p, v16h x, int64_t n) {
+    _mm256_mask_storeu_epi16(p, v16_first(n), (__m256i)x);
+}
+/* x in the first n lanes, `rest` in the others. */
+V16_INLINE v16 v16_keep_first(v16 x, int64_t n, float rest) {
+    return (v16)_mm512_mask_blend_ps(v16_first(n), _mm512_set1_ps(rest), (__m512)x);
+}
+#else
 V16_INLINE v16 v16_load_f32_n(const float *p, int64_t n, float rest) {
     v16 x = v16_set(rest);
     memcpy(&x, p, (size_t)n * sizeof *p);
@@ -259,6 +280,10 @@ V16_INLINE v16h v16h_load_n(const uint16_t *p, int64_t n) {
 V16_INLINE void v16h_store_n(uint16_t *p, v16h x, int64_t n) {
     memcpy(p, &x, (size_t)n * sizeof *p);
 }
+V16_INLINE v16 v16_keep_first(v16 x, int64_t n, float rest) {
+    return v16_load_f32_n((const float *)&x, n, rest);
+}
+#endif
 
 V16_INLINE int v16_accepts(ls_dtype dtype) {
     return dtype == LS_DTYPE_F32 || dtype == LS_DTYPE_BF16 || dtype == LS_DTYPE_F16;
@@ -278,15 +303,16 @@ V16_INLINE void v16_store(void *data, ls_dtype dtype, int64_t at, v16 x) {
         v16_store_f16((uint16_t *)data + at, x);
 }
 V16_INLINE v16 v16_load_n(const void *data, ls_dtype dtype, int64_t at, int64_t n, float rest) {
+    if (n == V16_LANES) return v16_load(data, dtype, at);
     if (dtype == LS_DTYPE_F32) return v16_load_f32_n((const float *)data + at, n, rest);
-    v16 x = v16_set(rest);
     const v16h bits = v16h_load_n((const uint16_t *)data + at, n);
-    const v16 wide = dtype == LS_DTYPE_BF16 ? v16_from_bf16(bits) : v16_from_f16(bits);
-    memcpy(&x, &wide, (size_t)n * sizeof(float));
-    return x;
+    return v16_keep_first(dtype == LS_DTYPE_BF16 ? v16_from_bf16(bits) : v16_from_f16(bits), n,
+                          rest);
 }
 V16_INLINE void v16_store_n(void *data, ls_dtype dtype, int64_t at, v16 x, int64_t n) {
-    if (dtype == LS_DTYPE_F32)
+    if (n == V16_LANES)
+        v16_store(data, dtype, at, x);
+    else if (dtype == LS_DTYPE_F32)
         v16_store_f32_n((float *)data + at, x, n);
     else
         v16h_store_n((uint16_t *)data + at, dtype == LS_DTYPE_BF16 ? v16_to_bf16(x) : v16_to_f16(x),
