@@ -56,7 +56,7 @@ install: release ## install into DESTDIR/PREFIX (PREFIX is /usr/local)
 	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
 
 clean: ## remove every build folder
-	rm -rf build build-debug build-asan build-ubsan build-tsan build-fuzz build-cuda build-static build-lint-gcc build-lint-clang build-ci-logs
+	rm -rf build build-debug build-asan build-ubsan build-tsan build-fuzz build-cuda build-static build-lint build-ci-logs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile

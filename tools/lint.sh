@@ -13,8 +13,8 @@ done
 for name in "$@"; do
     case $name in
     size) command=tools/size ;;
-    globals) command="tools/check_globals build-lint-gcc" ;;
-    docs) command="tools/docs.sh --check build-lint-gcc/lockstep" ;;
+    globals) command="tools/check_globals build" ;;
+    docs) command="tools/docs.sh --check build/lockstep" ;;
     *) command=tools/check_$name ;;
     esac
     $command || failed="$failed $name"
