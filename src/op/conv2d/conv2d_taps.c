@@ -282,7 +282,7 @@ static void run_pixels(const tap_job *job, const tap_grid *g, int64_t j0, int64_
                                        .acc_ld = e->nr,
                                        .first = kb == 0,
                                        .last = last};
-            e->tile(g->k.words, weights, s->panel, s->c);
+            e->tile(g->k.words, tile.n_rows, weights, s->panel, s->c);
             weights += g->k.words * e->mr * WORD_BYTES;
             if (!last)
                 e->store(&job->out, &tile);

@@ -112,7 +112,7 @@ static void add_block(const weight_job *job, int64_t k0, int is_first, const cha
                                        .acc = part + row * job->n_taps + j0,
                                        .acc_ld = job->n_taps,
                                        .first = is_first};
-            e->tile(job->k.words, panel, s->b, s->c);
+            e->tile(job->k.words, tile.n_rows, panel, s->b, s->c);
             e->store(&unused, &tile);
             panel += job->k.words * e->mr * CONV_WORD_BYTES;
         }

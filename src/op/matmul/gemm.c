@@ -138,7 +138,7 @@ static void run_panel(const gemm_job *job, const char *a, const char *b, int64_t
     tile.c = c;
     for (int64_t i = 0; i < n_rows; i += e->mr, a += step) {
         tile.n_rows = (int)min_of(e->mr, n_rows - i);
-        e->tile(job->plan.words, a, b, c);
+        e->tile(job->plan.words, tile.n_rows, a, b, c);
         e->store(&job->gemm->out, &tile);
         tile.row += e->mr;
         if (tile.acc) tile.acc += e->mr * tile.acc_ld;

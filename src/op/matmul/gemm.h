@@ -53,7 +53,8 @@ typedef struct ls_gemm_engine {
     /* Rows (columns) [i0, i0 + n_i) and k [k0, k0 + n_k) as panels of mr (nr), zero-padded to `words` words each. */
     void (*pack_a)(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst);
     void (*pack_b)(const ls_gemm_operand *b, const int64_t range[4], int64_t words, void *dst);
-    void (*tile)(int64_t words, const void *a, const void *b, float *c);
+    /* c[mr][nr] = sum over words; rows from n_rows on may be left as they are. */
+    void (*tile)(int64_t words, int n_rows, const void *a, const void *b, float *c);
     void (*store)(const ls_gemm_out *out, const ls_gemm_tile *tile);
     void (*begin)(void); /* on each worker around its tiles; may be NULL */
     void (*end)(void);

@@ -10,7 +10,9 @@ enum { MR = 32, NR = 32, STEP_WORDS = 16, K_BLOCK = 512, TILE_WORDS = 16 * 16 };
 enum { C_STRIDE = NR * 4, B_STRIDE = NR * 4, A_STRIDE = STEP_WORDS * 4 };
 
 /* c[MR][NR] = sum over words. Tiles 0-3 hold the sums, 4-5 rows of A, 6-7 columns of B. */
-static void run_tile(int64_t words, const void *a_panel, const void *b_panel, float *c) {
+static void run_tile(int64_t words, int n_rows, const void *a_panel, const void *b_panel,
+                     float *c) {
+    (void)n_rows;
     const uint32_t *a = a_panel, *b = b_panel;
     amx_zero(0);
     amx_zero(1);

@@ -8,28 +8,36 @@
 
 enum { MR = 12, NR = 32, K_BLOCK = 512 };
 
-/* c[MR][NR] = sum over words of a[word][MR] x b[word][NR]. */
-static void run_tile(int64_t words, const void *a_panel, const void *b_panel, float *c) {
-    const int *a = a_panel;
-    const __m512i *b = b_panel;
+/* c[rows][NR] = sum over words of a[word][MR] x b[word][NR]; rows is a constant. */
+V16_INLINE void run_rows(int64_t words, int rows, const int *a, const __m512i *b, float *c) {
     __m512 sum[MR][2];
 #pragma GCC unroll 12
-    for (int i = 0; i < MR; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
     for (int64_t w = 0; w < words; w++, a += MR, b += 2) {
         const __m512bh b0 = (__m512bh)_mm512_load_si512(b);
         const __m512bh b1 = (__m512bh)_mm512_load_si512(b + 1);
 #pragma GCC unroll 12
-        for (int i = 0; i < MR; i++) {
+        for (int i = 0; i < rows; i++) {
             const __m512bh x = (__m512bh)_mm512_set1_epi32(a[i]);
             sum[i][0] = _mm512_dpbf16_ps(sum[i][0], x, b0);
             sum[i][1] = _mm512_dpbf16_ps(sum[i][1], x, b1);
         }
     }
 #pragma GCC unroll 12
-    for (int i = 0; i < MR; i++) {
+    for (int i = 0; i < rows; i++) {
         _mm512_store_ps(c + i * NR, sum[i][0]);
         _mm512_store_ps(c + i * NR + 16, sum[i][1]);
     }
+}
+
+/* Few rows (decoding, the edge of a result) do not pay for twelve. */
+static void run_tile(int64_t words, int n_rows, const void *a, const void *b, float *c) {
+    if (n_rows > 8)
+        run_rows(words, MR, a, b, c);
+    else if (n_rows > 4)
+        run_rows(words, 8, a, b, c);
+    else
+        run_rows(words, 4, a, b, c);
 }
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {

@@ -17,27 +17,36 @@ typedef float vec __attribute__((vector_size(16)));
 #endif
 enum { VECS = NR / LANES, K_BLOCK = 512 };
 
-/* c[MR][NR] = sum over words of a[word][MR] x b[word][NR]. */
-static void run_tile(int64_t words, const void *a_panel, const void *b_panel, float *c) {
-    const float *a = a_panel;
-    const vec *b = b_panel;
+/* c[rows][NR] = sum over words of a[word][MR] x b[word][NR]; rows is a constant. */
+V16_INLINE void run_rows(int64_t words, int rows, const float *a, const vec *b, float *c) {
     vec sum[MR][VECS];
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < VECS; j++) sum[i][j] = (vec){0};
     for (int64_t w = 0; w < words; w++, a += MR, b += VECS) {
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
-            const vec x = (vec){0} + a[i];
+        for (int i = 0; i < rows; i++) {
+            const vec x = a[i] - (vec){0}; /* broadcast */
 #pragma GCC unroll 4
             for (int j = 0; j < VECS; j++) sum[i][j] += x * b[j];
         }
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < VECS; j++) ((vec *)c)[i * VECS + j] = sum[i][j];
+}
+
+/* Few rows (decoding, the edge of a result) do not pay for all. */
+static void run_tile(int64_t words, int n_rows, const void *a, const void *b, float *c) {
+    enum { THIRD = MR / 3 ? MR / 3 : 1 };
+    if (n_rows > 2 * THIRD)
+        run_rows(words, MR, a, b, c);
+    else if (n_rows > THIRD)
+        run_rows(words, 2 * THIRD, a, b, c);
+    else
+        run_rows(words, THIRD, a, b, c);
 }
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {

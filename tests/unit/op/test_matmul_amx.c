@@ -76,10 +76,10 @@ static void tiles_need_a_configuration(void **state) {
     (void)state;
     static uint32_t a[32 * 16], b[16 * 32];
     static float c[32 * 32];
-    run_tile(16, a, b, c);
+    run_tile(16, 32, a, b, c);
     assert_true(isnan(c[0]));
     amx_begin();
-    run_tile(16, a, b, c);
+    run_tile(16, 32, a, b, c);
     amx_end();
     assert_true(c[0] == 0 && c[32 * 32 - 1] == 0);
 }
