@@ -54,6 +54,7 @@ const ls_op ls_op_ema_step = {
     .min_in = 2,
     .max_in = 2,
     .attr_bytes = sizeof(ls_ema_step_attr),
+    .flags = LS_OP_UPDATE,
     .infer = infer,
     .shard = ls_shard_elementwise,
     .cost = cost,
