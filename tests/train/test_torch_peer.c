@@ -12,9 +12,9 @@
 
 static void compare_series(const json_t *stored, const json_t *fresh, const char *key) {
     const json_t *a = json_object_get(stored, key), *b = json_object_get(fresh, key);
-    assert_int_equal(json_array_size(a), 100);
-    assert_int_equal(json_array_size(b), 100);
-    for (size_t i = 0; i < 100; i++) {
+    assert_true(json_array_size(a) > 0);
+    assert_int_equal(json_array_size(a), json_array_size(b));
+    for (size_t i = 0; i < json_array_size(a); i++) {
         const double was = json_number_value(json_array_get(a, i));
         const double is = json_number_value(json_array_get(b, i));
         if (!(fabs(was - is) <= PEER_BAR))
@@ -52,6 +52,7 @@ static void test_losses_can_be_made_again(void **state) {
     assert_int_equal(system(command), 0);
     compare_kind(folder, "gpt2");
     compare_kind(folder, "llama");
+    compare_kind(folder, "resnet");
     check_ok(ls_dir_remove(folder));
 }
 

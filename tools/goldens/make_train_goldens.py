@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Makes tests/train/golden/: what PyTorch's losses are over 100 steps of a small GPT-2 and a small Llama.
+"""Makes tests/train/golden/: what PyTorch's losses are over 100 steps of a small GPT-2 and a small Llama, 40 of a ResNet.
 
-Plain PyTorch, no model library: the architectures are written out below under Hugging Face's parameter names. Each run
-starts from <kind>_init.safetensors, reads batches.safetensors, and writes <kind>.json: the configuration, the options and
-per step the loss (mean over counted targets) and the gradient norm before clipping, in float32 and in float64.
+Plain PyTorch, no model library: the architectures are written out below under Hugging Face's (torchvision's) parameter
+names. Each run starts from <kind>_init.safetensors, reads batches.safetensors (images.safetensors), and writes
+<kind>.json: the configuration, the options, per step the loss (mean over counted targets) and the gradient norm before
+clipping, and for the ResNet the loss and the correct answers on the first batch afterwards, in evaluation form.
 Needs torch (tried with 1.13.1) and numpy.
 
 Usage: make_train_goldens.py FOLDER [--reuse]    --reuse takes first values and batches from FOLDER as they are
@@ -20,8 +21,9 @@ import torch.nn.functional as F
 
 STEPS, BATCH, TOKENS, VOCAB = 100, 4, 32, 256
 TEXT = "examples/data/tiny.txt"
-# At this learning rate float32 and float64 stay within 2e-5; at 0.003 rounding alone moves a loss by 4e-4.
-OPTIONS = dict(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1, clip=1.0)
+OPTIONS = dict(beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1, clip=1.0)
+# At these learning rates float32 and float64 stay within 2e-5; at 0.003 rounding alone moves gpt2's loss by 4e-4.
+LR = dict(gpt2=0.001, llama=0.001, resnet=0.01)
 CONFIGS = {
     "gpt2": dict(model_type="gpt2", vocab_size=VOCAB, n_positions=40, n_embd=32, n_layer=4, n_head=4,
                  n_inner=None, layer_norm_epsilon=1e-5, initializer_range=0.02, resid_pdrop=0.0,
@@ -30,7 +32,11 @@ CONFIGS = {
                   num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, intermediate_size=80,
                   rms_norm_eps=1e-6, rope_theta=10000.0, initializer_range=0.02, hidden_act="silu",
                   tie_word_embeddings=False),
+    "resnet": dict(model_type="lockstep_resnet", layers=1, width=4, heads=1, kv_heads=0, hidden=0, vocab=0, context=1,
+                   tied=False, dropout=0.0, rope_theta=10000.0, norm_eps=1e-5, label_smoothing=0.0, init_std=0.02,
+                   classes=5, channels=2, image=9, stages=2, stem_stride=1, norm_momentum=0.1),
 }
+IMAGE_STEPS, IMAGES = 40, 8
 NUMPY_NAMES = {"F32": np.float32, "I32": np.int32}
 
 
@@ -97,7 +103,9 @@ def make_init(shapes, seed):
     out = {}
     for name, shape in shapes.items():
         a = rng.standard_normal(shape)
-        if len(shape) == 2:
+        if len(shape) == 4:
+            a *= math.sqrt(2 / np.prod(shape[1:]))
+        elif len(shape) == 2:
             a *= 0.02 if "embed" in name or "wte" in name or "wpe" in name else 0.08
         elif name.endswith("bias"):
             a *= 0.02
@@ -168,7 +176,41 @@ def llama(c, w, tokens):
     return F.linear(rms_norm(x, w["model.norm.weight"], eps), w["lm_head.weight"])
 
 
-MODELS = {"gpt2": (gpt2_shapes, gpt2, 1), "llama": (llama_shapes, llama, 2)}
+def resnet_shapes(c):
+    w, k = c["width"], c["classes"]
+    convs = {"conv1": (w, c["channels"], 3, 3), "layer1.0.conv1": (w, w, 3, 3), "layer1.0.conv2": (w, w, 3, 3),
+             "layer2.0.conv1": (2 * w, w, 3, 3), "layer2.0.conv2": (2 * w, 2 * w, 3, 3),
+             "layer2.0.downsample.0": (2 * w, w, 1, 1)}
+    shapes = {}
+    for name, shape in convs.items():
+        norm = name.replace("conv", "bn").replace("downsample.0", "downsample.1")
+        shapes.update({name + ".weight": shape, norm + ".weight": shape[:1], norm + ".bias": shape[:1]})
+    shapes.update({"fc.weight": (k, 2 * w), "fc.bias": (k,)})
+    return shapes
+
+
+def resnet(c, w, images, running=None, training=True):
+    """running: name of a norm -> [mean, var], changed in place while training."""
+    running = {} if running is None else running
+
+    def norm(name, x):
+        n = len(w[name + ".weight"])
+        mean, var = running.setdefault(name, [torch.zeros(n, dtype=x.dtype), torch.ones(n, dtype=x.dtype)])
+        return F.batch_norm(x, mean, var, w[name + ".weight"], w[name + ".bias"], training, c["norm_momentum"],
+                            c["norm_eps"])
+
+    x = F.relu(norm("bn1", F.conv2d(images, w["conv1.weight"], padding=1)))
+    for stage in (1, 2):
+        p = f"layer{stage}.0."
+        y = F.relu(norm(p + "bn1", F.conv2d(x, w[p + "conv1.weight"], stride=stage, padding=1)))
+        y = norm(p + "bn2", F.conv2d(y, w[p + "conv2.weight"], padding=1))
+        if stage > 1:
+            x = norm(p + "downsample.1", F.conv2d(x, w[p + "downsample.0.weight"], stride=stage))
+        x = F.relu(x + y)
+    return F.linear(x.mean((2, 3)), w["fc.weight"], w["fc.bias"])
+
+
+MODELS = {"gpt2": (gpt2_shapes, gpt2, 1), "llama": (llama_shapes, llama, 2), "resnet": (resnet_shapes, resnet, 4)}
 
 
 def make_batches():
@@ -182,48 +224,73 @@ def make_batches():
     return {"tokens": tokens, "targets": targets}
 
 
-def train(kind, init, batches, dtype):
-    config, (_, forward, _) = CONFIGS[kind], MODELS[kind]
-    weights = {n: torch.nn.Parameter(torch.tensor(a.copy()).to(dtype)) for n, a in init.items()}
+def make_images():
+    """Noise around one picture per class."""
+    c = CONFIGS["resnet"]
+    rng = np.random.default_rng(5)
+    pictures = rng.standard_normal((c["classes"], c["channels"], c["image"], c["image"]))
+    labels = rng.integers(0, c["classes"], (IMAGE_STEPS, IMAGES))
+    images = pictures[labels] + 0.7 * rng.standard_normal((IMAGE_STEPS, IMAGES) + pictures.shape[1:])
+    return {"images": images.astype(np.float32), "labels": labels.astype(np.int32)}
+
+
+def make_optimizer(weights, lr):
     groups = [dict(params=[w for w in weights.values() if w.dim() >= 2], weight_decay=OPTIONS["weight_decay"]),
               dict(params=[w for w in weights.values() if w.dim() < 2], weight_decay=0.0)]
-    optimizer = torch.optim.AdamW(groups, lr=OPTIONS["lr"], betas=(OPTIONS["beta1"], OPTIONS["beta2"]),
-                                  eps=OPTIONS["eps"])
+    return torch.optim.AdamW(groups, lr=lr, betas=(OPTIONS["beta1"], OPTIONS["beta2"]), eps=OPTIONS["eps"])
+
+
+def train(kind, init, inputs, targets, dtype):
+    """inputs, targets: one entry a step. Returns {losses, norms} and for the resnet {eval_loss, eval_correct}."""
+    config, (_, forward, _) = CONFIGS[kind], MODELS[kind]
+    weights = {n: torch.nn.Parameter(torch.tensor(a.copy()).to(dtype)) for n, a in init.items()}
+    optimizer = make_optimizer(weights, LR[kind])
+    running, extra = {}, ()
+    if kind == "resnet":
+        inputs, extra = inputs.to(dtype), (running,)
     losses, norms = [], []
-    for step in range(STEPS):
-        tokens = torch.tensor(batches["tokens"][step], dtype=torch.long)
-        targets = torch.tensor(batches["targets"][step], dtype=torch.long)
-        logits = forward(config, weights, tokens)
-        loss = F.cross_entropy(logits.view(-1, VOCAB), targets.view(-1), ignore_index=-1)
+    for x, y in zip(inputs, targets):
+        logits = forward(config, weights, x, *extra)
+        loss = F.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1), ignore_index=-1)
         optimizer.zero_grad()
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(weights.values(), OPTIONS["clip"])))
         optimizer.step()
         losses.append(float(loss))
-    return losses, norms
+    out = dict(losses=losses, norms=norms)
+    if kind == "resnet":
+        logits = resnet(config, weights, inputs[0], running, training=False)
+        out["eval_loss"] = [float(F.cross_entropy(logits, targets[0]))]
+        out["eval_correct"] = [float((logits.argmax(1) == targets[0]).sum())]
+    return out
 
 
 def main():
     folder, reuse = sys.argv[1], "--reuse" in sys.argv[2:]
     torch.set_num_threads(1)
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "batches.safetensors")
-    if not reuse:
-        write_safetensors(path, make_batches())
-    batches = read_safetensors(path)
+    data = {}
+    for name, make in (("batches", make_batches), ("images", make_images)):
+        path = os.path.join(folder, name + ".safetensors")
+        if not reuse:
+            write_safetensors(path, make())
+        data.update(read_safetensors(path))
     for kind, (shapes, _, seed) in MODELS.items():
         path = os.path.join(folder, f"{kind}_init.safetensors")
         if not reuse:
             write_safetensors(path, make_init(shapes(CONFIGS[kind]), seed))
         init = read_safetensors(path)
-        losses, norms = train(kind, init, batches, torch.float32)
-        wide_losses, _ = train(kind, init, batches, torch.float64)
-        rows = [f'  "{name}": [' + ", ".join("%.9g" % v for v in values) + "]"
-                for name, values in (("losses", losses), ("losses_f64", wide_losses), ("norms", norms))]
+        names = ("images", "labels") if kind == "resnet" else ("tokens", "targets")
+        inputs, targets = (torch.tensor(data[n].copy()) for n in names)
+        inputs = inputs if kind == "resnet" else inputs.long()
+        out = train(kind, init, inputs, targets.long(), torch.float32)
+        out["losses_f64"] = train(kind, init, inputs, targets.long(), torch.float64)["losses"]
+        rows = [f'  "{name}": [' + ", ".join("%.9g" % v for v in values) + "]" for name, values in out.items()]
         with open(os.path.join(folder, f"{kind}.json"), "w") as f:
-            f.write('{\n  "config": ' + json.dumps(CONFIGS[kind]) + ',\n  "options": ' + json.dumps(OPTIONS) + ",\n")
-            f.write(f'  "batch": {BATCH}, "tokens": {TOKENS},\n' + ",\n".join(rows) + "\n}\n")
-        gap = max(abs(a - b) for a, b in zip(losses, wide_losses))
+            f.write('{\n  "config": ' + json.dumps(CONFIGS[kind]) + ',\n  "options": ' + json.dumps(dict(OPTIONS, lr=LR[kind])) + ",\n")
+            f.write(f'  "batch": {len(targets[0])}, "tokens": {TOKENS},\n' + ",\n".join(rows) + "\n}\n")
+        losses = out["losses"]
+        gap = max(abs(a - b) for a, b in zip(losses, out["losses_f64"]))
         print(f"{kind}: loss {losses[0]:.4f} -> {losses[-1]:.4f}, float32 against float64 {gap:.2g}")
 
 
