@@ -38,9 +38,10 @@ typedef struct ls_train_config {
 
 struct ls_config;
 /* Defaults, then `path` (NULL: none), then the environment, then n assignments "key=value". The config object owns the strings;
- * destroy it last (base/config.h). */
+ * destroy it last. */
 LS_API ls_status ls_train_config_load(const char *path, const char *const *assignments, int n,
                                       ls_train_config *out, struct ls_config **config_out);
+LS_API void ls_config_destroy(struct ls_config *config); /* NULL is fine */
 /* Defaults, then the values stored in a checkpoint, then assignments. */
 LS_API ls_status ls_train_config_from_json(const char *json, const char *what,
                                            const char *const *assignments, int n,
