@@ -17,7 +17,7 @@
 static const double bf16_step = 0x1p-7;
 
 static void check_case(const ls_op_case *c) {
-    ls_type in[RUN_MAX_IN];
+    ls_type in[RUN_MAX_IN] = {0};
     for (int i = 0; i < c->n_in; i++)
         in[i] = (ls_type){c->in[i].dtype == LS_CASE_T ? LS_DTYPE_BF16 : (ls_dtype)c->in[i].dtype,
                           c->in[i].shape};
