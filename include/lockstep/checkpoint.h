@@ -55,6 +55,8 @@ LS_API ls_status ls_ckpt_verify(const ls_ckpt *ckpt);
 LS_API ls_status ls_ckpt_hash_weights(const ls_ckpt *ckpt, char hex_out[65]);
 LS_API ls_status ls_ckpt_hash_program(ls_program *program, char hex_out[65]);
 
+/* Removes what saves that were cut short left in `root`. No other run may be writing there. */
+LS_API ls_status ls_ckpt_sweep(const char *root);
 /* `root`/latest names the newest checkpoint folder of a run. */
 LS_API ls_status ls_ckpt_set_latest(const char *root, const char *name);
 /* Path of the newest complete checkpoint below `root` (or of `root` itself when it is one); free with ls_free. */

@@ -37,6 +37,8 @@ LS_API ls_status ls_dir_remove(const char *path); /* rm -r, refuses "" and "/" *
 LS_API ls_status ls_dir_sync(const char *path);
 LS_API ls_status ls_path_rename(const char *from,
                                 const char *to); /* rename(2), then syncs the folder */
+/* Swaps two paths in one step, then syncs the folder of `b`; LS_ERR_UNSUPPORTED where the file system cannot. */
+LS_API ls_status ls_path_exchange(const char *a, const char *b);
 LS_API int ls_path_exists(const char *path);
 LS_API int ls_path_is_dir(const char *path);
 /* Names in a folder, sorted, without "." and ".."; free each and the array with ls_free. */

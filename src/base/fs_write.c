@@ -73,6 +73,15 @@ ls_status ls_path_rename(const char *from, const char *to) {
     return sync_parent(to);
 }
 
+ls_status ls_path_exchange(const char *a, const char *b) {
+    const int failed =
+        ls_fs_inject() || renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) != 0;
+    if (failed && (errno == ENOSYS || errno == EINVAL))
+        return LS_FAIL(LS_ERR_UNSUPPORTED, "%s: this file system cannot swap two paths", b);
+    if (failed) return ls_error_prefix(ls_fs_fail(errno, "swap with", b), "%s", a);
+    return sync_parent(b);
+}
+
 static void free_writer(ls_file_writer *writer) {
     if (writer->fd >= 0) close(writer->fd);
     ls_free(writer->path);

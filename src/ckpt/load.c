@@ -92,10 +92,15 @@ static ls_status read_manifest(ls_ckpt *c, const char *what) {
             "%s: expected format 'lockstep checkpoint' version 1, found '%s' version %lld", what,
             format, (long long)version);
     LS_TRY(ls_json_get_int(c->manifest, what, "step", &c->step));
+    if (c->step < 0)
+        return LS_FAIL(LS_ERR_FORMAT, "%s: step %lld is negative", what, (long long)c->step);
     LS_TRY(ls_json_get_string(c->manifest, what, "seed", &seed));
     char *end = NULL;
     c->seed = strtoull(seed, &end, 10);
-    if (!*seed || *end) return LS_FAIL(LS_ERR_FORMAT, "%s: seed '%s' is not a number", what, seed);
+    if (*seed < '0' || *seed > '9' || *end)
+        return LS_FAIL(LS_ERR_FORMAT, "%s: seed '%s' is not a number", what, seed);
+    json_t *config;
+    LS_TRY(ls_json_get_object(c->manifest, what, "config", &config));
     LS_TRY(dump_member(c->manifest, "config", &c->config));
     LS_TRY(dump_member(c->manifest, "trainer", &c->trainer));
     LS_TRY(ls_json_get_array(c->manifest, what, "tensors", &tensors));

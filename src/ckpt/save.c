@@ -43,8 +43,13 @@ static json_t *describe_tensor(const ls_ckpt_value *value) {
     char hash[17];
     snprintf(hash, sizeof hash, "%016" PRIx64, ls_xxh3(t->data, ls_tensor_bytes(t), 0));
     json_t *shape = json_array();
-    for (int d = 0; d < t->shape.n_dims; d++)
-        json_array_append_new(shape, json_integer(t->shape.dims[d]));
+    int failed = shape == NULL;
+    for (int d = 0; !failed && d < t->shape.n_dims; d++)
+        failed = json_array_append_new(shape, json_integer(t->shape.dims[d]));
+    if (failed) {
+        json_decref(shape);
+        return NULL;
+    }
     return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s}", "name", value->named.name, "dtype",
                      ls_dtype_name(t->dtype), "shape", shape, "file", ls_ckpt_file_of(value->role),
                      "role", role_names[value->role], "xxh3", hash);
@@ -111,10 +116,14 @@ static ls_status write_folder(const ls_ckpt_value *values, int n, const ls_ckpt_
     return ls_dir_sync(dir);
 }
 
-/* rename(2) replaces no full folder: the old one steps aside first and goes once the new one stands. */
+/* rename(2) replaces no full folder: old and new are swapped in one step. Where the file system cannot, the old one steps
+ * aside first and goes once the new one stands. */
 static ls_status swap_in(const char *temporary, const char *dir) {
     char aside[LS_CKPT_PATH];
     if (!ls_path_exists(dir)) return ls_path_rename(temporary, dir);
+    const ls_status swapped = ls_path_exchange(temporary, dir);
+    if (swapped == LS_OK) return ls_dir_remove(temporary);
+    if (swapped != LS_ERR_UNSUPPORTED) return swapped;
     if (snprintf(aside, sizeof aside, "%s.old.%ld", dir, (long)getpid()) >= (int)sizeof aside)
         return LS_FAIL(LS_ERR_INVALID, "checkpoint '%s': the path is too long", dir);
     LS_TRY(ls_path_rename(dir, aside));
@@ -136,6 +145,7 @@ ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, cons
     ls_ckpt_value *values = NULL;
     int n = 0;
     ls_status status = fetch_values(program, arena, &values, &n);
+    if (status == LS_OK && ls_path_exists(temporary)) status = ls_dir_remove(temporary);
     if (status == LS_OK) status = write_folder(values, n, content, temporary);
     if (status == LS_OK) status = swap_in(temporary, dir);
     if (status != LS_OK) {
@@ -143,5 +153,36 @@ ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, cons
         ls_ckpt_discard(temporary);
     }
     ls_arena_destroy(arena);
+    return status;
+}
+
+/* "step-000000012.tmp.345": a name that only a save that was cut short leaves behind. ".old." counts once its successor
+ * stands: until then it is the checkpoint. */
+static int is_leftover(const char *root, const char *name) {
+    const char *mark = strstr(name, ".tmp.");
+    const int is_old = mark == NULL;
+    if (is_old) mark = strstr(name, ".old.");
+    if (strncmp(name, "step-", 5) != 0 || !mark || !mark[5] ||
+        strspn(mark + 5, "0123456789") != strlen(mark + 5))
+        return 0;
+    char path[LS_CKPT_PATH];
+    if (!is_old) return 1;
+    const int n = snprintf(path, sizeof path, "%s/%.*s", root, (int)(mark - name), name);
+    return n < (int)sizeof path && ls_path_exists(path);
+}
+
+ls_status ls_ckpt_sweep(const char *root) {
+    char **names = NULL, path[LS_CKPT_PATH];
+    int n = 0;
+    LS_TRY(ls_dir_list(root, &names, &n));
+    ls_status status = LS_OK;
+    for (int i = 0; i < n; i++) {
+        if (status == LS_OK && is_leftover(root, names[i])) {
+            status = ls_ckpt_path(root, names[i], path);
+            if (status == LS_OK) status = ls_dir_remove(path);
+        }
+        ls_free(names[i]);
+    }
+    ls_free(names);
     return status;
 }

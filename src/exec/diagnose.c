@@ -12,7 +12,7 @@ static int64_t find_non_finite(const ls_tensor *tensor) {
     return -1;
 }
 
-static ls_status scan_persistent(const ls_program *p) {
+static ls_status scan_persistent(const ls_program *p, const ls_run_options *options) {
     const ls_graph *g = p->plan->graph;
     for (int64_t v = 0; v < g->n_values; v++) {
         const ls_value_info *info = &g->values[v];
@@ -25,8 +25,11 @@ static ls_status scan_persistent(const ls_program *p) {
         if (at >= 0)
             return LS_FAIL(
                 LS_ERR_NUMERIC,
-                "'%s' holds %g at element %lld before the step began; load an earlier checkpoint",
-                info->name, ls_tensor_get(&tensor, at), (long long)at);
+                "step %llu: '%s' holds %g at element %lld before the first lane: the update of the "
+                "step "
+                "before made it; go on from an earlier checkpoint with a lower learning rate",
+                (unsigned long long)options->step, info->name, ls_tensor_get(&tensor, at),
+                (long long)at);
     }
     return LS_OK;
 }
@@ -64,7 +67,7 @@ static ls_status scan_command(ls_program *p, const ls_command *command,
 
 ls_status ls_program_diagnose(ls_program *p, const ls_run_options *options) {
     if (p->device->ops->kind != LS_DEVICE_CPU || p->plan->n_ranks > 1) return LS_OK;
-    LS_TRY(scan_persistent(p));
+    LS_TRY(scan_persistent(p, options));
     for (int64_t i = 0; i < p->rank->n_commands; i++)
         LS_TRY(scan_command(p, &p->rank->commands[i], options));
     return LS_OK;

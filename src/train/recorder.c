@@ -45,7 +45,8 @@ static ls_status read_curves(ls_recorder *r, const char *dir) {
         if (status != LS_OK) break;
         const char *kind = json_string_value(json_object_get(record, "kind"));
         const double step = (double)json_integer_value(json_object_get(record, "step"));
-        const double loss = json_number_value(json_object_get(record, "loss"));
+        const json_t *value = json_object_get(record, "loss");
+        const double loss = json_is_number(value) ? json_number_value(value) : NAN;
         if (kind && strcmp(kind, "step") == 0) status = add_point(&r->train, step, loss);
         if (kind && strcmp(kind, "eval") == 0) status = add_point(&r->held, step, loss);
         json_decref(record);
@@ -62,6 +63,7 @@ ls_status ls_recorder_open(ls_session *session, const struct ls_config *values, 
     r->session = session;
     r->values = values;
     ls_status status = ls_dir_make(c->out);
+    if (status == LS_OK) status = ls_ckpt_sweep(c->out);
     if (status == LS_OK)
         status = ls_metrics_open(c->out, c->tensorboard, resumed ? step + 1 : -1, &r->metrics);
     if (status == LS_OK && resumed) status = read_curves(r, c->out);
@@ -131,15 +133,21 @@ static int is_checkpoint_name(const char *name) {
     return strncmp(name, "step-", 5) == 0 && strspn(name + 5, "0123456789") == strlen(name + 5);
 }
 
+/* Is it a checkpoint of this run, `step` steps old? Later ones are another run's: a run that starts again in its old
+ * folder must not take them for its newest. */
+static int is_ours(const char *name, int64_t step) {
+    return is_checkpoint_name(name) && strtoll(name + 5, NULL, 10) <= step;
+}
+
 /* Folder names sort by step (fixed width): the oldest come first. */
-static ls_status remove_old(const char *dir, int64_t keep) {
+static ls_status remove_old(const char *dir, int64_t step, int64_t keep) {
     char **names = NULL;
     int n = 0, n_ours = 0;
     LS_TRY(ls_dir_list(dir, &names, &n));
-    for (int i = 0; i < n; i++) n_ours += is_checkpoint_name(names[i]);
+    for (int i = 0; i < n; i++) n_ours += is_ours(names[i], step);
     ls_status status = LS_OK;
     for (int i = 0; i < n; i++) {
-        if (status == LS_OK && is_checkpoint_name(names[i]) && n_ours > keep) {
+        if (status == LS_OK && is_ours(names[i], step) && n_ours > keep) {
             char *path = ls_format("%s/%s", dir, names[i]);
             status = path ? ls_dir_remove(path) : LS_ERR_NO_MEMORY;
             ls_free(path);
@@ -184,7 +192,7 @@ ls_status ls_recorder_save(ls_recorder *r, ls_program *program, int64_t step,
     ls_status status = fill_content(r, stop, &content, texts);
     if (status == LS_OK) status = ls_ckpt_save(program, &content, path_out);
     if (status == LS_OK) status = ls_ckpt_set_latest(c->out, name);
-    if (status == LS_OK) status = remove_old(c->out, c->keep);
+    if (status == LS_OK) status = remove_old(c->out, step, c->keep);
     for (int i = 0; i < 4; i++) ls_free(texts[i]);
     return status;
 }

@@ -104,14 +104,14 @@ ls_status ls_source_fit_model(const ls_source *s, ls_model_options *model) {
     if (s->images) {
         const ls_images_info info = ls_images_get_info(s->train_images);
         if (info.height != model->image || info.width != model->image || model->channels != 1)
-            return LS_FAIL(LS_ERR_CONFIG,
-                           "the images of '%s' are %lld x %lld with 1 channel, but model.image = %lld and "
-                           "model.channels = %lld",
-                           s->image_path, (long long)info.height, (long long)info.width,
-                           (long long)model->image, (long long)model->channels);
+            return LS_FAIL(
+                LS_ERR_CONFIG,
+                "the images of '%s' are %lld x %lld with 1 channel, but model.image = %lld and "
+                "model.channels = %lld",
+                s->image_path, (long long)info.height, (long long)info.width,
+                (long long)model->image, (long long)model->channels);
         if (model->classes >= info.n_classes) return LS_OK;
-        return LS_FAIL(LS_ERR_CONFIG,
-                       "model.classes = %lld, but the labels of '%s' go up to %d",
+        return LS_FAIL(LS_ERR_CONFIG, "model.classes = %lld, but the labels of '%s' go up to %d",
                        (long long)model->classes, s->image_path, info.n_classes - 1);
     }
     const int64_t vocab = ls_tokenizer_vocab_size(s->text.tokenizer);
@@ -175,7 +175,10 @@ static ls_status begin_text(ls_source *s, ls_split part, int64_t *n_windows_out)
     return LS_OK;
 }
 
-static ls_status begin_images(ls_source *s, int64_t *n_windows_out) {
+static ls_status begin_images(ls_source *s, ls_split part, int64_t *n_windows_out) {
+    if (part != LS_SPLIT_HELD)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "image data is evaluated on its test images only: ask for the part 'held'");
     if (!s->eval_images) LS_TRY(ls_images_open(s->image_path, LS_IMAGES_TEST, &s->eval_images));
     *n_windows_out = ls_images_get_info(s->eval_images).n_images;
     return LS_OK;
@@ -206,7 +209,7 @@ static ls_status make_eval_buffers(ls_source *s, int64_t rows) {
 ls_status ls_source_eval_begin(ls_source *s, ls_split part, int64_t rows, int64_t *n_windows_out) {
     LS_TRY(make_eval_buffers(s, rows));
     s->eval_part = part;
-    return s->images ? begin_images(s, n_windows_out) : begin_text(s, part, n_windows_out);
+    return s->images ? begin_images(s, part, n_windows_out) : begin_text(s, part, n_windows_out);
 }
 
 ls_status ls_source_eval_load(ls_source *s, int64_t first, int64_t *n_targets_out,
