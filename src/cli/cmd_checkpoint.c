@@ -33,16 +33,29 @@ static ls_status run_verify(const ls_cmd_call *call) {
     return LS_OK;
 }
 
+static json_t *tensor_json(const ls_named_tensor *t) {
+    json_t *shape = json_array();
+    int failed = shape == NULL;
+    for (int d = 0; !failed && d < t->tensor.shape.n_dims; d++)
+        failed = json_array_append_new(shape, json_integer(t->tensor.shape.dims[d]));
+    if (failed) {
+        json_decref(shape);
+        return NULL;
+    }
+    return json_pack("{s:s,s:s,s:o,s:I}", "name", t->name, "dtype", ls_dtype_name(t->tensor.dtype),
+                     "shape", shape, "bytes", (json_int_t)ls_tensor_bytes(&t->tensor));
+}
+
 static json_t *inspect_json(const ls_ckpt *ckpt) {
     json_t *tensors = json_array();
-    for (int i = 0; i < ls_ckpt_count(ckpt); i++) {
+    int failed = tensors == NULL;
+    for (int i = 0; !failed && i < ls_ckpt_count(ckpt); i++) {
         const ls_named_tensor t = ls_ckpt_tensor(ckpt, i);
-        json_t *shape = json_array();
-        for (int d = 0; d < t.tensor.shape.n_dims; d++)
-            json_array_append_new(shape, json_integer(t.tensor.shape.dims[d]));
-        json_array_append_new(tensors, json_pack("{s:s,s:s,s:o,s:I}", "name", t.name, "dtype",
-                                                 ls_dtype_name(t.tensor.dtype), "shape", shape,
-                                                 "bytes", (json_int_t)ls_tensor_bytes(&t.tensor)));
+        failed = json_array_append_new(tensors, tensor_json(&t));
+    }
+    if (failed) {
+        json_decref(tensors);
+        return NULL;
     }
     return json_pack("{s:s,s:I,s:o}", "dir", ls_ckpt_dir(ckpt), "step",
                      (json_int_t)ls_ckpt_step(ckpt), "tensors", tensors);

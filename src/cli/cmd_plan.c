@@ -30,8 +30,11 @@ static ls_status print_json(const ls_cmd_call *call, const ls_plan *train, const
     LS_TRY(status);
     json_t *bytes = json_object_get(root, "bytes");
     const int64_t total = ls_train_planned_bytes(train, eval);
-    json_object_set_new(bytes, "evaluation", json_integer(total - ls_plan_bytes(train, 0)));
-    json_object_set_new(bytes, "total", json_integer(total));
+    if (json_object_set_new(bytes, "evaluation", json_integer(total - ls_plan_bytes(train, 0))) ||
+        json_object_set_new(bytes, "total", json_integer(total))) {
+        json_decref(root);
+        root = NULL;
+    }
     return ls_cli_print_json(call, root);
 }
 

@@ -28,7 +28,9 @@ static axes find_axes(const ls_chart *c) {
     if (!(a.x0 < a.x1))
         a = (axes){isfinite(a.x0) ? a.x0 : 0, (isfinite(a.x0) ? a.x0 : 0) + 1, a.y0, a.y1};
     if (!isfinite(a.y0)) a.y0 = a.y1 = 0;
-    const double margin = a.y1 > a.y0 ? 0.05 * (a.y1 - a.y0) : 0.5;
+    /* Never so small that the two ends are one number. */
+    const double least = fmax(0.5e-6, 1e-6 * fmax(fabs(a.y0), fabs(a.y1)));
+    const double margin = a.y1 - a.y0 > least ? 0.05 * (a.y1 - a.y0) : fmax(0.5, 1e6 * least);
     a.y0 -= margin;
     a.y1 += margin;
     return a;
@@ -47,8 +49,21 @@ static double tick_step(double range) {
     return power * (f < 1.5 ? 1 : f < 3.5 ? 2 : f < 7.5 ? 5 : 10);
 }
 
+/* Text content: the three characters that XML gives a meaning. */
+static void put_text(ls_text *out, const char *text) {
+    for (; *text; text++)
+        ls_text_append(out,
+                       *text == '<'   ? "&lt;"
+                       : *text == '>' ? "&gt;"
+                       : *text == '&' ? "&amp;"
+                                      : "%c",
+                       *text);
+    ls_text_append(out, "</text>\n");
+}
+
 static void draw_frame(const ls_chart *c, const axes *a, ls_text *out) {
-    ls_text_append(out, "<text x=\"%d\" y=\"24\" font-size=\"15\">%s</text>\n", LEFT, c->title);
+    ls_text_append(out, "<text x=\"%d\" y=\"24\" font-size=\"15\">", LEFT);
+    put_text(out, c->title);
     const double sx = tick_step(a->x1 - a->x0), sy = tick_step(a->y1 - a->y0);
     for (double x = ceil(a->x0 / sx) * sx; x <= a->x1 + sx * 1e-9; x += sx)
         ls_text_append(out,
@@ -65,11 +80,12 @@ static void draw_frame(const ls_chart *c, const axes *a, ls_text *out) {
     ls_text_append(
         out, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"none\" stroke=\"#888\"/>\n",
         LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
-    ls_text_append(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
-                   (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, c->x_label);
-    ls_text_append(
-        out, "<text transform=\"translate(16 %d) rotate(-90)\" text-anchor=\"middle\">%s</text>\n",
-        (TOP + HEIGHT - BOTTOM) / 2, c->y_label);
+    ls_text_append(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">",
+                   (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12);
+    put_text(out, c->x_label);
+    ls_text_append(out, "<text transform=\"translate(16 %d) rotate(-90)\" text-anchor=\"middle\">",
+                   (TOP + HEIGHT - BOTTOM) / 2);
+    put_text(out, c->y_label);
 }
 
 /* One polyline; of the points that share a pixel column, the lowest and the highest. */
@@ -111,21 +127,23 @@ ls_status ls_chart_print(const ls_chart *c, ls_text *out) {
                    "width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
                    WIDTH, HEIGHT, WIDTH, HEIGHT);
     draw_frame(c, &a, out);
-    for (int i = 0; i < c->n_lines; i++)
+    for (int i = 0; i < c->n_lines; i++) {
         ls_text_append(out,
                        "<path d=\"M%d %.1f H%d\" stroke=\"#555\" stroke-dasharray=\"6 4\"/><text "
                        "x=\"%d\" y=\"%.1f\" text-anchor=\"end\" "
-                       "fill=\"#555\">%s</text>\n",
+                       "fill=\"#555\">",
                        LEFT, to_y(&a, c->lines[i].y), WIDTH - RIGHT, WIDTH - RIGHT - 6,
-                       to_y(&a, c->lines[i].y) - 5, c->lines[i].name);
+                       to_y(&a, c->lines[i].y) - 5);
+        put_text(out, c->lines[i].name);
+    }
     for (int s = 0; s < c->n_series; s++) {
         const char *color = colors[s % (int)(sizeof colors / sizeof colors[0])];
         draw_series(&c->series[s], &a, color, out);
         ls_text_append(out,
                        "<rect x=\"%d\" y=\"%d\" width=\"14\" height=\"4\" fill=\"%s\"/><text "
-                       "x=\"%d\" y=\"%d\">%s</text>\n",
-                       WIDTH - 190, TOP + 14 + 18 * s, color, WIDTH - 170, TOP + 20 + 18 * s,
-                       c->series[s].name);
+                       "x=\"%d\" y=\"%d\">",
+                       WIDTH - 190, TOP + 14 + 18 * s, color, WIDTH - 170, TOP + 20 + 18 * s);
+        put_text(out, c->series[s].name);
     }
     ls_text_append(out, "</svg>\n");
     return out->status;

@@ -15,15 +15,20 @@ struct ls_metrics {
     ls_text line;
 };
 
-/* Step of one line of metrics.jsonl, or -1 when it is no record of ours. */
-static int64_t step_of_line(const char *line, size_t bytes) {
+/* Does the line stay: a record of ours, before `limit`, that a run writes on its way? A "final" one is written at the end of
+ * every part of a run; what is no record at all goes. */
+static ls_status stays(const char *line, size_t bytes, int64_t limit, int *out) {
     json_t *record = NULL;
-    int64_t step = -1;
-    if (ls_json_parse(line, bytes, "metrics", &record) != LS_OK) return -1;
-    const json_t *value = json_object_get(record, "step");
-    if (json_is_integer(value)) step = json_integer_value(value);
+    *out = 0;
+    const ls_status status = ls_json_parse(line, bytes, "metrics.jsonl", &record);
+    if (status == LS_ERR_NO_MEMORY) return status;
+    if (status != LS_OK) return LS_OK;
+    const json_t *step = json_object_get(record, "step");
+    const char *kind = json_string_value(json_object_get(record, "kind"));
+    *out = json_is_integer(step) && json_integer_value(step) < limit && kind &&
+           strcmp(kind, "final") != 0;
     json_decref(record);
-    return step;
+    return LS_OK;
 }
 
 /* Rewrites the file without records at or past `limit`, and without a torn last line. */
@@ -33,12 +38,14 @@ static ls_status drop_records(const char *path, int64_t limit) {
     if (!ls_path_exists(path)) return LS_OK;
     LS_TRY(ls_file_read(path, &text, &bytes));
     ls_text kept = {0};
-    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
-        const int64_t step = step_of_line(line, (size_t)(end - line));
-        if (step >= 0 && step < limit) ls_text_append_bytes(&kept, line, (size_t)(end - line) + 1);
+    ls_status status = LS_OK;
+    for (char *line = text, *end; status == LS_OK && (end = strchr(line, '\n')); line = end + 1) {
+        int keep;
+        status = stays(line, (size_t)(end - line), limit, &keep);
+        if (status == LS_OK && keep) ls_text_append_bytes(&kept, line, (size_t)(end - line) + 1);
     }
     ls_free(text);
-    ls_status status = kept.status;
+    if (status == LS_OK) status = kept.status;
     if (status == LS_OK) status = ls_file_write_atomic(path, kept.data ? kept.data : "", kept.size);
     ls_text_deinit(&kept);
     return status;

@@ -121,57 +121,93 @@ ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out) {
     return LS_OK;
 }
 
+/* Any of these may fail for want of memory: NULL then, with everything handed in released. */
 static json_t *bytes_json(const ls_plan *plan, int first, int last) {
     json_t *bytes = json_object();
     int64_t total = 0;
-    for (int i = 0; i < LS_REGION_COUNT; i++) {
+    int failed = bytes == NULL;
+    for (int i = 0; !failed && i < LS_REGION_COUNT; i++) {
         int64_t sum = 0;
         for (int r = first; r <= last; r++) sum += (int64_t)plan->ranks[r].bytes[i];
         total += sum;
-        json_object_set_new(bytes, region_names[i], json_integer(sum));
+        failed = json_object_set_new(bytes, region_names[i], json_integer(sum));
     }
-    json_object_set_new(bytes, "total", json_integer(total));
-    return bytes;
+    if (!failed) failed = json_object_set_new(bytes, "total", json_integer(total));
+    if (!failed) return bytes;
+    json_decref(bytes);
+    return NULL;
+}
+
+static json_t *command_json(const ls_plan *plan, const ls_rank_plan *rank, const ls_command *c) {
+    static const char *const names[] = {"feed", "run", "send", "recv", "add"};
+    json_t *item =
+        json_pack("{s:s, s:i, s:i}", "do", names[c->kind], "lane", c->lane, "slot", c->slot);
+    int failed = item == NULL;
+    if (!failed && c->kind == LS_COMMAND_RUN)
+        failed = json_object_set_new(item, "segment",
+                                     json_string(segment_names[rank->segments[c->segment].kind]));
+    if (!failed && c->kind == LS_COMMAND_ADD)
+        failed = json_object_set_new(item, "level", json_integer(c->level));
+    if (!failed && (c->kind == LS_COMMAND_SEND || c->kind == LS_COMMAND_RECV))
+        failed = json_object_set_new(item, "bytes",
+                                     json_integer((json_int_t)plan->channels[c->channel].bytes));
+    if (!failed) return item;
+    json_decref(item);
+    return NULL;
 }
 
 static json_t *commands_json(const ls_plan *plan, const ls_rank_plan *rank) {
-    static const char *const names[] = {"feed", "run", "send", "recv", "add"};
     json_t *list = json_array();
-    for (int64_t i = 0; i < rank->n_commands; i++) {
-        const ls_command *c = &rank->commands[i];
-        json_t *item =
-            json_pack("{s:s, s:i, s:i}", "do", names[c->kind], "lane", c->lane, "slot", c->slot);
-        if (c->kind == LS_COMMAND_RUN)
-            json_object_set_new(item, "segment",
-                                json_string(segment_names[rank->segments[c->segment].kind]));
-        if (c->kind == LS_COMMAND_ADD) json_object_set_new(item, "level", json_integer(c->level));
-        if (c->kind == LS_COMMAND_SEND || c->kind == LS_COMMAND_RECV)
-            json_object_set_new(item, "bytes",
-                                json_integer((json_int_t)plan->channels[c->channel].bytes));
-        json_array_append_new(list, item);
-    }
-    return list;
+    int failed = list == NULL;
+    for (int64_t i = 0; !failed && i < rank->n_commands; i++)
+        failed = json_array_append_new(list, command_json(plan, rank, &rank->commands[i]));
+    if (!failed) return list;
+    json_decref(list);
+    return NULL;
 }
 
-ls_status ls_plan_print_json(const ls_plan *plan, char **text_out) {
+static json_t *rank_json(const ls_plan *plan, int r) {
+    const ls_rank_plan *rank = &plan->ranks[r];
+    json_t *item = json_pack("{s:i, s:i, s:i, s:i}", "rank", r, "stage", rank->stage, "slots",
+                             rank->n_slots, "sums", rank->n_levels);
+    int failed = item == NULL;
+    if (!failed) failed = json_object_set_new(item, "bytes", bytes_json(plan, r, r));
+    if (!failed) failed = json_object_set_new(item, "schedule", commands_json(plan, rank));
+    if (!failed) return item;
+    json_decref(item);
+    return NULL;
+}
+
+static json_t *plan_json(const ls_plan *plan) {
     const ls_plan_options *o = &plan->options;
     json_t *root =
         json_pack("{s:i, s:i, s:s, s:s, s:i, s:I, s:f}", "ranks", plan->n_ranks, "lanes", o->lanes,
                   "precision", precision_names[o->precision], "schedule",
                   schedule_names[o->schedule], "threads", o->threads, "parameters",
                   (json_int_t)plan->n_parameters, "flops_per_step", plan->flops_per_step);
-    if (!root) return LS_FAIL(LS_ERR_NO_MEMORY, "plan: out of memory while printing JSON");
-    json_object_set_new(root, "bytes", bytes_json(plan, 0, plan->n_ranks - 1));
     json_t *ranks = json_array();
-    for (int r = 0; r < plan->n_ranks; r++) {
-        const ls_rank_plan *rank = &plan->ranks[r];
-        json_t *item = json_pack("{s:i, s:i, s:i, s:i}", "rank", r, "stage", rank->stage, "slots",
-                                 rank->n_slots, "sums", rank->n_levels);
-        json_object_set_new(item, "bytes", bytes_json(plan, r, r));
-        json_object_set_new(item, "schedule", commands_json(plan, rank));
-        json_array_append_new(ranks, item);
+    int failed = root == NULL || ranks == NULL;
+    if (!failed)
+        failed = json_object_set_new(root, "bytes", bytes_json(plan, 0, plan->n_ranks - 1));
+    for (int r = 0; !failed && r < plan->n_ranks; r++)
+        failed = json_array_append_new(ranks, rank_json(plan, r));
+    if (!failed && json_object_set(root, "per_rank", ranks) == 0) {
+        json_decref(ranks);
+        return root;
     }
-    json_object_set_new(root, "per_rank", ranks);
+    json_decref(ranks);
+    json_decref(root);
+    return NULL;
+}
+
+ls_status ls_plan_print_json(const ls_plan *plan, char **text_out) {
+    const int64_t refused = ls_alloc_n_refused();
+    json_t *root = plan_json(plan);
+    /* jansson keeps quiet about some refused allocations */
+    if (!root || ls_alloc_n_refused() != refused) {
+        json_decref(root);
+        return LS_FAIL(LS_ERR_NO_MEMORY, "plan: out of memory while printing JSON");
+    }
     const ls_status status = ls_json_dump(root, JSON_INDENT(2), text_out, NULL);
     json_decref(root);
     return status;
