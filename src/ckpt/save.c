@@ -156,13 +156,21 @@ ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, cons
     return status;
 }
 
+/* Starts like what a run writes in its folder? */
+static int is_run_file(const char *name) {
+    static const char *const starts[] = {"step-", "latest.", "metrics.jsonl.", "loss.svg."};
+    for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++)
+        if (strncmp(name, starts[i], strlen(starts[i])) == 0) return 1;
+    return 0;
+}
+
 /* "step-000000012.tmp.345": a name that only a save that was cut short leaves behind. ".old." counts once its successor
  * stands: until then it is the checkpoint. */
 static int is_leftover(const char *root, const char *name) {
     const char *mark = strstr(name, ".tmp.");
     const int is_old = mark == NULL;
     if (is_old) mark = strstr(name, ".old.");
-    if (strncmp(name, "step-", 5) != 0 || !mark || !mark[5] ||
+    if (!is_run_file(name) || !mark || !mark[5] ||
         strspn(mark + 5, "0123456789") != strlen(mark + 5))
         return 0;
     char path[LS_CKPT_PATH];
@@ -179,7 +187,10 @@ ls_status ls_ckpt_sweep(const char *root) {
     for (int i = 0; i < n; i++) {
         if (status == LS_OK && is_leftover(root, names[i])) {
             status = ls_ckpt_path(root, names[i], path);
-            if (status == LS_OK) status = ls_dir_remove(path);
+            if (status == LS_OK && ls_path_is_dir(path))
+                status = ls_dir_remove(path);
+            else if (status == LS_OK)
+                (void)unlink(path); /* a file that stays does no harm */
         }
         ls_free(names[i]);
     }
