@@ -14,6 +14,7 @@ enum {
     SHARED_B_BYTES = 8 << 20,     /* packed B in flight, in L3 */
     A_BLOCK_BYTES = 384 << 10,
     TASKS_PER_THREAD = 4,
+    PACK_PANELS = 4, /* panels of B a task packs: whole lines of memory */
     ALIGN_BYTES = 64
 };
 
@@ -193,8 +194,8 @@ static ls_status pack_shared_b(void *user, int64_t task, int worker) {
     const ls_gemm_engine *e = job->engine;
     const gemm_plan *plan = &job->plan;
     (void)worker;
-    const int64_t j0 = task * e->nr;
-    const int64_t range[4] = {job->n0 + j0, min_of(e->nr, job->chunk_cols - j0),
+    const int64_t j0 = task * PACK_PANELS * e->nr;
+    const int64_t range[4] = {job->n0 + j0, min_of(PACK_PANELS * e->nr, job->chunk_cols - j0),
                               job->k_index * plan->k_block, k_count(job, job->k_index)};
     char *dst = job->shared + (size_t)(j0 * plan->words * WORD_BYTES);
     e->pack_b(&job->gemm->b, range, plan->words, dst);
@@ -239,8 +240,8 @@ static ls_status run_chunks(gemm_job *job, float *acc, ls_pool *pool) {
         job->acc = in_result ? (float *)g->out.data + job->n0 : acc;
         job->acc_ld = in_result ? g->out.ld : plan->n_chunk;
         for (job->k_index = 0; job->k_index < plan->n_k_blocks; job->k_index++) {
-            LS_TRY(
-                ls_pool_run(pool, divide_up(job->chunk_cols, job->engine->nr), pack_shared_b, job));
+            LS_TRY(ls_pool_run(pool, divide_up(job->chunk_cols, PACK_PANELS * job->engine->nr),
+                               pack_shared_b, job));
             LS_TRY(ls_pool_run(pool, n_tasks, run_shared_b, job));
         }
     }

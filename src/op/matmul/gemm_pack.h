@@ -128,11 +128,11 @@ V16_INLINE v16h load_halves(const void *data, int64_t at, int64_t n) {
 #endif
 }
 
-/* Columns neighbours in memory. */
-V16_INLINE void pack_panel_i_inner(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
-                                   int width, int pairs, uint32_t *dst) {
+/* Columns neighbours in memory: words [from, to) of a panel. */
+V16_INLINE void pack_words_i_inner(const ls_gemm_operand *x, const int64_t range[4], int64_t from,
+                                   int64_t to, int width, int pairs, uint32_t *dst) {
     const int64_t n_i = range[1], n_k = range[3];
-    for (int64_t w = 0; w < words; w++) {
+    for (int64_t w = from; w < to; w++) {
         for (int s = 0; s < width; s += 16) {
             const int lanes = width - s < 16 ? width - s : 16;
             /* A narrow panel may load its neighbour's columns: cheaper than cutting. */
@@ -150,16 +150,22 @@ V16_INLINE void pack_panel_i_inner(const ls_gemm_operand *x, const int64_t range
     }
 }
 
-/* All panels of a range. `width` and `pairs` are constants of the engine. */
+/* All panels of a range. `width` and `pairs` are constants of the engine. Rows of k are walked in strips over all panels, so
+ * that each line of memory is fetched once. */
 V16_INLINE void pack_panels(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
                             int width, int pairs, void *dst) {
-    uint32_t *to = dst;
-    for (int64_t i = 0; i < range[1]; i += width, to += words * width) {
-        const int64_t rest[4] = {range[0] + i, range[1] - i, range[2], range[3]};
-        if (x->k_inner)
-            pack_panel_k_inner(x, rest, words, width, pairs, to);
-        else
-            pack_panel_i_inner(x, rest, words, width, pairs, to);
+    enum { STRIP_WORDS = 8 };
+    const int64_t strip = x->k_inner ? words : STRIP_WORDS;
+    for (int64_t w = 0; w < words; w += strip) {
+        const int64_t end = w + strip < words ? w + strip : words;
+        uint32_t *to = dst;
+        for (int64_t i = 0; i < range[1]; i += width, to += words * width) {
+            const int64_t rest[4] = {range[0] + i, range[1] - i, range[2], range[3]};
+            if (x->k_inner)
+                pack_panel_k_inner(x, rest, words, width, pairs, to);
+            else
+                pack_words_i_inner(x, rest, w, end, width, pairs, to);
+        }
     }
 }
 

@@ -69,7 +69,47 @@ V16_INLINE void store_tile_as(const ls_gemm_out *out, const ls_gemm_tile *tile, 
     }
 }
 
+/* A whole tile with nothing to do but rounding. */
+V16_INLINE void store_plain_as(const ls_gemm_out *out, const ls_gemm_tile *tile, int nr,
+                               ls_dtype dtype) {
+    const float *c = tile->c;
+    int64_t at = tile->row * out->ld + tile->col;
+    for (int i = 0; i < tile->n_rows; i++, c += nr, at += out->ld)
+        for (int j = 0; j < nr; j += 16) v16_store(out->data, dtype, at + j, v16_load_f32(c + j));
+}
+
+/* A whole tile of one block more of k. */
+V16_INLINE void add_whole(const ls_gemm_tile *tile, int nr) {
+    const float *c = tile->c;
+    float *acc = tile->acc;
+    for (int i = 0; i < tile->n_rows; i++, c += nr, acc += tile->acc_ld)
+        for (int j = 0; j < nr; j += 16)
+            v16_store_f32(acc + j, v16_load_f32(c + j) + v16_load_f32(acc + j));
+}
+
+V16_INLINE int is_rounding_only(const ls_gemm_out *out) {
+    return out->alpha == 1.0f && !out->bias && !out->residual && out->activation == LS_ACT_NONE;
+}
+
 V16_INLINE void store_tile(const ls_gemm_out *out, const ls_gemm_tile *tile, int nr) {
+    const int is_whole = tile->n_cols == nr;
+    if (is_whole && !tile->first && !tile->last) {
+        add_whole(tile, nr);
+        return;
+    }
+    if (is_whole && tile->first && tile->last && is_rounding_only(out)) {
+        switch (out->dtype) {
+        case LS_DTYPE_F32:
+            store_plain_as(out, tile, nr, LS_DTYPE_F32);
+            return;
+        case LS_DTYPE_BF16:
+            store_plain_as(out, tile, nr, LS_DTYPE_BF16);
+            return;
+        default:
+            store_plain_as(out, tile, nr, LS_DTYPE_F16);
+            return;
+        }
+    }
     switch (out->dtype) {
     case LS_DTYPE_F32:
         store_tile_as(out, tile, nr, LS_DTYPE_F32);
