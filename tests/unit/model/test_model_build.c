@@ -128,22 +128,53 @@ static void test_resnet_names(void **state) {
     check_list(
         &o, &b,
         "conv1.weight [16, 1, 3, 3]\n" RESNET_NORM(
-            "bn1",
-            "16") "layer1.0.conv1.weight [16, 16, 3, "
-                  "3]\n" RESNET_NORM("layer1.0.bn1", "16") "layer1.0.conv2.weight [16, 16, 3, "
-                                                           "3]\n" RESNET_NORM("layer1.0.bn2", "16") "layer2.0.conv1.weight [32, 16, 3, 3]\n" RESNET_NORM(
-                                                               "layer2.0.bn1",
-                                                               "32") "layer2.0.conv2.weight "
-                                                                     "[32, 32, 3, "
-                                                                     "3]\n" RESNET_NORM(
-                                                                         "layer"
-                                                                         "2.0."
-                                                                         "bn2",
-                                                                         "32") "layer2.0."
-                                                                               "downsample.0."
-                                                                               "weight [32, 16, 1, "
-                                                                               "1]\n" RESNET_NORM("layer2.0.downsample.1",
-                                                                                                  "32") "fc.weight [10, 32]\nfc.bias [10]\n");
+            "bn1", "16") "layer1.0.conv1.weight [16, 16, 3, "
+                         "3]\n" RESNET_NORM(
+                             "layer1.0.bn1",
+                             "16") "layer1.0.conv2.weight [16, 16, 3, "
+                                   "3]\n" RESNET_NORM(
+                                       "layer1.0.bn2",
+                                       "16") "layer2.0.conv1.weight [32, 16, 3, "
+                                             "3]\n" RESNET_NORM(
+                                                 "layer2.0.bn1",
+                                                 "32") "layer2.0.conv2."
+                                                       "weight "
+                                                       "[32, 32, 3, "
+                                                       "3]\n" RESNET_NORM(
+                                                           "layer"
+                                                           "2.0."
+                                                           "bn2",
+                                                           "32") "layer2.0."
+                                                                 "downsample."
+                                                                 "0."
+                                                                 "weight "
+                                                                 "[32, 16, "
+                                                                 "1, "
+                                                                 "1]"
+                                                                 "\n" RESNET_NORM(
+                                                                     "layer2."
+                                                                     "0."
+                                                                     "downsam"
+                                                                     "ple.1",
+                                                                     "32") "f"
+                                                                           "c"
+                                                                           "."
+                                                                           "w"
+                                                                           "e"
+                                                                           "i"
+                                                                           "g"
+                                                                           "h"
+                                                                           "t"
+                                                                           " "
+                                                                           "["
+                                                                           "1"
+                                                                           "0"
+                                                                           ","
+                                                                           " "
+                                                                           "3"
+                                                                           "2"
+                                                                           "]"
+                                                                           "\nfc.bias [10]\n");
 }
 
 static int64_t count(ls_model_options o) {
