@@ -69,11 +69,13 @@ static void check_list(const ls_model_options *o, const ls_model_batch *b, const
     "transformer.h." i ".mlp.c_fc.bias [24]\n"          \
     "transformer.h." i ".mlp.c_proj.weight [24, 16]\n"  \
     "transformer.h." i ".mlp.c_proj.bias [16]\n"
-#define GPT2_BODY                                        \
-    "transformer.wte.weight [11, 16]\n"                  \
-    "transformer.wpe.weight [8, 16]\n" GPT2_LAYER("0")   \
-        GPT2_LAYER("1") "transformer.ln_f.weight [16]\n" \
-                        "transformer.ln_f.bias [16]\n"
+#define GPT2_EMBED                      \
+    "transformer.wte.weight [11, 16]\n" \
+    "transformer.wpe.weight [8, 16]\n"
+#define GPT2_NORM                    \
+    "transformer.ln_f.weight [16]\n" \
+    "transformer.ln_f.bias [16]\n"
+#define GPT2_BODY GPT2_EMBED GPT2_LAYER("0") GPT2_LAYER("1") GPT2_NORM
 
 static void test_gpt2_names(void **state) {
     (void)state;
@@ -116,65 +118,45 @@ static void test_mlp_names(void **state) {
                "head.weight [10, 16]\nhead.bias [10]\n");
 }
 
-#define RESNET_NORM(name, n)                                                                   \
-    name ".weight [" n "]\n" name ".bias [" n "]\n" name ".running_mean [" n "] buffer\n" name \
-         ".running_var [" n "] buffer\n"
+static const char resnet_names[] = "conv1.weight [16, 1, 3, 3]\n"
+                                   "bn1.weight [16]\n"
+                                   "bn1.bias [16]\n"
+                                   "bn1.running_mean [16] buffer\n"
+                                   "bn1.running_var [16] buffer\n"
+                                   "layer1.0.conv1.weight [16, 16, 3, 3]\n"
+                                   "layer1.0.bn1.weight [16]\n"
+                                   "layer1.0.bn1.bias [16]\n"
+                                   "layer1.0.bn1.running_mean [16] buffer\n"
+                                   "layer1.0.bn1.running_var [16] buffer\n"
+                                   "layer1.0.conv2.weight [16, 16, 3, 3]\n"
+                                   "layer1.0.bn2.weight [16]\n"
+                                   "layer1.0.bn2.bias [16]\n"
+                                   "layer1.0.bn2.running_mean [16] buffer\n"
+                                   "layer1.0.bn2.running_var [16] buffer\n"
+                                   "layer2.0.conv1.weight [32, 16, 3, 3]\n"
+                                   "layer2.0.bn1.weight [32]\n"
+                                   "layer2.0.bn1.bias [32]\n"
+                                   "layer2.0.bn1.running_mean [32] buffer\n"
+                                   "layer2.0.bn1.running_var [32] buffer\n"
+                                   "layer2.0.conv2.weight [32, 32, 3, 3]\n"
+                                   "layer2.0.bn2.weight [32]\n"
+                                   "layer2.0.bn2.bias [32]\n"
+                                   "layer2.0.bn2.running_mean [32] buffer\n"
+                                   "layer2.0.bn2.running_var [32] buffer\n"
+                                   "layer2.0.downsample.0.weight [32, 16, 1, 1]\n"
+                                   "layer2.0.downsample.1.weight [32]\n"
+                                   "layer2.0.downsample.1.bias [32]\n"
+                                   "layer2.0.downsample.1.running_mean [32] buffer\n"
+                                   "layer2.0.downsample.1.running_var [32] buffer\n"
+                                   "fc.weight [10, 32]\n"
+                                   "fc.bias [10]\n";
 
 static void test_resnet_names(void **state) {
     (void)state;
     ls_model_options o = tiny(LS_MODEL_RESNET);
     o.layers = 1, o.stages = 2;
     const ls_model_batch b = train_batch();
-    check_list(
-        &o, &b,
-        "conv1.weight [16, 1, 3, 3]\n" RESNET_NORM(
-            "bn1", "16") "layer1.0.conv1.weight [16, 16, 3, "
-                         "3]\n" RESNET_NORM(
-                             "layer1.0.bn1",
-                             "16") "layer1.0.conv2.weight [16, 16, 3, "
-                                   "3]\n" RESNET_NORM(
-                                       "layer1.0.bn2",
-                                       "16") "layer2.0.conv1.weight [32, 16, 3, "
-                                             "3]\n" RESNET_NORM(
-                                                 "layer2.0.bn1",
-                                                 "32") "layer2.0.conv2."
-                                                       "weight "
-                                                       "[32, 32, 3, "
-                                                       "3]\n" RESNET_NORM(
-                                                           "layer"
-                                                           "2.0."
-                                                           "bn2",
-                                                           "32") "layer2.0."
-                                                                 "downsample."
-                                                                 "0."
-                                                                 "weight "
-                                                                 "[32, 16, "
-                                                                 "1, "
-                                                                 "1]"
-                                                                 "\n" RESNET_NORM(
-                                                                     "layer2."
-                                                                     "0."
-                                                                     "downsam"
-                                                                     "ple.1",
-                                                                     "32") "f"
-                                                                           "c"
-                                                                           "."
-                                                                           "w"
-                                                                           "e"
-                                                                           "i"
-                                                                           "g"
-                                                                           "h"
-                                                                           "t"
-                                                                           " "
-                                                                           "["
-                                                                           "1"
-                                                                           "0"
-                                                                           ","
-                                                                           " "
-                                                                           "3"
-                                                                           "2"
-                                                                           "]"
-                                                                           "\nfc.bias [10]\n");
+    check_list(&o, &b, resnet_names);
 }
 
 static int64_t count(ls_model_options o) {
