@@ -40,7 +40,8 @@ static ls_status check_entry(const char *what, const json_t *item, const ls_name
     ls_dtype dtype;
     LS_TRY(ls_json_get_string(item, what, "dtype", &dtype_name));
     LS_TRY(ls_json_get_array(item, what, "shape", &shape));
-    LS_TRY(ls_dtype_parse(dtype_name, &dtype));
+    const ls_status known = ls_dtype_parse(dtype_name, &dtype);
+    if (known != LS_OK) return ls_error_prefix(known, "%s: tensor '%s'", what, named->name);
     int same =
         dtype == named->tensor.dtype && (int)json_array_size(shape) == named->tensor.shape.n_dims;
     for (int d = 0; same && d < named->tensor.shape.n_dims; d++)
@@ -70,8 +71,10 @@ static ls_status read_entry(ls_ckpt *c, const char *what, const json_t *item, en
     out->value.role = optimizer                             ? LS_ROLE_OPTIMIZER
                       : role && strcmp(role, "buffer") == 0 ? LS_ROLE_BUFFER
                                                             : LS_ROLE_WEIGHT;
-    LS_TRY(
-        ls_safetensors_find(optimizer ? c->optimizer : c->weights, name, &out->value.named.tensor));
+    const ls_safetensors *tensors = optimizer ? c->optimizer : c->weights;
+    if (ls_safetensors_find(tensors, name, &out->value.named.tensor) != LS_OK)
+        return LS_FAIL(LS_ERR_FORMAT, "%s lists tensor '%s', which %s does not hold", what, name,
+                       file);
     return check_entry(what, item, &out->value.named);
 }
 

@@ -19,27 +19,62 @@ static ls_status cache_path(const ls_train_config *c, const char *name, char out
     return LS_FAIL(LS_ERR_CONFIG, "data.cache: the path is longer than %d bytes", PATH_BYTES);
 }
 
-/* One line that changes whenever the shards would. */
-static ls_status describe_source(const ls_train_config *c, char **out) {
+/* Size and time of one file or folder. */
+static ls_status describe_file(const char *path, ls_text *out) {
     struct stat st;
-    if (stat(c->data.path, &st) != 0)
-        return LS_FAIL(LS_ERR_NOT_FOUND, "data.path '%s': no such file or folder", c->data.path);
-    *out = ls_format(
-        "source 1: %s, %lld bytes, modified %lld.%09ld, tokenizer %s, vocab %lld, split %d\n",
-        c->data.path, (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
-        c->data.tokenizer, (long long)c->data.vocab, c->data.split);
-    return *out ? LS_OK : LS_ERR_NO_MEMORY;
+    if (stat(path, &st) != 0)
+        return LS_FAIL(LS_ERR_NOT_FOUND, "'%s': no such file or folder", path);
+    ls_text_append(out, "%s, %lld bytes, modified %lld.%09ld\n", path, (long long)st.st_size,
+                   (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    return out->status;
 }
 
-static int cache_is_current(const ls_train_config *c, const char *note) {
+/* A folder's own time says nothing about changes within its files. */
+static ls_status describe_folder(const char *folder, ls_text *out) {
+    char **names = NULL;
+    int n = 0;
+    LS_TRY(ls_dir_list(folder, &names, &n));
+    ls_status status = LS_OK;
+    for (int i = 0; i < n; i++) {
+        char *path = status == LS_OK ? ls_format("%s/%s", folder, names[i]) : NULL;
+        if (status == LS_OK) status = path ? describe_file(path, out) : LS_ERR_NO_MEMORY;
+        ls_free(path);
+        ls_free(names[i]);
+    }
+    ls_free(names);
+    return status;
+}
+
+static int names_a_tokenizer_file(const ls_train_config *c) {
+    return strcmp(c->data.tokenizer, "byte") != 0 && strcmp(c->data.tokenizer, "bpe") != 0;
+}
+
+/* Text that changes whenever the shards would. */
+static ls_status describe_source(const ls_train_config *c, ls_text *out) {
+    if (!ls_path_exists(c->data.path))
+        return LS_FAIL(LS_ERR_NOT_FOUND, "data.path '%s': no such file or folder", c->data.path);
+    ls_text_append(out, "source 2: tokenizer %s, vocab %lld, split %d\n", c->data.tokenizer,
+                   (long long)c->data.vocab, c->data.split);
+    LS_TRY(describe_file(c->data.path, out));
+    if (ls_path_is_dir(c->data.path)) LS_TRY(describe_folder(c->data.path, out));
+    if (names_a_tokenizer_file(c)) {
+        const ls_status status = describe_file(c->data.tokenizer, out);
+        if (status != LS_OK) return ls_error_prefix(status, "data.tokenizer");
+    }
+    return out->status;
+}
+
+static ls_status cache_is_current(const ls_train_config *c, const ls_text *note, int *out) {
     char path[PATH_BYTES];
     char *stored = NULL;
     size_t bytes = 0;
-    if (cache_path(c, "source.txt", path) != LS_OK || !ls_path_exists(path)) return 0;
-    if (ls_file_read(path, &stored, &bytes) != LS_OK) return 0;
-    const int same = bytes == strlen(note) && memcmp(stored, note, bytes) == 0;
+    *out = 0;
+    LS_TRY(cache_path(c, "source.txt", path));
+    if (!ls_path_exists(path)) return LS_OK;
+    LS_TRY(ls_file_read(path, &stored, &bytes));
+    *out = bytes == note->size && memcmp(stored, note->data, bytes) == 0;
     ls_free(stored);
-    return same;
+    return LS_OK;
 }
 
 static ls_status open_dataset(const ls_train_config *c, ls_split part, ls_dataset **out) {
@@ -75,7 +110,7 @@ static ls_status make_shard(const ls_train_config *c, ls_split part, const ls_to
     return status;
 }
 
-static ls_status fill_cache(const ls_train_config *c, const char *note, ls_progress_fn progress,
+static ls_status fill_cache(const ls_train_config *c, const ls_text *note, ls_progress_fn progress,
                             void *user) {
     char path[PATH_BYTES];
     LS_TRY(cache_path(c, "", path));
@@ -90,7 +125,7 @@ static ls_status fill_cache(const ls_train_config *c, const char *note, ls_progr
     ls_tokenizer_destroy(tokenizer);
     /* Last: without the note the cache does not count. */
     if (status == LS_OK) status = cache_path(c, "source.txt", path);
-    return status == LS_OK ? ls_file_write_atomic(path, note, strlen(note)) : status;
+    return status == LS_OK ? ls_file_write_atomic(path, note->data, note->size) : status;
 }
 
 static ls_status open_cache(const ls_train_config *c, ls_prepared *out) {
@@ -128,15 +163,17 @@ static int is_shard(const char *path) {
 ls_status ls_prepare_text(const ls_train_config *c, ls_progress_fn progress, void *user,
                           ls_prepared *out) {
     *out = (ls_prepared){0};
-    ls_status status = LS_OK;
-    char *note = NULL;
+    ls_status status;
     if (is_shard(c->data.path)) {
         status = open_shards(c, out);
     } else {
-        LS_TRY(describe_source(c, &note));
-        if (!cache_is_current(c, note)) status = fill_cache(c, note, progress, user);
+        ls_text note = {0};
+        int current = 0;
+        status = describe_source(c, &note);
+        if (status == LS_OK) status = cache_is_current(c, &note, &current);
+        if (status == LS_OK && !current) status = fill_cache(c, &note, progress, user);
         if (status == LS_OK) status = open_cache(c, out);
-        ls_free(note);
+        ls_text_deinit(&note);
     }
     if (status != LS_OK) ls_prepared_close(out);
     return status;
