@@ -130,6 +130,27 @@ static int64_t k_count(const gemm_job *job, int64_t k_index) {
     return min_of(job->plan.k_block, job->gemm->k - k_index * job->plan.k_block);
 }
 
+/* Asks for the memory a tile will be written to (and its residual) while the tile is being computed. */
+static void prefetch_tile(const ls_gemm_out *out, const ls_gemm_tile *tile) {
+    const int64_t bytes = (int64_t)ls_dtype_bytes(out->dtype), step = out->ld * bytes;
+    const int64_t at = tile->row * step + tile->col * bytes, last = tile->n_cols * bytes - 1;
+    if (tile->acc && !(tile->first && tile->last)) {
+        const char *acc = (const char *)tile->acc;
+        for (int i = 0; i < tile->n_rows; i++, acc += tile->acc_ld * (int64_t)sizeof(float)) {
+            __builtin_prefetch(acc, 1);
+            __builtin_prefetch(acc + tile->n_cols * (int64_t)sizeof(float) - 1, 1);
+        }
+    }
+    if (!tile->last) return;
+    for (int i = 0; i < tile->n_rows; i++) {
+        const char *data = (const char *)out->data + at + i * step;
+        __builtin_prefetch(data, 1);
+        __builtin_prefetch(data + last, 1);
+        if (out->pre) __builtin_prefetch((const char *)out->pre + at + i * step, 1);
+        if (out->residual) __builtin_prefetch((const char *)out->residual + at + i * step);
+    }
+}
+
 /* Runs packed rows [row, row + n_rows) of A against one panel of B. `tile` comes with col, n_cols, first, last, and acc at
  * (row, col). */
 static void run_panel(const gemm_job *job, const char *a, const char *b, int64_t n_rows,
@@ -139,6 +160,7 @@ static void run_panel(const gemm_job *job, const char *a, const char *b, int64_t
     tile.c = c;
     for (int64_t i = 0; i < n_rows; i += e->mr, a += step) {
         tile.n_rows = (int)min_of(e->mr, n_rows - i);
+        prefetch_tile(&job->gemm->out, &tile);
         e->tile(job->plan.words, tile.n_rows, a, b, c);
         e->store(&job->gemm->out, &tile);
         tile.row += e->mr;
