@@ -1,4 +1,4 @@
-/* 100 training steps of a small GPT-2 and a small Llama, and 40 of a small ResNet, follow PyTorch's losses
+/* 100 training steps of a small GPT-2 and a small Llama, and 40 of a small ResNet and a perceptron, follow PyTorch's losses
  * (tools/goldens/make_train_goldens.py) from the same first weights and batches. */
 #include <math.h>
 
@@ -205,15 +205,14 @@ static void test_llama_follows_in_lanes(void **state) {
 }
 
 /* Training with statistics of the batch, then the first batch again in evaluation form with the running ones. */
-static void test_resnet_follows(void **state) {
-    (void)state;
+static void follow_images(const char *kind, int lanes) {
     golden g;
     run r;
     float loss, correct;
-    open_golden(&g, "resnet");
+    open_golden(&g, kind);
     assert_int_equal(g.n_steps, 40);
-    start(&r, &g, 1, 2);
-    follow_steps(&r, "resnet");
+    start(&r, &g, lanes, 2);
+    follow_steps(&r, kind);
     run eval = {.golden = &g, .lanes = 2};
     lower(&eval, LS_PLAN_FORWARD, 1, &r);
     const ls_run_options options = {.feed = feed, .user = &eval};
@@ -226,6 +225,17 @@ static void test_resnet_follows(void **state) {
     finish(&eval);
     finish(&r);
     close_golden(&g);
+}
+
+/* Statistics are of a lane: PyTorch's are those of one lane. */
+static void test_resnet_follows(void **state) {
+    (void)state;
+    follow_images("resnet", 1);
+}
+
+static void test_mlp_follows(void **state) {
+    (void)state;
+    follow_images("mlp", 4);
 }
 
 /* The check must be able to fail: one weight in ten thousand off by 0.1 is seen. */
@@ -251,9 +261,10 @@ static void test_wrong_weight_is_seen(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gpt2_follows),   cmocka_unit_test(test_gpt2_follows_in_lanes),
-        cmocka_unit_test(test_llama_follows),  cmocka_unit_test(test_llama_follows_in_lanes),
-        cmocka_unit_test(test_resnet_follows), cmocka_unit_test(test_wrong_weight_is_seen),
+        cmocka_unit_test(test_gpt2_follows),         cmocka_unit_test(test_gpt2_follows_in_lanes),
+        cmocka_unit_test(test_llama_follows),        cmocka_unit_test(test_llama_follows_in_lanes),
+        cmocka_unit_test(test_resnet_follows),       cmocka_unit_test(test_mlp_follows),
+        cmocka_unit_test(test_wrong_weight_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

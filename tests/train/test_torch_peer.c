@@ -53,6 +53,7 @@ static void test_losses_can_be_made_again(void **state) {
     compare_kind(folder, "gpt2");
     compare_kind(folder, "llama");
     compare_kind(folder, "resnet");
+    compare_kind(folder, "mlp");
     check_ok(ls_dir_remove(folder));
 }
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Makes tests/train/golden/: what PyTorch's losses are over 100 steps of a small GPT-2 and a small Llama, 40 of a ResNet.
+"""Makes tests/train/golden/: what PyTorch's losses are over 100 steps of a small GPT-2 and a small Llama, 40 of a ResNet
+and a perceptron.
 
 Plain PyTorch, no model library: the architectures are written out below under Hugging Face's (torchvision's) parameter
 names. Each run starts from <kind>_init.safetensors, reads batches.safetensors (images.safetensors), and writes
 <kind>.json: the configuration, the options, per step the loss (mean over counted targets) and the gradient norm before
-clipping, and for the ResNet the loss and the correct answers on the first batch afterwards, in evaluation form.
+clipping, and for images the loss and the correct answers on the first batch afterwards, in evaluation form.
 Needs torch (tried with 1.13.1) and numpy.
 
 Usage: make_train_goldens.py FOLDER [--reuse]    --reuse takes first values and batches from FOLDER as they are
@@ -23,7 +24,7 @@ STEPS, BATCH, TOKENS, VOCAB = 100, 4, 32, 256
 TEXT = "examples/data/tiny.txt"
 OPTIONS = dict(beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1, clip=1.0)
 # At these learning rates float32 and float64 stay within 2e-5; at 0.003 rounding alone moves gpt2's loss by 4e-4.
-LR = dict(gpt2=0.001, llama=0.001, resnet=0.01)
+LR = dict(gpt2=0.001, llama=0.001, resnet=0.01, mlp=0.003)
 CONFIGS = {
     "gpt2": dict(model_type="gpt2", vocab_size=VOCAB, n_positions=40, n_embd=32, n_layer=4, n_head=4,
                  n_inner=None, layer_norm_epsilon=1e-5, initializer_range=0.02, resid_pdrop=0.0,
@@ -36,6 +37,7 @@ CONFIGS = {
                    tied=False, dropout=0.0, rope_theta=10000.0, norm_eps=1e-5, label_smoothing=0.0, init_std=0.02,
                    classes=5, channels=2, image=9, stages=2, stem_stride=1, norm_momentum=0.1),
 }
+CONFIGS["mlp"] = dict(CONFIGS["resnet"], model_type="lockstep_mlp", layers=2, width=16)
 IMAGE_STEPS, IMAGES = 40, 8
 NUMPY_NAMES = {"F32": np.float32, "I32": np.int32}
 
@@ -105,6 +107,8 @@ def make_init(shapes, seed):
         a = rng.standard_normal(shape)
         if len(shape) == 4:
             a *= math.sqrt(2 / np.prod(shape[1:]))
+        elif len(shape) == 2 and (name.startswith("layers.") or name == "head.weight"):
+            a *= math.sqrt(2 / shape[1])
         elif len(shape) == 2:
             a *= 0.02 if "embed" in name or "wte" in name or "wpe" in name else 0.08
         elif name.endswith("bias"):
@@ -210,7 +214,22 @@ def resnet(c, w, images, running=None, training=True):
     return F.linear(x.mean((2, 3)), w["fc.weight"], w["fc.bias"])
 
 
-MODELS = {"gpt2": (gpt2_shapes, gpt2, 1), "llama": (llama_shapes, llama, 2), "resnet": (resnet_shapes, resnet, 4)}
+def mlp_shapes(c):
+    d, n = c["width"], c["channels"] * c["image"] ** 2
+    return {"layers.0.weight": (d, n), "layers.0.bias": (d,), "layers.1.weight": (d, d), "layers.1.bias": (d,),
+            "head.weight": (c["classes"], d), "head.bias": (c["classes"],)}
+
+
+def mlp(c, w, images, running=None, training=True):
+    x = images.flatten(1)
+    for i in range(c["layers"]):
+        x = F.relu(F.linear(x, w[f"layers.{i}.weight"], w[f"layers.{i}.bias"]))
+    return F.linear(x, w["head.weight"], w["head.bias"])
+
+
+MODELS = {"gpt2": (gpt2_shapes, gpt2, 1), "llama": (llama_shapes, llama, 2), "resnet": (resnet_shapes, resnet, 4),
+          "mlp": (mlp_shapes, mlp, 6)}
+IMAGE_KINDS = ("resnet", "mlp")
 
 
 def make_batches():
@@ -241,12 +260,12 @@ def make_optimizer(weights, lr):
 
 
 def train(kind, init, inputs, targets, dtype):
-    """inputs, targets: one entry a step. Returns {losses, norms} and for the resnet {eval_loss, eval_correct}."""
+    """inputs, targets: one entry a step. Returns {losses, norms} and for images {eval_loss, eval_correct}."""
     config, (_, forward, _) = CONFIGS[kind], MODELS[kind]
     weights = {n: torch.nn.Parameter(torch.tensor(a.copy()).to(dtype)) for n, a in init.items()}
     optimizer = make_optimizer(weights, LR[kind])
     running, extra = {}, ()
-    if kind == "resnet":
+    if kind in IMAGE_KINDS:
         inputs, extra = inputs.to(dtype), (running,)
     losses, norms = [], []
     for x, y in zip(inputs, targets):
@@ -258,8 +277,8 @@ def train(kind, init, inputs, targets, dtype):
         optimizer.step()
         losses.append(float(loss))
     out = dict(losses=losses, norms=norms)
-    if kind == "resnet":
-        logits = resnet(config, weights, inputs[0], running, training=False)
+    if kind in IMAGE_KINDS:
+        logits = forward(config, weights, inputs[0], running, training=False)
         out["eval_loss"] = [float(F.cross_entropy(logits, targets[0]))]
         out["eval_correct"] = [float((logits.argmax(1) == targets[0]).sum())]
     return out
@@ -280,9 +299,9 @@ def main():
         if not reuse:
             write_safetensors(path, make_init(shapes(CONFIGS[kind]), seed))
         init = read_safetensors(path)
-        names = ("images", "labels") if kind == "resnet" else ("tokens", "targets")
+        names = ("images", "labels") if kind in IMAGE_KINDS else ("tokens", "targets")
         inputs, targets = (torch.tensor(data[n].copy()) for n in names)
-        inputs = inputs if kind == "resnet" else inputs.long()
+        inputs = inputs if kind in IMAGE_KINDS else inputs.long()
         out = train(kind, init, inputs, targets.long(), torch.float32)
         out["losses_f64"] = train(kind, init, inputs, targets.long(), torch.float64)["losses"]
         rows = [f'  "{name}": [' + ", ".join("%.9g" % v for v in values) + "]" for name, values in out.items()]
