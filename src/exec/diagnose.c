@@ -1,5 +1,6 @@
 /* Which op made the first value that is not a number? Lanes are run again with a look at every result. */
 #include <math.h>
+#include <stdio.h>
 
 #include "exec/program.h"
 
@@ -36,16 +37,18 @@ static ls_status scan_persistent(const ls_program *p, const ls_run_options *opti
 
 static ls_status scan_step(const ls_step *step, const ls_command *command,
                            const ls_run_options *options) {
+    char lane[32] = "before the lanes"; /* a weight's low-precision copy */
+    if (command->lane >= 0) snprintf(lane, sizeof lane, "lane %d", command->lane);
     for (int i = 0; i < step->sig.n_out; i++) {
         const ls_tensor *out = &step->operands[step->sig.n_in + i];
         const int64_t at = find_non_finite(out);
         if (at >= 0)
             return LS_FAIL(LS_ERR_NUMERIC,
-                           "step %llu lane %d: op %s%s%s is the first to make a non-finite value: "
+                           "step %llu %s: op %s%s%s is the first to make a non-finite value: "
                            "result %d, element %lld of "
                            "%lld is %g; a lower learning rate, clipping (optim.clip) or f32 "
                            "precision usually helps",
-                           (unsigned long long)options->step, command->lane, step->node->op->name,
+                           (unsigned long long)options->step, lane, step->node->op->name,
                            *step->node->scope ? " in " : "", step->node->scope, i, (long long)at,
                            (long long)ls_shape_count(&out->shape), ls_tensor_get(out, at));
     }

@@ -16,7 +16,7 @@ typedef struct trainer {
     const struct ls_config *values;
     ls_early_stop stop;
     int64_t step, first_step; /* steps done; at the start */
-    float lr;
+    float lr, loss_scale;     /* the scale after the last skipped step, 0 before the first */
     double start, eval_seconds, held_loss;
     ls_train_progress progress;
     ls_train_result *result;
@@ -38,13 +38,26 @@ static ls_run_options run_options(trainer *t) {
     return (ls_run_options){(uint64_t)t->session.config.seed, (uint64_t)t->step, feed, t, !f16};
 }
 
+/* Overflow is answered by a smaller loss scale; at the smallest one it is no matter of scale. */
+static ls_status check_loss_scale(trainer *t, const ls_run_options *run) {
+    const double least = t->session.config.optim.loss_scale_min;
+    const int had_room = t->loss_scale == 0 || (double)t->loss_scale > least;
+    LS_TRY(ls_program_fetch_f32(t->session.train, "loss_scale", &t->loss_scale));
+    if (had_room) return LS_OK;
+    LS_TRY(ls_program_diagnose(t->session.train, run));
+    return LS_FAIL(LS_ERR_NUMERIC,
+                   "step %lld: the gradient overflows f16 even at the smallest loss scale "
+                   "(optim.loss_scale_min = %g); lower the learning rate, or use bf16 or f32",
+                   (long long)t->step, least);
+}
+
 /* A skipped update means a gradient that is not finite: expected in f16, an error elsewhere. */
 static ls_status check_update(trainer *t, const ls_run_options *run) {
     float scale;
     LS_TRY(ls_program_fetch_f32(t->session.train, "grad_scale", &scale));
     if (scale >= 0) return LS_OK;
     t->result->n_skipped++;
-    if (t->session.config.precision == LS_PRECISION_F16) return LS_OK;
+    if (t->session.config.precision == LS_PRECISION_F16) return check_loss_scale(t, run);
     LS_TRY(ls_program_diagnose(t->session.train, run));
     return LS_FAIL(
         LS_ERR_NUMERIC,
@@ -159,8 +172,7 @@ static ls_status resume(trainer *t, const char *dir) {
 
 static ls_status begin(trainer *t, const ls_train_config *config) {
     const int parts = LS_SESSION_TRAIN | (ls_train_evaluates(config) ? LS_SESSION_EVAL : 0);
-    if (config->optim.patience > 0 &&
-        (!ls_model_reads_tokens(config->model.kind)))
+    if (config->optim.patience > 0 && (!ls_model_reads_tokens(config->model.kind)))
         return LS_FAIL(LS_ERR_CONFIG, "optim.patience: image data has no part for early stopping "
                                       "(its test images must not decide); set it to 0");
     LS_TRY(ls_session_open(&t->session, config, parts));

@@ -392,6 +392,11 @@ static const fault_case checkpoint_cases[] = {
 
 static const fault_case run_cases[] = {
     {NULL,
+     "train $S precision=f16 steps=60 optim.lr=1e6 optim.clip=0",
+     7,
+     {"step ", "lane", "is the first to make a non-finite value"},
+     NULL},
+    {NULL,
      RESUME " steps=40 optim.kind=sgd optim.lr=1e6 optim.clip=0 optim.warmup=0",
      7,
      {"step ", "lane ", "is the first to make a non-finite value"},
