@@ -74,8 +74,7 @@ ls_status ls_path_rename(const char *from, const char *to) {
 }
 
 ls_status ls_path_exchange(const char *a, const char *b) {
-    const int failed =
-        ls_fs_inject() || renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) != 0;
+    const int failed = ls_fs_inject() || renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) != 0;
     if (failed && (errno == ENOSYS || errno == EINVAL))
         return LS_FAIL(LS_ERR_UNSUPPORTED, "%s: this file system cannot swap two paths", b);
     if (failed) return ls_error_prefix(ls_fs_fail(errno, "swap with", b), "%s", a);
