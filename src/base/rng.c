@@ -1,6 +1,5 @@
 #include "base/rng.h"
 #include "base/hash.h"
-#include <math.h>
 #include <string.h>
 
 /* Constants of the paper (table 2 and section 4.3): multipliers and the Weyl sequence of the key. */
@@ -69,17 +68,6 @@ static double to_unit(uint64_t bits) {
 
 double ls_rng_uniform(ls_rng_key key, uint64_t index) {
     return to_unit(ls_rng_u64(key, index));
-}
-
-/* One block makes a pair: cosine for even indices, sine for odd ones. */
-double ls_rng_normal(ls_rng_key key, uint64_t index) {
-    uint32_t words[4];
-    draw(key, index / 2, words);
-    const uint64_t a = (uint64_t)words[1] << 32 | words[0];
-    const uint64_t b = (uint64_t)words[3] << 32 | words[2];
-    const double radius = sqrt(-2.0 * log(to_unit(a) + 0x1p-53)); /* log of (0, 1] */
-    const double angle = 6.283185307179586476925 * to_unit(b);
-    return radius * (index % 2 ? sin(angle) : cos(angle));
 }
 
 /* High half of a 64 x 64 product: off from uniform by less than n / 2^64. */

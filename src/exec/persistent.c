@@ -12,26 +12,34 @@ typedef struct initializer {
     ls_tensor tensor;
 } initializer;
 
-static double draw(const ls_init *init, ls_rng_key key, int64_t i) {
-    switch (init->kind) {
-    case LS_INIT_CONSTANT:
-        return init->a;
-    case LS_INIT_NORMAL:
-        return init->a + init->b * ls_rng_normal(key, (uint64_t)i);
-    case LS_INIT_UNIFORM:
-        return init->a + (init->b - init->a) * ls_rng_uniform(key, (uint64_t)i);
-    default:
-        return 0;
+/* Values first .. first + n of a persistent value, in f32. */
+static void draw(const ls_init *init, ls_rng_key key, int64_t first, int64_t n, float *out) {
+    if (init->kind == LS_INIT_NORMAL) ls_rng_normals(key, (uint64_t)first, n, out);
+    for (int64_t i = 0; i < n; i++) {
+        if (init->kind == LS_INIT_NORMAL)
+            out[i] = (float)(init->a + init->b * (double)out[i]);
+        else if (init->kind == LS_INIT_UNIFORM)
+            out[i] =
+                (float)(init->a + (init->b - init->a) * ls_rng_uniform(key, (uint64_t)(first + i)));
+        else
+            out[i] = (float)init->a;
     }
 }
 
 static ls_status init_block(void *user, int64_t task, int worker) {
-    initializer *in = user;
+    const initializer *in = user;
     (void)worker;
-    const int64_t n = ls_shape_count(&in->tensor.shape);
-    const int64_t end = (task + 1) * INIT_BLOCK < n ? (task + 1) * INIT_BLOCK : n;
-    for (int64_t i = task * INIT_BLOCK; i < end; i++)
-        ls_tensor_set(&in->tensor, i, draw(&in->info->init, in->key, i));
+    const int64_t first = task * INIT_BLOCK, left = ls_shape_count(&in->tensor.shape) - first;
+    const int64_t n = left < INIT_BLOCK ? left : INIT_BLOCK;
+    const size_t size = ls_dtype_bytes(in->tensor.dtype);
+    char *at = (char *)in->tensor.data + (size_t)first * size;
+    if (in->info->init.kind == LS_INIT_ZERO) {
+        memset(at, 0, (size_t)n * size);
+        return LS_OK;
+    }
+    float values[INIT_BLOCK];
+    draw(&in->info->init, in->key, first, n, values);
+    ls_convert(at, in->tensor.dtype, values, LS_DTYPE_F32, n);
     return LS_OK;
 }
 
