@@ -1,7 +1,7 @@
 /* lockstep data: texts to tokenizers and token shards, and what is in them. */
+#include "cli/cmd_data.h"
 #include "base/clock.h"
 #include "base/fs.h"
-#include "cli/cmd_data.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
 #include "lockstep/data.h"
@@ -392,6 +392,6 @@ static const ls_cmd inspect_cmd = {.name = "inspect",
                                    .defaults = &defaults,
                                    .run = run_inspect};
 
-static const ls_cmd *const actions[] = {&ls_cmd_data_prepare, &train_tokenizer, &tokenize_cmd, &verify_cmd, &inspect_cmd,
-                                        NULL};
+static const ls_cmd *const actions[] = {&ls_cmd_data_prepare, &train_tokenizer, &tokenize_cmd,
+                                        &verify_cmd,          &inspect_cmd,     NULL};
 const ls_cmd ls_cmd_data = {.actions = actions};

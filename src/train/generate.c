@@ -56,8 +56,7 @@ static ls_status make_program(generator *g) {
     const int64_t most = g->ids.count + g->options->n_tokens;
     g->window = most < c->model.context ? most : c->model.context;
     g->vocab = c->model.vocab;
-    const ls_model_batch batch = {
-        .batch = 1, .tokens = g->window, .lanes = 1, .grad_scale = 1};
+    const ls_model_batch batch = {.batch = 1, .tokens = g->window, .lanes = 1, .grad_scale = 1};
     const ls_plan_options plan = {.mode = LS_PLAN_FORWARD,
                                   .device = c->device,
                                   .threads = (int)c->threads,
