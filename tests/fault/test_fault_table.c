@@ -19,6 +19,11 @@ typedef struct fault_case {
 /* Bytes (octal, for printf) over those at offset `at` of a file; from the end when `at` is negative */
 #define PATCH(file, at, bytes) \
     "printf '" bytes "' | dd of=$C/" file " bs=1 seek=" #at " conv=notrunc 2>/dev/null"
+/* Every bit of the byte at `at`. */
+#define FLIP(file, at)                                                       \
+    "f=$C/" file "; n=" at                                                   \
+    "; printf \"\\\\$(printf %o $((255 - $(od -An -tu1 -j$n -N1 $f))))\" | " \
+    "dd of=$f bs=1 conv=notrunc seek=$n 2>/dev/null"
 #define EDIT(file, script) "LC_ALL=C sed -i '" script "' $C/" file
 #define SHARD              "train $S data.tokenizer=byte data.path=$C/cache/train.tok"
 #define MANIFEST           "run/$T/lockstep.json"
@@ -366,19 +371,17 @@ static const fault_case checkpoint_cases[] = {
      {"data_offsets"},
      NULL},
     {EDIT(WEIGHTS, "0,/\"dtype\"/s//\"dtypo\"/"), RESUME, 4, {"unknown key 'dtypo'"}, NULL},
-    {"printf X | dd of=$C/" WEIGHTS " bs=1 conv=notrunc seek=$(($(stat -c %s $C/" WEIGHTS
-     ") - 3)) 2>/dev/null",
+    {FLIP(WEIGHTS, "$(($(stat -c %s $f) - 3))"),
      RESUME,
      4,
      {"is damaged: tensor", "older checkpoint"},
      NULL},
-    {"printf X | dd of=$C/" WEIGHTS " bs=1 conv=notrunc seek=$(($(stat -c %s $C/" WEIGHTS
-     ") - 3)) 2>/dev/null",
+    {FLIP(WEIGHTS, "$(($(stat -c %s $f) - 3))"),
      "generate $C/run",
      4,
      {"is damaged: tensor"},
      NULL},
-    {"printf X | dd of=$C/run/$T/optimizer.safetensors bs=1 conv=notrunc seek=9000 2>/dev/null",
+    {FLIP("run/$T/optimizer.safetensors", "9000"),
      "checkpoint verify $C/run",
      4,
      {"is damaged: tensor"},
