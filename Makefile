@@ -49,8 +49,10 @@ docs: release ## rewrite the parts of docs/ that the program prints
 format: ## rewrite the C files with clang-format 14
 	@git ls-files '*.c' '*.h' '*.cu' | xargs clang-format-14 -i
 
-bench: release ## time the parts of the program on this machine
-	@build/lockstep bench
+bench: ## time matrix products and every op on this machine
+	@$(call build,bench,build-bench)
+	@build-bench/bench/bench_matmul
+	@build-bench/bench/bench_ops
 
 install: release ## install into DESTDIR/PREFIX (PREFIX is /usr/local)
 	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"

@@ -37,8 +37,12 @@ static uint64_t mix(uint64_t x) {
 }
 
 /* The generator's key is 64 bits: seed and stream are folded into it, step and position make the counter. */
+static uint64_t fold_key(ls_rng_key key) {
+    return mix(mix(key.seed) ^ key.stream);
+}
+
 static void draw(ls_rng_key key, uint64_t low, uint32_t out[4]) {
-    const uint64_t folded = mix(mix(key.seed) ^ key.stream);
+    const uint64_t folded = fold_key(key);
     const uint32_t words[2] = {(uint32_t)folded, (uint32_t)(folded >> 32)};
     const uint32_t counter[4] = {(uint32_t)low, (uint32_t)(low >> 32), (uint32_t)key.step,
                                  (uint32_t)(key.step >> 32)};
@@ -47,6 +51,33 @@ static void draw(ls_rng_key key, uint64_t low, uint32_t out[4]) {
 
 void ls_rng_block(ls_rng_key key, uint64_t block, uint32_t out[4]) {
     draw(key, block, out);
+}
+
+/* One round of LS_RNG_BULK generators side by side: plain loops over lanes, so that the compiler can use vectors. */
+static void bulk_round(uint32_t c[4][LS_RNG_BULK], uint32_t k0, uint32_t k1) {
+    for (int i = 0; i < LS_RNG_BULK; i++) {
+        const uint64_t p0 = (uint64_t)multiplier_0 * c[0][i], p1 = (uint64_t)multiplier_1 * c[2][i];
+        c[0][i] = (uint32_t)(p1 >> 32) ^ c[1][i] ^ k0;
+        c[1][i] = (uint32_t)p1;
+        c[2][i] = (uint32_t)(p0 >> 32) ^ c[3][i] ^ k1;
+        c[3][i] = (uint32_t)p0;
+    }
+}
+
+void ls_rng_blocks(ls_rng_key key, uint64_t first, uint32_t out[4][LS_RNG_BULK]) {
+    const uint64_t folded = fold_key(key);
+    uint32_t k0 = (uint32_t)folded, k1 = (uint32_t)(folded >> 32);
+    for (uint32_t i = 0; i < LS_RNG_BULK; i++) {
+        out[0][i] = (uint32_t)(first + i);
+        out[1][i] = (uint32_t)((first + i) >> 32);
+        out[2][i] = (uint32_t)key.step;
+        out[3][i] = (uint32_t)(key.step >> 32);
+    }
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+        bulk_round(out, k0, k1);
+        k0 += weyl_0;
+        k1 += weyl_1;
+    }
 }
 
 uint32_t ls_rng_u32(ls_rng_key key, uint64_t index) {

@@ -20,12 +20,15 @@ LS_API void ls_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t
 LS_API uint64_t ls_rng_stream(const char *name);
 /* Four words for block `block` of this key; word i of block b is element 4b+i. */
 LS_API void ls_rng_block(ls_rng_key key, uint64_t block, uint32_t out[4]);
+/* Blocks first .. first + LS_RNG_BULK at once: out[w][i] is word w of block first + i. About five times as fast. */
+enum { LS_RNG_BULK = 64 };
+LS_API void ls_rng_blocks(ls_rng_key key, uint64_t first, uint32_t out[4][LS_RNG_BULK]);
 LS_API uint32_t ls_rng_u32(ls_rng_key key, uint64_t index);
 LS_API uint64_t ls_rng_u64(ls_rng_key key, uint64_t index);
 LS_API double ls_rng_uniform(ls_rng_key key, uint64_t index); /* [0, 1), 53 bits */
 LS_API double ls_rng_normal(ls_rng_key key,
                             uint64_t index); /* f32 Box-Muller, the same on every machine */
-/* Normals first .. first + count: out[i] == ls_rng_normal(key, first + i). About 5 ns each. */
+/* Normals first .. first + count: out[i] == ls_rng_normal(key, first + i). About 3 ns each. */
 LS_API void ls_rng_normals(ls_rng_key key, uint64_t first, int64_t count, float *out);
 LS_API uint64_t ls_rng_below(ls_rng_key key, uint64_t index, uint64_t n); /* [0, n), n > 0 */
 /* Position of `index` in a keyed pseudorandom permutation of [0, n) (Feistel with cycle walking): shuffling without

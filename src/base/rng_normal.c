@@ -5,8 +5,6 @@
 
 #include "base/rng.h"
 
-enum { CHUNK_BLOCKS = 64, CHUNK_PAIRS = 2 * CHUNK_BLOCKS };
-
 /* ln x for x in (0, 1]: x = m 2^e with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m - 1) / (m + 1)). Off by at most 2e-7 relative. */
 static inline float natural_log(float x) {
     uint32_t bits;
@@ -36,32 +34,38 @@ static inline void sine_cosine(float t, float *sine, float *cosine) {
     *cosine = (quarter + 1) & 2 ? -b : b;
 }
 
-/* 24 bits are a float exactly; half a step keeps the logarithm's argument off zero. */
-static void make_normals(const uint32_t *words, int n_pairs, float *out) {
-    float radius[CHUNK_PAIRS], sine[CHUNK_PAIRS], cosine[CHUNK_PAIRS];
-    for (int i = 0; i < n_pairs; i++) {
-        const float u = ((float)(words[2 * i] >> 9) + 0.5f) * 0x1p-23f;
-        radius[i] = sqrtf(-2.0f * natural_log(u));
-    }
-    for (int i = 0; i < n_pairs; i++)
-        sine_cosine((float)(words[2 * i + 1] >> 8) * 0x1p-24f, &sine[i], &cosine[i]);
-    for (int i = 0; i < n_pairs; i++) {
-        out[2 * i] = radius[i] * cosine[i];
-        out[2 * i + 1] = radius[i] * sine[i];
+/* Pairs from words of angle and radius: 24 bits are a float exactly; half a step keeps the logarithm off zero. */
+static void make_pairs(const uint32_t *radius_words, const uint32_t *angle_words, int n,
+                       float *first, float *second) {
+    for (int i = 0; i < n; i++) {
+        const float u = ((float)(int32_t)(radius_words[i] >> 9) + 0.5f) * 0x1p-23f;
+        const float radius = sqrtf(-2.0f * natural_log(u));
+        float sine, cosine;
+        sine_cosine((float)(int32_t)(angle_words[i] >> 8) * 0x1p-24f, &sine, &cosine);
+        first[i] = radius * cosine;
+        second[i] = radius * sine;
     }
 }
 
+/* The normals of LS_RNG_BULK blocks, four a block. */
+static void make_chunk(ls_rng_key key, uint64_t block, float *out) {
+    uint32_t words[4][LS_RNG_BULK];
+    float normals[4][LS_RNG_BULK];
+    ls_rng_blocks(key, block, words);
+    make_pairs(words[0], words[1], LS_RNG_BULK, normals[0], normals[1]);
+    make_pairs(words[2], words[3], LS_RNG_BULK, normals[2], normals[3]);
+    for (int i = 0; i < LS_RNG_BULK; i++)
+        for (int k = 0; k < 4; k++) out[4 * i + k] = normals[k][i];
+}
+
 void ls_rng_normals(ls_rng_key key, uint64_t first, int64_t count, float *out) {
-    uint32_t words[4 * CHUNK_BLOCKS];
-    float normals[4 * CHUNK_BLOCKS];
+    float chunk[4 * LS_RNG_BULK];
     while (count > 0) {
-        const uint64_t block = first / 4, skip = first % 4;
-        for (int b = 0; b < CHUNK_BLOCKS; b++)
-            ls_rng_block(key, block + (uint64_t)b, words + 4 * b);
-        make_normals(words, CHUNK_PAIRS, normals);
-        int64_t n = 4 * CHUNK_BLOCKS - (int64_t)skip;
+        const uint64_t skip = first % 4;
+        make_chunk(key, first / 4, chunk);
+        int64_t n = 4 * LS_RNG_BULK - (int64_t)skip;
         if (n > count) n = count;
-        memcpy(out, normals + skip, (size_t)n * sizeof *out);
+        memcpy(out, chunk + skip, (size_t)n * sizeof *out);
         out += n;
         first += (uint64_t)n;
         count -= n;
@@ -70,8 +74,9 @@ void ls_rng_normals(ls_rng_key key, uint64_t first, int64_t count, float *out) {
 
 double ls_rng_normal(ls_rng_key key, uint64_t index) {
     uint32_t words[4];
-    float normals[4];
+    float normals[2];
     ls_rng_block(key, index / 4, words);
-    make_normals(words, 2, normals);
-    return (double)normals[index % 4];
+    const uint32_t *pair = words + 2 * (index / 2 % 2);
+    make_pairs(pair, pair + 1, 1, &normals[0], &normals[1]);
+    return (double)normals[index % 2];
 }
