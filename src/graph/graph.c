@@ -203,7 +203,7 @@ static ls_status prepare_node(ls_graph *graph, ls_node *node, const void *attr, 
 
 ls_value ls_graph_node(ls_graph *graph, const ls_op *op, const void *attr, const ls_value *in,
                        int n_in, ls_value *outs) {
-    for (int i = 0; outs && i < LS_MAX_OUT && i < 1; i++) outs[i] = LS_VALUE_NONE;
+    if (outs) outs[0] = LS_VALUE_NONE;
     if (graph->status != LS_OK) return LS_VALUE_NONE;
     ls_status status = check_inputs(graph, op, in, n_in);
     ls_type types[LS_MAX_OUT];
