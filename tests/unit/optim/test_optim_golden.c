@@ -75,18 +75,25 @@ static void store_flat(const graph_run *run, const char *prefix, int n, const js
     assert_int_equal(at, json_array_size(flat));
 }
 
+/* The larger of two measures: the difference of one element over max(1, |want|), and of a whole tensor in the 2-norm over the
+ * norm of what was wanted. */
 static double worst_difference(const graph_run *run, int n, const json_t *flat) {
     double worst = 0;
     size_t at = 0;
     for (int i = 0; i < n; i++) {
         const char name[] = {'w', (char)('0' + i), 0};
         const ls_tensor *tensor = &run->tensors[ls_graph_find(run->graph, name)];
+        double off = 0, norm = 0;
         for (int64_t j = 0; j < ls_shape_count(&tensor->shape); j++) {
             const double want = json_number_value(json_array_get(flat, at++));
-            const double size = fmax(1, fabs(want));
-            const double difference = fabs(ls_tensor_get(tensor, j) - want) / size;
+            const double error = ls_tensor_get(tensor, j) - want;
+            const double difference = fabs(error) / fmax(1, fabs(want));
             if (!(difference <= worst)) worst = difference;
+            off += error * error;
+            norm += want * want;
         }
+        const double relative = sqrt(off / norm);
+        if (!(relative <= worst)) worst = relative;
     }
     return worst;
 }
