@@ -1,42 +1,115 @@
-/* Communication between ranks: a table of functions, one back end per transport (comm/backend/). Messages travel on the
- * channels that the plan lists; order within a channel is kept.
- * Thread-safety: an ls_comm belongs to its rank's thread. send and recv are Collective in pairs; abort is Local. */
+/* The inside of a transport: a table of functions, one back end each (comm/backend/). See lockstep/comm.h.
+ *
+ * The one thing a transport does is a call: every rank starts the same call (same op, shape, dtype, step, in the same order),
+ * giving bytes; each rank then takes from each peer what is meant for it, and finishes. A call is split in two so that work can
+ * stand between: start() never waits for peers; arrive() and finish() do. Transports move bytes and never add.
+ * Thread-safety: an ls_comm belongs to its rank's thread. */
 #ifndef LS_COMM_COMM_H
 #define LS_COMM_COMM_H
 #include "device/device.h"
-#include "lockstep/status.h"
+#include "lockstep/comm.h"
+#include "lockstep/tensor.h"
 #include <stddef.h>
+#include <stdint.h>
 
-typedef struct ls_comm ls_comm;
+enum {
+    LS_COMM_MAX_PARTS = 48,    /* tensors of one call */
+    LS_COMM_MAX_TICKETS = 256, /* calls under way at once */
+    LS_COMM_EXCHANGE_BYTES = 4096
+};
 
-/* One direction between two ranks: messages of `bytes`, at most `depth` of them under way before send waits. */
-typedef struct ls_comm_channel {
-    int from, to;
+/* One tensor's bytes of a call. SCATTER calls: `data` is `bytes` long and member q takes
+ * [q * piece_bytes, min(bytes, (q + 1) * piece_bytes)) of it. Others: `data` is my own piece and everybody takes all of it; it is
+ * piece_bytes long, less for the last members: min(bytes - rank * piece_bytes, piece_bytes), not below 0. */
+typedef struct ls_comm_part {
+    const void *data; /* in memory made by ls_comm_memory_create */
+    size_t bytes;     /* of all members' pieces together */
+    size_t piece_bytes;
+} ls_comm_part;
+
+typedef struct ls_comm_call {
+    const char *op;    /* "reduce_scatter" */
+    const char *scope; /* where in the model: "h.3.attn"; "" for none */
+    uint64_t step;
+    int64_t id;     /* number of the node: equal on every rank */
+    ls_dtype dtype; /* of the first tensor, for messages and the match between ranks */
+    ls_shape shape; /* of the first tensor */
+    int ticket;     /* 0 .. LS_COMM_MAX_TICKETS - 1: names this call until it is finished */
+    int scatter;    /* see ls_comm_part */
+    int from,
+        to; /* only member `from` gives, only member `to` takes; -1 = all. broadcast: from = root */
+    int n_parts;
+    const ls_comm_part *parts; /* read during start() only */
+    void *
+        landing; /* ls_comm_landing_bytes() of memory for what comes from other hosts; NULL where all share memory */
+} ls_comm_call;
+
+typedef struct ls_comm_view {
+    const void *data;
     size_t bytes;
-    int depth;
-} ls_comm_channel;
+} ls_comm_view;
 
 typedef struct ls_comm_ops {
-    const char *name; /* "self", "threads" */
-    ls_status (*send)(ls_comm *comm, int channel, const void *data);
-    ls_status (*recv)(ls_comm *comm, int channel, void *data);
-    /* Tells every waiting rank that this one gives up; they fail with LS_ERR_COMM naming it. */
+    const char *name;
+    /* Zeroed memory that peers of this host can read, 64-byte aligned. bytes may differ between ranks. Collective. */
+    ls_status (*memory_create)(ls_comm *comm, size_t bytes, void **out);
+    void (*memory_destroy)(ls_comm *comm, void *memory); /* Collective in the good case */
+    ls_status (*start)(ls_comm *comm, const ls_comm_call *call);
+    /* Waits until `peer` (also myself) has started the same call; views_out[part] is what it gives me. LS_ERR_COMM, with the whole
+     * sentence, when it died, stopped, is late, or started something else. */
+    ls_status (*arrive)(ls_comm *comm, int ticket, int peer, ls_comm_view *views_out);
+    /* I have read all I wanted. Waits until nobody needs my parts any more; the ticket is free again. */
+    ls_status (*finish)(ls_comm *comm, int ticket);
+    /* Has a peer failed? Cheap (one load): asked between nodes. */
+    ls_status (*check)(ls_comm *comm);
     void (*abort)(ls_comm *comm, const char *reason);
+    void (*close)(ls_comm *comm);
+    /* fast mode: sums of f32 in the library's own order, in place. NULL: this transport has none. */
+    ls_status (*fast_all_reduce)(ls_comm *comm, const ls_comm_call *call, float *data,
+                                 int64_t count);
 } ls_comm_ops;
 
 struct ls_comm {
     const ls_comm_ops *ops;
-    int rank, size;
+    int rank, size, n_hosts;
 };
 
-/* One rank alone: no channels. */
-LS_API ls_comm ls_comm_self(void);
+/* All of these take a NULL comm as one rank alone. */
+LS_API ls_status ls_comm_memory_create(ls_comm *comm, size_t bytes, void **out);
+LS_API void ls_comm_memory_destroy(ls_comm *comm, void *memory);
+LS_API ls_status ls_comm_check(ls_comm *comm);
 
-/* Ranks as threads of one process. The receiver's device holds a channel's buffers. */
-typedef struct ls_comm_hub ls_comm_hub;
-LS_API ls_status ls_comm_hub_create(int n_ranks, const ls_comm_channel *channels, int n_channels,
-                                    ls_device *const *devices, ls_comm_hub **out);
-LS_API void ls_comm_hub_destroy(ls_comm_hub *hub);
-LS_API ls_comm *ls_comm_hub_rank(ls_comm_hub *hub, int rank); /* belongs to the hub */
+/* Bytes of piece q of a part. */
+LS_API size_t ls_comm_piece_bytes(const ls_comm_part *part, int q);
+/* Memory that a call needs for pieces from other hosts: for every member and part, its piece for me, each 64-byte aligned. The
+ * plan asks for all members, whichever host they turn out to be on. */
+LS_API size_t ls_comm_landing_bytes(const ls_comm_call *call, int size);
+
+/* --- how a tensor is cut among members: by the lane tree, not by the number of ranks --- */
+
+/* Elements are dealt in units of LS_SHARD_UNIT. A tensor of `count` elements has `lanes` chunks of ls_shard_chunk elements
+ * (the last ones short or empty); a member of a group of `size` owns lanes / size neighbouring chunks. */
+enum { LS_SHARD_UNIT = 64 };
+LS_API int64_t ls_shard_chunk(int64_t count, int lanes);
+LS_API int64_t ls_shard_piece(int64_t count, int lanes, int size); /* chunk * lanes / size */
+/* Elements that member q really has: 0 .. piece. */
+LS_API int64_t ls_shard_count(int64_t count, int64_t piece, int q);
+
+/* --- pipeline channels between threads (tests of the pipeline schedules) --- */
+
+typedef struct ls_comm_channel {
+    int from, to;
+    size_t bytes;
+    int depth; /* messages under way before send waits */
+} ls_comm_channel;
+typedef struct ls_channel_hub ls_channel_hub;
+typedef struct ls_channel_end ls_channel_end;
+LS_API ls_status ls_channel_hub_create(int n_ranks, const ls_comm_channel *channels, int n_channels,
+                                       ls_device *const *devices, ls_channel_hub **out);
+LS_API void ls_channel_hub_destroy(ls_channel_hub *hub);
+LS_API ls_channel_end *ls_channel_hub_rank(ls_channel_hub *hub, int rank); /* belongs to the hub */
+LS_API ls_status ls_channel_send(ls_channel_end *end, int channel, const void *data);
+LS_API ls_status ls_channel_recv(ls_channel_end *end, int channel, void *data);
+LS_API void ls_channel_abort(ls_channel_end *end, const char *reason);
 
 #endif

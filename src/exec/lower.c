@@ -118,7 +118,7 @@ ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options
     if (ls_pool_threads(pool) > plan->options.threads)
         return LS_FAIL(LS_ERR_INVALID, "lower: the pool has %d threads, the plan was made for %d",
                        ls_pool_threads(pool), plan->options.threads);
-    if (plan->n_ranks > 1 && !options->comm)
+    if (plan->n_ranks > 1 && !options->channels)
         return LS_FAIL(LS_ERR_INVALID, "lower: a plan for %d ranks needs a transport, got none",
                        plan->n_ranks);
     ls_program *p = ls_alloc(sizeof *p);
@@ -128,6 +128,7 @@ ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options
     p->device = options->device;
     p->pool = pool;
     p->comm = options->comm;
+    p->channels = options->channels;
     p->weights_of = options->weights_of;
     const ls_status status = build_program(p);
     if (status != LS_OK) {

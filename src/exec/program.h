@@ -27,7 +27,8 @@ struct ls_program {
     const ls_rank_plan *rank;
     ls_device *device;
     ls_pool *pool;
-    ls_comm *comm;
+    ls_comm *comm; /* NULL for one rank */
+    ls_channel_end *channels;
     const ls_program *weights_of;
     ls_arena *arena;
     char *base[LS_REGION_COUNT]; /* device memory */
@@ -38,8 +39,9 @@ struct ls_program {
 
 typedef struct ls_lower_options {
     ls_device *device;
-    ls_pool *pool; /* NULL: one thread */
-    ls_comm *comm; /* NULL for one rank */
+    ls_pool *pool;            /* NULL: one thread */
+    ls_comm *comm;            /* data-parallel ranks; NULL for one */
+    ls_channel_end *channels; /* pipeline stages; NULL for one */
     const ls_program *
         weights_of; /* use this program's parameters and buffers (it must outlive the new one), or NULL */
 } ls_lower_options;

@@ -68,8 +68,8 @@ static ls_status transfer(ls_program *p, const ls_command *command) {
     const ls_channel *channel = &p->plan->channels[command->channel];
     void *data =
         ls_program_address(p, &p->rank->places[channel->value], command->slot, command->level);
-    return command->kind == LS_COMMAND_SEND ? p->comm->ops->send(p->comm, command->channel, data)
-                                            : p->comm->ops->recv(p->comm, command->channel, data);
+    return command->kind == LS_COMMAND_SEND ? ls_channel_send(p->channels, command->channel, data)
+                                            : ls_channel_recv(p->channels, command->channel, data);
 }
 
 /* After a lane's forward: is its loss a number? */
@@ -107,7 +107,7 @@ ls_status ls_program_run(ls_program *p, const ls_run_options *options) {
     for (int64_t i = 0; i < p->rank->n_commands; i++) {
         const ls_status status = run_command(p, &p->rank->commands[i], options);
         if (status == LS_OK) continue;
-        if (p->comm) p->comm->ops->abort(p->comm, ls_error_message());
+        if (p->channels) ls_channel_abort(p->channels, ls_error_message());
         return status;
     }
     return LS_OK;

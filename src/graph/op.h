@@ -7,13 +7,14 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "base/thread.h"
+#include "comm/comm.h"
 #include "device/device.h"
 #include "lockstep/graph.h"
 #include "lockstep/tensor.h"
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LS_MAX_OUT = 8 }; /* results of one node; inputs are not bounded */
+enum { LS_MAX_OUT = LS_COMM_MAX_PARTS + 1 }; /* results of one node; inputs are not bounded */
 
 typedef struct ls_type {
     ls_dtype dtype;
@@ -45,6 +46,10 @@ typedef struct ls_launch {
     void *workspace; /* 64-byte aligned, workspace_bytes(sig, threads) long, content undefined */
     ls_pool *pool;   /* may be NULL */
     ls_position position;
+    /* Collective ops: */
+    ls_comm *comm;     /* NULL: one rank alone */
+    int64_t node;      /* number in the graph */
+    const char *scope; /* where in the model; NULL outside a program */
 } ls_launch;
 
 typedef struct ls_kernel {

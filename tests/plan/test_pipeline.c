@@ -100,7 +100,7 @@ typedef struct world {
     ls_plan *plan;
     ls_arena *arena;
     ls_device *devices[MAX_STAGES];
-    ls_comm_hub *hub;
+    ls_channel_hub *hub;
     rank_run ranks[MAX_STAGES];
 } world;
 
@@ -112,10 +112,11 @@ static void open_world(world *w, const setup *s) {
     for (int r = 0; r < s->n_stages; r++)
         assert_int_equal(ls_device_create(s->device, 0, &w->devices[r]), LS_OK);
     assert_int_equal(
-        ls_comm_hub_create(s->n_stages, channels, w->plan->n_channels, w->devices, &w->hub), LS_OK);
+        ls_channel_hub_create(s->n_stages, channels, w->plan->n_channels, w->devices, &w->hub),
+        LS_OK);
     for (int r = 0; r < s->n_stages; r++) {
         const ls_lower_options lower = {.device = w->devices[r],
-                                        .comm = ls_comm_hub_rank(w->hub, r)};
+                                        .channels = ls_channel_hub_rank(w->hub, r)};
         if (ls_program_lower(w->plan, r, &lower, &w->ranks[r].program) != LS_OK)
             fail_msg("%s", ls_error_message());
     }
@@ -123,7 +124,7 @@ static void open_world(world *w, const setup *s) {
 
 static void close_world(world *w) {
     for (int r = 0; r < w->plan->n_ranks; r++) ls_program_destroy(w->ranks[r].program);
-    ls_comm_hub_destroy(w->hub);
+    ls_channel_hub_destroy(w->hub);
     for (int r = 0; r < w->plan->n_ranks; r++) ls_device_destroy(w->devices[r]);
     ls_plan_destroy(w->plan);
     ls_arena_destroy(w->arena);

@@ -1,4 +1,4 @@
-/* Ranks as threads of one process: each channel is a ring of message buffers under the hub's lock. */
+/* Pipeline channels between threads: each is a ring of message buffers under the hub's lock. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,35 +14,35 @@ typedef struct ring {
     int64_t n_sent, n_received;
 } ring;
 
-typedef struct thread_comm {
-    ls_comm base; /* first */
-    ls_comm_hub *hub;
-} thread_comm;
+struct ls_channel_end {
+    ls_channel_hub *hub;
+    int rank;
+};
 
-struct ls_comm_hub {
+struct ls_channel_hub {
     pthread_mutex_t lock;
     pthread_cond_t moved;
     ring *rings;
     int n_rings, n_ranks;
-    thread_comm *ranks;
+    ls_channel_end *ranks;
     int aborted_by; /* rank, or -1 */
     char reason[512];
 };
 
-static ls_status report_abort(const ls_comm_hub *hub, const ls_comm *comm, const ring *r) {
-    return LS_FAIL(LS_ERR_COMM, "rank %d waited for rank %d, but rank %d stopped: %s", comm->rank,
-                   r->spec.from == comm->rank ? r->spec.to : r->spec.from, hub->aborted_by,
+static ls_status report_abort(const ls_channel_hub *hub, const ls_channel_end *end, const ring *r) {
+    return LS_FAIL(LS_ERR_COMM, "rank %d waited for rank %d, but rank %d stopped: %s", end->rank,
+                   r->spec.from == end->rank ? r->spec.to : r->spec.from, hub->aborted_by,
                    hub->reason);
 }
 
-static ls_status send_message(ls_comm *comm, int channel, const void *data) {
-    ls_comm_hub *hub = ((thread_comm *)comm)->hub;
+ls_status ls_channel_send(ls_channel_end *end, int channel, const void *data) {
+    ls_channel_hub *hub = end->hub;
     ring *r = &hub->rings[channel];
     ls_status status = LS_OK;
     pthread_mutex_lock(&hub->lock);
     while (hub->aborted_by < 0 && r->n_sent - r->n_received >= r->spec.depth)
         pthread_cond_wait(&hub->moved, &hub->lock);
-    if (hub->aborted_by >= 0) status = report_abort(hub, comm, r);
+    if (hub->aborted_by >= 0) status = report_abort(hub, end, r);
     pthread_mutex_unlock(&hub->lock);
     if (status != LS_OK) return status;
     /* One sender and one receiver a ring: the slot is ours until n_sent moves. */
@@ -54,14 +54,14 @@ static ls_status send_message(ls_comm *comm, int channel, const void *data) {
     return LS_OK;
 }
 
-static ls_status receive_message(ls_comm *comm, int channel, void *data) {
-    ls_comm_hub *hub = ((thread_comm *)comm)->hub;
+ls_status ls_channel_recv(ls_channel_end *end, int channel, void *data) {
+    ls_channel_hub *hub = end->hub;
     ring *r = &hub->rings[channel];
     ls_status status = LS_OK;
     pthread_mutex_lock(&hub->lock);
     while (hub->aborted_by < 0 && r->n_sent == r->n_received)
         pthread_cond_wait(&hub->moved, &hub->lock);
-    if (r->n_sent == r->n_received) status = report_abort(hub, comm, r);
+    if (r->n_sent == r->n_received) status = report_abort(hub, end, r);
     pthread_mutex_unlock(&hub->lock);
     if (status != LS_OK) return status;
     memcpy(data, r->buffers + (size_t)(r->n_received % r->spec.depth) * r->stride, r->spec.bytes);
@@ -72,18 +72,16 @@ static ls_status receive_message(ls_comm *comm, int channel, void *data) {
     return LS_OK;
 }
 
-static void abort_all(ls_comm *comm, const char *reason) {
-    ls_comm_hub *hub = ((thread_comm *)comm)->hub;
+void ls_channel_abort(ls_channel_end *end, const char *reason) {
+    ls_channel_hub *hub = end->hub;
     pthread_mutex_lock(&hub->lock);
     if (hub->aborted_by < 0) {
-        hub->aborted_by = comm->rank;
+        hub->aborted_by = end->rank;
         snprintf(hub->reason, sizeof hub->reason, "%s", reason);
     }
     pthread_cond_broadcast(&hub->moved);
     pthread_mutex_unlock(&hub->lock);
 }
-
-static const ls_comm_ops thread_ops = {"threads", send_message, receive_message, abort_all};
 
 static ls_status open_ring(ring *r, const ls_comm_channel *spec, ls_device *device) {
     r->spec = *spec;
@@ -93,9 +91,9 @@ static ls_status open_ring(ring *r, const ls_comm_channel *spec, ls_device *devi
     return ls_device_alloc(device, r->held_bytes, (void **)&r->buffers);
 }
 
-ls_status ls_comm_hub_create(int n_ranks, const ls_comm_channel *channels, int n_channels,
-                             ls_device *const *devices, ls_comm_hub **out) {
-    ls_comm_hub *hub = ls_alloc(sizeof *hub);
+ls_status ls_channel_hub_create(int n_ranks, const ls_comm_channel *channels, int n_channels,
+                                ls_device *const *devices, ls_channel_hub **out) {
+    ls_channel_hub *hub = ls_alloc(sizeof *hub);
     if (!hub) return LS_ERR_NO_MEMORY;
     pthread_mutex_init(&hub->lock, NULL);
     pthread_cond_init(&hub->moved, NULL);
@@ -109,15 +107,15 @@ ls_status ls_comm_hub_create(int n_ranks, const ls_comm_channel *channels, int n
         if (status == LS_OK) hub->n_rings++;
     }
     if (status != LS_OK) {
-        ls_comm_hub_destroy(hub);
+        ls_channel_hub_destroy(hub);
         return status;
     }
-    for (int r = 0; r < n_ranks; r++) hub->ranks[r] = (thread_comm){{&thread_ops, r, n_ranks}, hub};
+    for (int r = 0; r < n_ranks; r++) hub->ranks[r] = (ls_channel_end){hub, r};
     *out = hub;
     return LS_OK;
 }
 
-void ls_comm_hub_destroy(ls_comm_hub *hub) {
+void ls_channel_hub_destroy(ls_channel_hub *hub) {
     if (!hub) return;
     for (int i = 0; i < hub->n_rings; i++) {
         ring *r = &hub->rings[i];
@@ -130,6 +128,6 @@ void ls_comm_hub_destroy(ls_comm_hub *hub) {
     ls_free(hub);
 }
 
-ls_comm *ls_comm_hub_rank(ls_comm_hub *hub, int rank) {
-    return &hub->ranks[rank].base;
+ls_channel_end *ls_channel_hub_rank(ls_channel_hub *hub, int rank) {
+    return &hub->ranks[rank];
 }
