@@ -40,6 +40,8 @@ typedef struct ls_collective_attr {
     int64_t counts[LS_COMM_MAX_PARTS]; /* elements of each whole tensor */
 } ls_collective_attr;
 
+/* Elements of member pieces of tensor i: ls_shard_piece with the attribute's unit. */
+LS_API int64_t ls_collective_piece(const ls_collective_attr *attr, int i);
 /* Builders. pending_out holds attr->n + 1 values (the last is the staging, LS_VALUE_NONE when there is none). */
 LS_API ls_status ls_collective_start(ls_graph *graph, const ls_op *start_op,
                                      const ls_collective_attr *attr, const ls_value *x,
