@@ -174,8 +174,12 @@ static ls_status launch_kernel(const ls_kernel *kernel, applied *a, const ls_ten
     if (!workspace) return LS_ERR_NO_MEMORY;
     memset(workspace, POISON_BYTE, bytes);
     memset(workspace + bytes, GUARD_BYTE, GUARD_BYTES);
-    const ls_launch launch = {&a->sig,   in,   a->out,
-                              workspace, pool, {.seed = 3, .step = 5, .lane = 2}};
+    const ls_launch launch = {.sig = &a->sig,
+                              .in = in,
+                              .out = a->out,
+                              .workspace = workspace,
+                              .pool = pool,
+                              .position = {.seed = 3, .step = 5, .lane = 2}};
     const ls_status status = kernel->launch(&launch);
     if (report && !guard_is_whole(workspace, bytes))
         FAIL_LINE(report,
@@ -570,7 +574,8 @@ static ls_status time_kernel(const ls_kernel *kernel, applied *a, ls_pool *pool,
         kernel->workspace_bytes ? kernel->workspace_bytes(&a->sig, ls_pool_threads(pool)) : 0;
     void *workspace = ls_alloc(bytes);
     if (!workspace) return LS_ERR_NO_MEMORY;
-    const ls_launch launch = {&a->sig, a->in, a->out, workspace, pool, {0}};
+    const ls_launch launch = {
+        .sig = &a->sig, .in = a->in, .out = a->out, .workspace = workspace, .pool = pool};
     double best = INFINITY;
     ls_status status = LS_OK;
     prepare_outputs(a);
