@@ -72,10 +72,11 @@ LS_API ls_value ls_optim_loss_scale(ls_graph *graph, const ls_optim_options *opt
  * by when it was built: gradients are multiplied by static_count / count. Outputs: "grad_norm" (f32, before clipping, of the
  * true mean gradient), "grad_scale" (negative: this step was skipped because the norm is not finite or nothing was
  * counted; nothing but the loss scale changed), "applied_steps", and with loss scaling "loss_scale" and "skipped_steps".
+ * lanes (a power of two): chunks that the sums of squares in the norm are dealt in, so that a rank can make those of its piece alone.
  * Parameters must be f32 (LS_ERR_INVALID otherwise). */
 LS_API ls_status ls_optim_append(ls_graph *graph, const ls_grad_parts *parts,
                                  const ls_optim_options *options, ls_value count,
-                                 double static_count);
+                                 double static_count, int lanes);
 
 /* Early stopping on a held-out loss. Plain data: store it, copy it. */
 typedef struct ls_early_stop {

@@ -32,6 +32,7 @@ static const kind_row kind_rows[LS_OPTIM_KIND_COUNT] = {
 typedef struct append_work {
     ls_graph *graph;
     const ls_optim_options *options;
+    int lanes;
     ls_value lr, t, scale;
 } append_work;
 
@@ -76,11 +77,11 @@ static int gather_grads(ls_graph *graph, const ls_grad_parts *parts, param_grad 
     return n;
 }
 
-static ls_value append_norm(ls_graph *graph, const param_grad *grads, int n_grads) {
+static ls_value append_norm(ls_graph *graph, const param_grad *grads, int n_grads, int lanes) {
     ls_value *in = ls_arena_alloc(graph->arena, sizeof *in * (size_t)n_grads);
     if (!in) return ls_graph_fail(graph, LS_ERR_NO_MEMORY, "out of memory");
     for (int i = 0; i < n_grads; i++) in[i] = grads[i].grad;
-    return ls_grad_norm(graph, in, n_grads);
+    return ls_grad_norm(graph, in, n_grads, lanes);
 }
 
 /* Without loss scaling: nothing. */
@@ -150,7 +151,7 @@ static ls_status append_all(append_work *w, const ls_grad_parts *parts, ls_value
     if (!grads) return LS_ERR_NO_MEMORY;
     const int n_grads = gather_grads(graph, parts, grads);
     ls_graph_set_unit(graph, -1);
-    const ls_value norm = append_norm(graph, grads, n_grads);
+    const ls_value norm = append_norm(graph, grads, n_grads, w->lanes);
     const ls_value loss_scale = ls_graph_find(graph, loss_scale_name);
     ls_value true_norm;
     w->scale = ls_clip_scale(graph, (ls_value[3]){norm, count, loss_scale}, w->options->clip,
@@ -166,7 +167,8 @@ static ls_status append_all(append_work *w, const ls_grad_parts *parts, ls_value
 }
 
 ls_status ls_optim_append(ls_graph *graph, const ls_grad_parts *parts,
-                          const ls_optim_options *options, ls_value count, double static_count) {
+                          const ls_optim_options *options, ls_value count, double static_count,
+                          int lanes) {
     LS_TRY(ls_graph_status(graph));
     if (options->kind < 0 || options->kind >= LS_OPTIM_KIND_COUNT)
         return LS_FAIL(LS_ERR_INVALID, "optim: kind %d is none of 0 to %d", options->kind,
@@ -177,7 +179,7 @@ ls_status ls_optim_append(ls_graph *graph, const ls_grad_parts *parts,
                        "least one parameter it depends on");
     const int unit = graph->unit;
     const ls_phase phase = graph->phase;
-    append_work work = {.graph = graph, .options = options};
+    append_work work = {.graph = graph, .options = options, .lanes = lanes};
     ls_graph_set_phase(graph, LS_PHASE_UPDATE);
     const ls_status status = append_all(&work, parts, count, static_count);
     ls_graph_set_phase(graph, phase);

@@ -18,7 +18,7 @@ static ls_status run_passes(ls_graph **graph, const ls_plan_options *o) {
     /* The optimizer step is part of the graph: ZeRO and friends are passes like any other. */
     if (training)
         LS_TRY(ls_optim_append(*graph, &parts, o->optim, ls_graph_find(*graph, "sum/count"),
-                               o->static_count));
+                               o->static_count, o->lanes));
     LS_TRY(ls_graph_verify(*graph));
     /* Dead results (means nobody reads, logits in training) cost no memory. */
     LS_TRY(ls_pass_prune(graph));

@@ -4,7 +4,8 @@
 #include "op/op.h"
 #include "op/optim_step.h"
 
-/* f32 scalar: the 2-norm of all `grads` (f32) taken together: one sum_squares each, then grad_norm. */
-LS_API ls_value ls_grad_norm(ls_graph *graph, const ls_value *grads, int n_grads);
+/* f32 scalar: the 2-norm of all `grads` (f32) taken together: one sum_squares each, by `lanes` chunks, then
+ * grad_norm. */
+LS_API ls_value ls_grad_norm(ls_graph *graph, const ls_value *grads, int n_grads, int lanes);
 
 #endif

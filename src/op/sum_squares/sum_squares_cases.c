@@ -12,12 +12,28 @@ static const ls_case_in in_big[] = {
 static const ls_case_in in_huge[] = {
     {.dtype = LS_DTYPE_F32, .shape = {1, {33}}, .fill = LS_FILL_NORMAL, .b = 1e30}};
 
+/* The second of four pieces of 2,000 elements dealt in eight chunks of 256. */
+static const ls_case_in in_piece[] = {
+    {.dtype = LS_DTYPE_F32, .shape = {1, {512}}, .fill = LS_FILL_NORMAL, .b = 1}};
+static const ls_case_in in_none[] = {{.dtype = LS_DTYPE_F32, .shape = {2, {0, 3}}}};
+
+static const ls_sum_squares_attr of_35 = {35, 1, 1}, of_1 = {1, 1, 1}, of_33 = {33, 1, 1},
+                                 odd_1 = {100003, 1, 1}, odd_2 = {100003, 2, 1},
+                                 odd_64 = {100003, 64, 1}, of_4m = {4194304, 1, 1},
+                                 few = {35, 8, 1}, piece = {2000, 8, 4}, none = {0, 2, 1};
+
+#define ROW(n, a, x) .name = n, .attr = &a, .n_in = 1, .in = x, .tolerance = 1e-12, .grad_step = -1
 static const ls_op_case cases[] = {
-    {.name = "one", .n_in = 1, .in = in_one, .tolerance = 1e-12, .grad_step = -1},
-    {.name = "scalar", .n_in = 1, .in = in_scalar, .tolerance = 1e-12, .grad_step = -1},
-    {.name = "odd", .n_in = 1, .in = in_odd, .tolerance = 1e-12, .grad_step = -1},
-    {.name = "big", .n_in = 1, .in = in_big, .tolerance = 1e-12, .grad_step = -1, .bench = 1},
-    {.name = "huge", .n_in = 1, .in = in_huge, .tolerance = 1e-12, .grad_step = -1},
+    {ROW("one", of_35, in_one)},
+    {ROW("scalar", of_1, in_scalar)},
+    {ROW("odd", odd_1, in_odd)},
+    {ROW("odd_2", odd_2, in_odd)},
+    {ROW("odd_64", odd_64, in_odd)},
+    {ROW("few", few, in_one)},
+    {ROW("piece", piece, in_piece)},
+    {ROW("none", none, in_none)},
+    {ROW("big", of_4m, in_big), .bench = 1},
+    {ROW("huge", of_33, in_huge)},
 };
 
 LS_CASE_LIST(sum_squares, cases);

@@ -23,7 +23,7 @@ static ls_graph *build_pair(const ls_optim_options *options, int64_t rows, int w
     if (with_loss_scale) ls_optim_loss_scale(graph, options);
     ls_grad_part parts[] = {add_part(graph, w, 1), add_part(graph, b, 2)};
     const ls_grad_parts all = {parts, 2};
-    if (ls_optim_append(graph, &all, options, LS_VALUE_NONE, 1) != LS_OK)
+    if (ls_optim_append(graph, &all, options, LS_VALUE_NONE, 1, 1) != LS_OK)
         fail_msg("%s", ls_error_message());
     assert_int_equal(ls_graph_verify(graph), LS_OK);
     return graph;
@@ -115,7 +115,7 @@ static void test_tied_parameter(void **state) {
     const ls_value w = add_param(graph, "wte", (ls_shape){1, {2}});
     ls_grad_part parts[] = {add_part(graph, w, 0), add_part(graph, w, 4)};
     const ls_grad_parts all = {parts, 2};
-    assert_int_equal(ls_optim_append(graph, &all, &options, LS_VALUE_NONE, 1), LS_OK);
+    assert_int_equal(ls_optim_append(graph, &all, &options, LS_VALUE_NONE, 1, 1), LS_OK);
     assert_int_equal(ls_graph_verify(graph), LS_OK);
     assert_int_equal(find_step(graph, "wte")->unit, 0);
     graph_run run;
@@ -145,7 +145,7 @@ static void test_count(void **state) {
         graph, "count",
         ls_graph_node(graph, &lane_grad_op, NULL, &w, 1, NULL)); /* one element: any [1] will do */
     const ls_grad_parts all = {&part, 1};
-    assert_int_equal(ls_optim_append(graph, &all, &options, count, 64), LS_OK);
+    assert_int_equal(ls_optim_append(graph, &all, &options, count, 64, 1), LS_OK);
     graph_run run;
     create_run(&run, graph);
     *data_of(&run, "grad/w") = 3;
@@ -288,7 +288,8 @@ static void test_position_changes_no_bit(void **state) {
 
 static void expect_refusal(ls_graph *graph, const ls_grad_parts *parts,
                            const ls_optim_options *options, double count, const char *words) {
-    assert_int_equal(ls_optim_append(graph, parts, options, LS_VALUE_NONE, count), LS_ERR_INVALID);
+    assert_int_equal(ls_optim_append(graph, parts, options, LS_VALUE_NONE, count, 1),
+                     LS_ERR_INVALID);
     if (!strstr(ls_error_message(), words))
         fail_msg("'%s' does not say '%s'", ls_error_message(), words);
     ls_graph_destroy(graph);
@@ -338,7 +339,7 @@ static void test_out_of_memory(void **state) {
         }
         const ls_grad_parts all = {parts, 40};
         ls_alloc_fail_at(n, 0);
-        const ls_status status = ls_optim_append(graph, &all, &options, LS_VALUE_NONE, 1);
+        const ls_status status = ls_optim_append(graph, &all, &options, LS_VALUE_NONE, 1, 1);
         ls_alloc_fail_at(0, 0);
         failed = status != LS_OK;
         if (failed) assert_int_equal(status, LS_ERR_NO_MEMORY);

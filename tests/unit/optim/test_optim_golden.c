@@ -55,7 +55,7 @@ static ls_graph *build_case(const json_t *shapes, const ls_optim_options *option
         parts[i] = add_part(graph, param, i);
     }
     const ls_grad_parts all = {parts, n};
-    if (ls_optim_append(graph, &all, options, LS_VALUE_NONE, 1) != LS_OK)
+    if (ls_optim_append(graph, &all, options, LS_VALUE_NONE, 1, 1) != LS_OK)
         fail_msg("%s", ls_error_message());
     assert_int_equal(ls_graph_verify(graph), LS_OK);
     return graph;

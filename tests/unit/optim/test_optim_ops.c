@@ -3,6 +3,7 @@
 
 #include "op/clip_scale/clip_scale.h"
 #include "op/loss_scale_step/loss_scale_step.h"
+#include "op/sum_squares/sum_squares.h"
 
 static const ls_type scalar = {LS_DTYPE_F32, {0, {0}}};
 
@@ -99,23 +100,41 @@ static void test_step_count(void **state) {
     }
 }
 
+/* Sums of squares of x, as `size` ranks make them: each from its own piece with zeros behind the end. */
+static void sum_squares_at(ls_isa isa, ls_pool *pool, const float *x, ls_sum_squares_attr attr,
+                           double *out) {
+    const int64_t piece =
+        attr.size == 1 ? attr.count : ls_shard_piece(attr.count, attr.lanes, attr.size);
+    const ls_type type = {LS_DTYPE_F32, {1, {piece}}};
+    const ls_type result = {LS_DTYPE_F64, {1, {attr.lanes / attr.size}}};
+    const ls_sig sig = {&ls_op_sum_squares, &attr, 1, 1, &type, &result};
+    const ls_kernel *kernel;
+    assert_int_equal(ls_kernel_choose(&sig, LS_DEVICE_CPU, isa, &kernel), LS_OK);
+    void *workspace = ls_alloc(kernel->workspace_bytes(&sig, 1));
+    float *mine = ls_alloc(sizeof *mine * (size_t)(piece + 1));
+    for (int q = 0; q < attr.size; q++) {
+        const int64_t n = ls_shard_count(attr.count, piece, q);
+        memset(mine, 0, sizeof *mine * (size_t)piece);
+        memcpy(mine, x + (n ? q * piece : 0), sizeof *mine * (size_t)n);
+        const ls_tensor in = {LS_DTYPE_F32, type.shape, mine};
+        ls_tensor sums = {LS_DTYPE_F64, result.shape, out + q * (attr.lanes / attr.size)};
+        const ls_launch launch = {
+            .sig = &sig, .in = &in, .out = &sums, .workspace = workspace, .pool = pool};
+        assert_int_equal(kernel->launch(&launch), LS_OK);
+    }
+    ls_free(mine);
+    ls_free(workspace);
+}
+
 /* Norm of two tensors by the kernels of one level and a pool. */
 static float norm_at(ls_isa isa, ls_pool *pool, const float *x, const int64_t counts[2]) {
-    static const ls_type sums[] = {{LS_DTYPE_F64, {0, {0}}}, {LS_DTYPE_F64, {0, {0}}}};
+    static const ls_type sums[] = {{LS_DTYPE_F64, {1, {1}}}, {LS_DTYPE_F64, {1, {1}}}};
     double squares[2];
     ls_tensor terms[2];
-    const ls_kernel *kernel;
     for (int i = 0; i < 2; i++) {
-        const ls_type type = {LS_DTYPE_F32, {1, {counts[i]}}};
-        const ls_tensor in = {LS_DTYPE_F32, type.shape, (void *)(uintptr_t)(x + i * counts[0])};
-        const ls_sig sig = {&ls_op_sum_squares, NULL, 1, 1, &type, sums};
-        terms[i] = (ls_tensor){LS_DTYPE_F64, {0, {0}}, &squares[i]};
-        assert_int_equal(ls_kernel_choose(&sig, LS_DEVICE_CPU, isa, &kernel), LS_OK);
-        void *workspace = ls_alloc(kernel->workspace_bytes(&sig, 1));
-        const ls_launch launch = {
-            .sig = &sig, .in = &in, .out = &terms[i], .workspace = workspace, .pool = pool};
-        assert_int_equal(kernel->launch(&launch), LS_OK);
-        ls_free(workspace);
+        sum_squares_at(isa, pool, x + i * counts[0], (ls_sum_squares_attr){counts[i], 1, 1},
+                       &squares[i]);
+        terms[i] = (ls_tensor){LS_DTYPE_F64, {1, {1}}, &squares[i]};
     }
     float norm = -1;
     double scratch[2];
@@ -124,6 +143,44 @@ static float norm_at(ls_isa isa, ls_pool *pool, const float *x, const int64_t co
     const ls_launch launch = {.sig = &sig, .in = terms, .out = &out, .workspace = scratch};
     assert_int_equal(ls_kernel_reference(&ls_op_grad_norm)->launch(&launch), LS_OK);
     return norm;
+}
+
+/* Ranks that hold pieces make the very numbers that one rank makes of the whole. */
+static void test_sum_squares_of_pieces(void **state) {
+    (void)state;
+    enum { MOST = 9 * LS_STEP_BLOCK };
+    static const int64_t counts[] = {1,   63,    64,   65,   511,          512,
+                                     513, 10007, 4096, MOST, MOST - 12345, 8 * LS_STEP_BLOCK + 1};
+    float *x = ls_alloc(MOST * sizeof *x);
+    assert_non_null(x);
+    for (int i = 0; i < MOST; i++) x[i] = sinf((float)i) * powf(10, (float)(i % 13) - 6);
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++)
+        for (int lanes = 1; lanes <= 8; lanes *= 2) {
+            double whole[8], pieces[8];
+            sum_squares_at(ls_cpu_isa(), NULL, x, (ls_sum_squares_attr){counts[c], lanes, 1},
+                           whole);
+            for (int size = 2; size <= lanes; size *= 2) {
+                sum_squares_at(LS_ISA_BASE, NULL, x, (ls_sum_squares_attr){counts[c], lanes, size},
+                               pieces);
+                assert_memory_equal(whole, pieces, sizeof(double) * (size_t)lanes);
+            }
+        }
+    ls_free(x);
+}
+
+static void test_sum_squares_refusals(void **state) {
+    (void)state;
+    static const ls_sum_squares_attr bad[] = {{128, 3, 2}, {128, 0, 1}, {129, 1, 1}, {300, 4, 2}};
+    static const char *const words[] = {"multiple of size, got lanes 3, size 2", "got lanes 0",
+                                        "x has 129 elements, got 128",
+                                        "x has 256 elements, got 128"};
+    const ls_type x = {LS_DTYPE_F32, {1, {128}}};
+    for (int i = 0; i < 4; i++) {
+        int n_out;
+        ls_type out[LS_MAX_OUT];
+        assert_int_equal(ls_op_sum_squares.infer(&bad[i], 1, &x, &n_out, out), LS_ERR_INVALID);
+        assert_non_null(strstr(ls_error_message(), words[i]));
+    }
 }
 
 /* The sum is canonical: the same bits on every instruction-set level and with any number of threads. */
@@ -212,9 +269,14 @@ static void test_shard_rules(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clip_scale),    cmocka_unit_test(test_loss_scale_step),
-        cmocka_unit_test(test_step_count),    cmocka_unit_test(test_grad_norm_is_canonical),
-        cmocka_unit_test(test_step_refusals), cmocka_unit_test(test_shard_rules),
+        cmocka_unit_test(test_clip_scale),
+        cmocka_unit_test(test_loss_scale_step),
+        cmocka_unit_test(test_step_count),
+        cmocka_unit_test(test_grad_norm_is_canonical),
+        cmocka_unit_test(test_sum_squares_of_pieces),
+        cmocka_unit_test(test_sum_squares_refusals),
+        cmocka_unit_test(test_step_refusals),
+        cmocka_unit_test(test_shard_rules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
