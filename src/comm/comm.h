@@ -34,7 +34,8 @@ typedef struct ls_comm_call {
     int64_t id;     /* number of the node: equal on every rank */
     ls_dtype dtype; /* of the first tensor, for messages and the match between ranks */
     ls_shape shape; /* of the first tensor */
-    int ticket;     /* 0 .. LS_COMM_MAX_TICKETS - 1: names this call until it is finished */
+    int ticket; /* 0 .. LS_COMM_MAX_TICKETS - 1: names this call until it is finished; LS_COMM_MAX_TICKETS is
+                 * ls_comm_exchange's */
     int scatter;    /* see ls_comm_part */
     int from,
         to; /* only member `from` gives, only member `to` takes; -1 = all. broadcast: from = root */
@@ -72,6 +73,8 @@ typedef struct ls_comm_ops {
 struct ls_comm {
     const ls_comm_ops *ops;
     int rank, size, n_hosts;
+    const char *const *hosts; /* [size], the transport's: host of each rank; NULL = all on this one */
+    void *page, *landing;     /* of ls_comm_exchange; NULL before the first */
 };
 
 /* All of these take a NULL comm as one rank alone. */
