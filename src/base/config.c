@@ -22,8 +22,9 @@ struct ls_config {
 };
 
 static const char env_prefix[] = "LOCKSTEP_";
-/* Names that are no keys: the instruction set limit, and what a supervisor hands to its ranks. */
-static const char env_isa[] = "LOCKSTEP_ISA", env_run_prefix[] = "LOCKSTEP_RUN_";
+/* Names that are no keys: the instruction set limit, an injected fault, and what a supervisor hands to its ranks. */
+static const char env_isa[] = "LOCKSTEP_ISA", env_fault[] = "LOCKSTEP_FAULT",
+                  env_run_prefix[] = "LOCKSTEP_RUN_";
 
 const char *ls_config_env(const char *name) {
     return getenv(name);
@@ -228,7 +229,8 @@ static ls_status check_env_entry(const ls_config *config, const char *entry) {
     if (strncmp(entry, env_prefix, sizeof env_prefix - 1) != 0 || n >= sizeof name) return LS_OK;
     memcpy(name, entry, n);
     name[n] = '\0';
-    if (strcmp(name, env_isa) == 0 || strncmp(name, env_run_prefix, sizeof env_run_prefix - 1) == 0)
+    if (strcmp(name, env_isa) == 0 || strcmp(name, env_fault) == 0 ||
+        strncmp(name, env_run_prefix, sizeof env_run_prefix - 1) == 0)
         return LS_OK;
     for (int i = 0; i < config->n_fields; i++)
         if (strcmp(config->env_names[i], name) == 0) return LS_OK;

@@ -44,8 +44,8 @@ LS_API int ls_path_is_dir(const char *path);
 /* Names in a folder, sorted, without "." and ".."; free each and the array with ls_free. */
 LS_API ls_status ls_dir_list(const char *path, char ***names_out, int *n_out);
 
-/* Fault hook for tests: the n-th write/fsync/rename from now (1 = next) fails with `error_number` (e.g. ENOSPC); 0
- * switches off. ls_fs_op_count counts such operations since start. */
+/* Fault hook for tests: the n-th write/fsync/rename from now (1 = next) fails with `error_number` (e.g. ENOSPC); -1:
+ * every one from now on; 0 switches off. ls_fs_op_count counts such operations since start. */
 LS_API void ls_fs_fail_at(int64_t n, int error_number);
 LS_API int64_t ls_fs_op_count(void);
 

@@ -16,7 +16,7 @@ static atomic_int fail_errno;
 
 void ls_fs_fail_at(int64_t n, int error_number) {
     atomic_store(&fail_errno, error_number);
-    atomic_store(&fail_countdown, n > 0 ? n : 0);
+    atomic_store(&fail_countdown, n);
 }
 
 int64_t ls_fs_op_count(void) {
@@ -25,7 +25,10 @@ int64_t ls_fs_op_count(void) {
 
 int ls_fs_inject(void) {
     atomic_fetch_add(&n_operations, 1);
-    if (atomic_load(&fail_countdown) <= 0 || atomic_fetch_sub(&fail_countdown, 1) != 1) return 0;
+    int64_t left = atomic_load(&fail_countdown);
+    while (left > 0 && !atomic_compare_exchange_weak(&fail_countdown, &left, left - 1)) {
+    }
+    if (left != 1 && left >= 0) return 0;
     errno = atomic_load(&fail_errno);
     return 1;
 }

@@ -124,6 +124,12 @@ static void test_every_write_sync_and_rename_may_fail(void **state) {
     check_content(path, "new", 3);
     ls_fs_fail_at(1, EIO);
     check_fails(ls_file_write_atomic(path, "more", 4), LS_ERR_IO, "cannot write");
+    check_ok(ls_file_write_atomic(path, "more", 4));
+    ls_fs_fail_at(-1, ENOSPC);
+    for (int i = 0; i < 3; i++)
+        check_fails(ls_file_write_atomic(path, "most", 4), LS_ERR_NO_SPACE, "No space left");
+    ls_fs_fail_at(0, 0);
+    check_content(path, "more", 4);
     check_ok(ls_dir_remove(folder));
 }
 
