@@ -1,0 +1,60 @@
+/* One injected fault, for tests and `lockstep chaos`: a decorator with the table of functions of the transport below it.
+ *
+ * LOCKSTEP_FAULT="kind=skip,rank=3,step=5,call=2" makes rank 3 leave out a collective. Keys:
+ *   kind     die      SIGKILL to itself
+ *            stop     SIGSTOP to itself
+ *            skip     does not start the call and goes on as if it had happened
+ *            extra    makes a call that nobody else makes
+ *            shape, dtype, op, step   announces the call with another one
+ *            slow     sleeps `seconds` before this and every later call
+ *            nan      writes a NaN where its own part begins; waits for a call whose first tensor is f32 or bf16
+ *            disk     from here on every write of a file fails with ENOSPC
+ *   rank     which rank does it (0)
+ *   step, call   the first call of a later step, or of this one with so many calls of the step before it (0, 0)
+ *   seconds  for slow (3)
+ *   stamp    a file that gets the value of ls_clock_seconds, taken just before the fault
+ * Thread-safety: as the ls_comm it wraps. Local. */
+#ifndef LS_COMM_FAULT_H
+#define LS_COMM_FAULT_H
+#include "lockstep/comm.h"
+#include <stdint.h>
+
+typedef enum ls_fault_kind {
+    LS_FAULT_NONE,
+    LS_FAULT_DIE,
+    LS_FAULT_STOP,
+    LS_FAULT_SKIP,
+    LS_FAULT_EXTRA,
+    LS_FAULT_SHAPE,
+    LS_FAULT_DTYPE,
+    LS_FAULT_OP,
+    LS_FAULT_STEP,
+    LS_FAULT_SLOW,
+    LS_FAULT_NAN,
+    LS_FAULT_DISK,
+    LS_FAULT_COUNT
+} ls_fault_kind;
+extern LS_API const char *const ls_fault_names[]; /* "none", "die", ..., NULL */
+
+typedef struct ls_fault {
+    ls_fault_kind kind;
+    int rank;
+    uint64_t step;
+    int64_t call;
+    double seconds;
+    char stamp[256]; /* "" = none */
+} ls_fault;
+
+/* "kind=die,rank=3,step=5". LS_ERR_CONFIG names what is wrong. */
+LS_API ls_status ls_fault_parse(const char *text, ls_fault *out);
+
+/* Puts the decorator around *comm when LOCKSTEP_FAULT asks for a fault of this rank; otherwise leaves it alone. On failure *comm
+ * is as before. Closing the decorator closes what it wraps. */
+LS_API ls_status ls_comm_fault_wrap(ls_comm **comm);
+/* The same with a fault given. */
+LS_API ls_status ls_comm_fault_wrap_with(ls_comm **comm, const ls_fault *fault);
+/* The transport's own comm: of a decorator the one it wraps, of any other itself (NULL too). What a transport keeps behind its
+ * ls_comm is found there. */
+LS_API const ls_comm *ls_comm_fault_inner(const ls_comm *comm);
+
+#endif
