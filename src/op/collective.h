@@ -33,9 +33,10 @@ typedef struct ls_collective_attr {
     int wire;   /* ls_wire: rounding of sums, format between hosts */
     int staged; /* members are on several hosts: pieces travel encoded, through staging memory */
     int in_place;
-    int fast;                          /* sums in the transport's own order */
-    int ticket;                        /* pairs start with wait; unique among calls under way */
-    int from, to;                      /* members; -1 where the op does not use them */
+    int fast;     /* sums in the transport's own order */
+    int ticket;   /* pairs start with wait; unique among calls under way */
+    int from, to; /* members; -1 where the op does not use them */
+    int unit; /* elements dealt together; 0 = LS_SHARD_UNIT. 1: numbers of which there is one a chunk */
     int n;                             /* tensors, at most LS_COMM_MAX_PARTS */
     int64_t counts[LS_COMM_MAX_PARTS]; /* elements of each whole tensor */
 } ls_collective_attr;
