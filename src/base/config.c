@@ -3,6 +3,7 @@
 #include "base/config.h"
 #include "base/config_internal.h"
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +29,11 @@ static const char env_isa[] = "LOCKSTEP_ISA", env_fault[] = "LOCKSTEP_FAULT",
 
 const char *ls_config_env(const char *name) {
     return getenv(name);
+}
+
+ls_status ls_config_env_set(const char *name, const char *value) {
+    if ((value ? setenv(name, value, 1) : unsetenv(name)) == 0) return LS_OK;
+    return LS_FAIL(LS_ERR_NO_MEMORY, "cannot set %s in the environment: %s", name, strerror(errno));
 }
 
 int ls_config_n_fields(const ls_config *config) {

@@ -57,6 +57,8 @@ LS_API ls_status ls_config_values(const ls_config *config, json_t **out);
 LS_API ls_status ls_config_document(const ls_config_table *tables, int n_tables, char **text_out);
 /* The environment, the only reader of it. NULL when unset. */
 LS_API const char *ls_config_env(const char *name);
+/* Sets a variable of this process (NULL: removes it), for a program it is about to become: not while other threads run. */
+LS_API ls_status ls_config_env_set(const char *name, const char *value);
 /* Nearest of `names` by edit distance when close enough, else NULL ("did you mean"). */
 LS_API const char *ls_nearest_name(const char *name, const char *const *names, int n_names);
 

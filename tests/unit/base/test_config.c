@@ -121,6 +121,7 @@ static void test_environment(void **state) {
     setenv("LOCKSTEP_NAME", "", 1);
     setenv("LOCKSTEP_ISA", "base", 1);
     setenv("LOCKSTEP_RUN_RANK", "3", 1);
+    check_ok(ls_config_env_set("LOCKSTEP_FAULT", "kind=die"));
     check_ok(ls_config_read_env(config));
     assert_int_equal(settings.model.layers, 9);
     assert_string_equal(settings.out, "x y");
@@ -129,6 +130,10 @@ static void test_environment(void **state) {
                         "environment LOCKSTEP_MODEL_LAYERS");
     assert_string_equal(ls_config_env("LOCKSTEP_OUT"), "x y");
     assert_null(ls_config_env("LOCKSTEP_NOT_SET"));
+    assert_string_equal(ls_config_env("LOCKSTEP_FAULT"), "kind=die");
+    check_ok(ls_config_env_set("LOCKSTEP_FAULT", NULL));
+    assert_null(ls_config_env("LOCKSTEP_FAULT"));
+    check_fails(ls_config_env_set("a=b", "c"), LS_ERR_NO_MEMORY, "a=b");
     setenv("LOCKSTEP_MODEL_LAYERS", "many", 1);
     check_fails(ls_config_read_env(config), LS_ERR_CONFIG,
                 "environment LOCKSTEP_MODEL_LAYERS: model.layers = 'many': an integer");
