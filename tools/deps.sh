@@ -7,7 +7,7 @@ usage() {
     cat <<'END'
 usage: tools/deps.sh [--list] [--all | GROUP...]
 Installs the Debian packages of the groups that are missing (default: build test demo).
-  build  compiler, CMake, Ninja, the libraries and their headers
+  build  compiler, CMake, Ninja, the libraries and their headers, both MPIs
   test   cmocka
   demo   the text that `make demo` trains on, and the compressors it is compared with
   data   Fashion-MNIST for configs/fashion.yaml
@@ -24,6 +24,7 @@ packages_of() {
     build)
         echo gcc libc6-dev make cmake ninja-build pkg-config
         echo libjansson-dev libyaml-dev libzstd-dev libxxhash-dev libssl-dev libpcre2-dev libutf8proc-dev zlib1g-dev
+        echo libopenmpi-dev openmpi-bin libmpich-dev mpich
         ;;
     test) echo libcmocka-dev ;;
     demo) echo bible-kjv bible-kjv-text gzip xz-utils ;;
