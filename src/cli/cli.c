@@ -104,9 +104,10 @@ static ls_status print_help(const ls_cli_path *path) {
     return print_text(status, &text);
 }
 
-static ls_status run_path(const ls_cli_path *path, int argc, char **argv) {
+static ls_status run_path(const ls_cli_path *path, int argc, char **argv, int *exit_status) {
     ls_cli_parsed parsed;
     LS_TRY(ls_cli_parse(path, argc, argv, &parsed));
+    parsed.call.exit_status = exit_status;
     if (parsed.common->verbose) ls_log_set_level(LS_LOG_DEBUG);
     if (parsed.common->quiet) ls_log_set_level(LS_LOG_WARN);
     ls_status status;
@@ -165,10 +166,10 @@ int ls_cli_main(int argc, char **argv) {
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) argv[1] = help_verb;
     const int json = wants_json(argc, argv);
     ls_cli_path path;
-    int n_used;
+    int n_used, exit_status = 0;
     ls_status status = ls_cli_find((const char *const *)argv + 1, argc - 1, &path, &n_used);
-    if (status == LS_OK) status = run_path(&path, argc - n_used, argv + n_used);
+    if (status == LS_OK) status = run_path(&path, argc - n_used, argv + n_used, &exit_status);
     status = close_output(status);
     if (status != LS_OK) print_error(status, json);
-    return ls_status_exit_code(status);
+    return status != LS_OK && exit_status ? exit_status : ls_status_exit_code(status);
 }

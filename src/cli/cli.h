@@ -65,6 +65,8 @@ struct ls_cmd_call {
     int json;  /* --json was given: one JSON value on standard output */
     int quiet; /* -q: no progress */
     FILE *out; /* standard output */
+    int *
+        exit_status; /* a verb that fails for another program may say how: used instead of its status's own */
 };
 
 /* Prints one JSON value and a newline on call->out. Takes the reference to `value` (NULL = out of memory). */
@@ -108,7 +110,7 @@ typedef struct ls_cli_parsed {
     ls_cmd_call call;
     ls_cli_common *common;
     void *memory;
-} ls_cli_parsed;
+} ls_cli_parsed; /* .call.exit_status is left to the caller */
 ls_status ls_cli_parse(const ls_cli_path *path, int argc, char **argv, ls_cli_parsed *out);
 void ls_cli_parsed_deinit(ls_cli_parsed *parsed);
 
