@@ -16,7 +16,7 @@ enum {
         LS_COMM_MAX_TICKETS + 2, /* the last two: ls_comm_exchange, ls_shared_exchange */
     LS_BOARD_TICKET_EXCHANGE = LS_COMM_MAX_TICKETS, /* of ls_comm_exchange, over any transport */
     LS_BOARD_TICKET_INNER = LS_COMM_MAX_TICKETS + 1,
-    LS_BOARD_SENTENCE = 768
+    LS_BOARD_SENTENCE = 1024
 };
 
 /* What a call was, for messages and for the match between ranks. A multiple of 8 bytes, without holes. */
@@ -141,9 +141,11 @@ LS_API void ls_board_say_call(const ls_board_call *call, char *out, size_t out_b
 LS_API void ls_board_say_details(const ls_board_call *call, char *out, size_t out_bytes);
 /* "rank 3 (pid 812 on host nid001)" */
 LS_API void ls_board_say_rank(const ls_board *board, int rank, char *out, size_t out_bytes);
-/* "after step 12 all_reduce "h.3.attn" of 0.4 s ago": what a rank did last. */
+/* "its last collective was step 12 all_reduce "h.3.attn", 0.4 s ago" */
 LS_API void ls_board_say_last(const ls_board *board, int rank, char *out, size_t out_bytes);
-/* Records LS_ERR_COMM in the calling thread: the failure's sentence, what `rank` was doing, and who else waits. */
+/* "ranks 0-2, 4 wait at step 12 all_reduce", without `not_rank`; "" when nobody waits. */
+LS_API void ls_board_say_waiting(const ls_board *board, int not_rank, char *out, size_t out_bytes);
+/* Records LS_ERR_COMM in the calling thread: the failure's sentence and what `rank` was doing. */
 LS_API ls_status ls_board_report_failure(const ls_board *board, int rank);
 
 /* Who started something else as call `number`, by majority: called when two ranks disagree. Waits up to a second for the others, then

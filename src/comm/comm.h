@@ -20,7 +20,8 @@ enum {
 
 /* One tensor's bytes of a call. SCATTER calls: `data` is `bytes` long and member q takes
  * [q * piece_bytes, min(bytes, (q + 1) * piece_bytes)) of it. Others: `data` is my own piece and everybody takes all of it; it is
- * piece_bytes long, less for the last members: min(bytes - rank * piece_bytes, piece_bytes), not below 0. */
+ * piece_bytes long, less for the last members: min(bytes - rank * piece_bytes, piece_bytes), not below 0; with from >= 0 the lone
+ * giver's bytes are piece 0. */
 typedef struct ls_comm_part {
     const void *data; /* in memory made by ls_comm_memory_create */
     size_t bytes;     /* of all members' pieces together */

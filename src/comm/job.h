@@ -50,7 +50,7 @@ LS_API ls_status ls_job_join(pid_t pid, ls_job **out);
 struct ls_board;
 LS_API struct ls_board *ls_job_board(ls_job *job);
 /* The first rank that failed, and the sentence about it; -1 when none has. */
-LS_API int ls_job_failure(const ls_job *job, char sentence_out[768]);
+LS_API int ls_job_failure(const ls_job *job, char sentence_out[1024]);
 LS_API int ls_job_size(const ls_job *job);
 LS_API const char *ls_job_name(const ls_job *job);
 LS_API void ls_job_report(const ls_job *job, int rank, ls_rank_report *out);

@@ -1,0 +1,151 @@
+/* The board: cells, logs and events. Text is in board_text.c, blame in blame.c. */
+#include "comm/board.h"
+#include "base/clock.h"
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { READ_TRIES = 1000, NOT_FAILED = 0, BEING_WRITTEN = 1, FAILED_FROM = 2 };
+
+_Static_assert(sizeof(ls_board_call) % 8 == 0 && sizeof(ls_board_stand) % 8 == 0,
+               "cells hold whole words");
+
+/* Other builds may have another layout: the sizes are part of the mark. */
+static uint64_t mark_of_layout(void) {
+    return UINT64_C(0x4c53424f41524431) ^ (sizeof(ls_board_rank) << 20) ^ sizeof(ls_board_call);
+}
+
+size_t ls_board_bytes(int size) {
+    return sizeof(ls_board) + (size_t)size * sizeof(ls_board_rank);
+}
+
+void ls_board_init(ls_board *memory, int size, const char *name) {
+    memory->size = size;
+    (void)snprintf(memory->name, sizeof memory->name, "%s", name);
+    memory->magic = mark_of_layout();
+}
+
+ls_status ls_board_verify(const ls_board *board, size_t bytes) {
+    if (bytes < sizeof *board || board->magic != mark_of_layout() || board->size < 1 ||
+        ls_board_bytes(board->size) > bytes)
+        return LS_FAIL(LS_ERR_COMM,
+                       "the job's board of %zu bytes is not one of this build of lockstep: all "
+                       "ranks and `lockstep top` must be the same program",
+                       bytes);
+    return LS_OK;
+}
+
+/* Acquire and release on every word order them among themselves without fences, which ThreadSanitizer does not know. */
+void ls_cell_write(_Atomic uint64_t *version, _Atomic uint64_t *words, const void *value,
+                   size_t bytes) {
+    const uint64_t before = atomic_load_explicit(version, memory_order_relaxed) & ~UINT64_C(1);
+    atomic_store_explicit(version, before + 1, memory_order_relaxed);
+    for (size_t i = 0; i < bytes / 8; i++) {
+        uint64_t word;
+        memcpy(&word, (const char *)value + 8 * i, 8);
+        atomic_store_explicit(&words[i], word, memory_order_release);
+    }
+    atomic_store_explicit(version, before + 2, memory_order_release);
+}
+
+/* A writer that died within its few nanoseconds leaves an odd version: what is there is taken in the end. */
+void ls_cell_read(const _Atomic uint64_t *version, const _Atomic uint64_t *words, void *value_out,
+                  size_t bytes) {
+    for (int try = 0; try < READ_TRIES; try++) {
+        const uint64_t before = atomic_load_explicit(version, memory_order_acquire);
+        for (size_t i = 0; i < bytes / 8; i++) {
+            const uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
+            memcpy((char *)value_out + 8 * i, &word, 8);
+        }
+        if (before % 2 == 0 && atomic_load_explicit(version, memory_order_relaxed) == before)
+            return;
+        if (try % 64 == 63) (void)sched_yield();
+    }
+}
+
+void ls_board_set_stand(ls_board *board, int rank, const ls_board_stand *stand) {
+    ls_board_cell_stand *cell = &board->ranks[rank].stand;
+    ls_cell_write(&cell->version, cell->words, stand, sizeof *stand);
+}
+
+ls_board_stand ls_board_get_stand(const ls_board *board, int rank) {
+    const ls_board_cell_stand *cell = &board->ranks[rank].stand;
+    ls_board_stand stand;
+    ls_cell_read(&cell->version, cell->words, &stand, sizeof stand);
+    return stand;
+}
+
+void ls_board_log_call(ls_board *board, int rank, const ls_board_call *call) {
+    ls_board_rank *r = &board->ranks[rank];
+    ls_board_cell_call *cell = &r->log[call->number % LS_BOARD_LOG];
+    ls_cell_write(&cell->version, cell->words, call, sizeof *call);
+    atomic_store_explicit(&r->n_started, call->number + 1, memory_order_release);
+}
+
+int ls_board_find_call(const ls_board *board, int rank, uint64_t number, ls_board_call *out) {
+    const ls_board_rank *r = &board->ranks[rank];
+    if (atomic_load_explicit(&r->n_started, memory_order_acquire) <= number) return 0;
+    const ls_board_cell_call *cell = &r->log[number % LS_BOARD_LOG];
+    ls_cell_read(&cell->version, cell->words, out, sizeof *out);
+    return out->number == number;
+}
+
+int ls_board_last_call(const ls_board *board, int rank, ls_board_call *out) {
+    const uint64_t n = atomic_load_explicit(&board->ranks[rank].n_started, memory_order_acquire);
+    return n > 0 && ls_board_find_call(board, rank, n - 1, out);
+}
+
+void ls_board_wake(ls_board *board, int rank) {
+    ls_board_rank *r = &board->ranks[rank];
+    atomic_fetch_add(&r->events, 1);
+    if (atomic_load(&r->n_sleepers) > 0)
+        (void)syscall(SYS_futex, &r->events, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+void ls_board_sleep(ls_board *board, int rank, uint32_t seen, double seconds) {
+    ls_board_rank *r = &board->ranks[rank];
+    const struct timespec limit = {(time_t)seconds,
+                                   (long)(1e9 * (seconds - (double)(time_t)seconds))};
+    atomic_fetch_add(&r->n_sleepers, 1);
+    if (atomic_load(&r->events) == seen)
+        (void)syscall(SYS_futex, &r->events, FUTEX_WAIT, seen, &limit, NULL, 0);
+    atomic_fetch_sub(&r->n_sleepers, 1);
+}
+
+void ls_board_relay(ls_board *board, int rank, const ls_board_stand *stand,
+                    const ls_board_call *calls, int n_calls) {
+    ls_board_set_stand(board, rank, stand);
+    const uint64_t known =
+        atomic_load_explicit(&board->ranks[rank].n_started, memory_order_relaxed);
+    for (int i = 0; i < n_calls; i++)
+        if (calls[i].number >= known) ls_board_log_call(board, rank, &calls[i]);
+    ls_board_wake(board, rank);
+}
+
+int ls_board_fail(ls_board *board, int culprit, const char *sentence) {
+    uint32_t expected = NOT_FAILED;
+    if (!atomic_compare_exchange_strong(&board->failed, &expected, BEING_WRITTEN)) return 0;
+    char text[LS_BOARD_SENTENCE] = {0};
+    (void)snprintf(text, sizeof text, "%s", sentence);
+    ls_cell_write(&board->sentence.version, board->sentence.words, text, sizeof text);
+    atomic_store(&board->failed, FAILED_FROM + (uint32_t)culprit);
+    for (int r = 0; r < board->size; r++) ls_board_wake(board, r);
+    return 1;
+}
+
+int ls_board_failure(const ls_board *board, char sentence_out[LS_BOARD_SENTENCE]) {
+    uint32_t failed = atomic_load_explicit(&board->failed, memory_order_acquire);
+    for (int i = 0; failed == BEING_WRITTEN && i < READ_TRIES; i++) {
+        (void)sched_yield();
+        failed = atomic_load_explicit(&board->failed, memory_order_acquire);
+    }
+    if (failed < FAILED_FROM) return -1;
+    if (sentence_out)
+        ls_cell_read(&board->sentence.version, board->sentence.words, sentence_out,
+                     LS_BOARD_SENTENCE);
+    return (int)(failed - FAILED_FROM);
+}
