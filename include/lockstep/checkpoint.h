@@ -29,7 +29,8 @@ typedef struct ls_ckpt_content {
     int n_files;
 } ls_ckpt_content;
 
-/* Saves every persistent value of the program as folder `dir` (replaced when it exists). */
+/* Saves every persistent value of the program as folder `dir` (replaced when it exists). Collective over the program's ranks: the
+ * first writes; when it fails, all fail. */
 LS_API ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, const char *dir);
 
 typedef struct ls_ckpt ls_ckpt;
@@ -53,6 +54,7 @@ LS_API ls_status ls_ckpt_verify(const ls_ckpt *ckpt);
 /* SHA-256 over the logical weights: for each parameter in the order of its name, "name dtype dims\n" and then its bytes in row-major
  * order. The layout of files and ranks does not enter. */
 LS_API ls_status ls_ckpt_hash_weights(const ls_ckpt *ckpt, char hex_out[65]);
+/* Collective over the program's ranks. */
 LS_API ls_status ls_ckpt_hash_program(ls_program *program, char hex_out[65]);
 
 /* Removes what saves that were cut short left in `root`. No other run may be writing there. */

@@ -5,16 +5,33 @@
  * Bytes are exact: a run allocates what its plan says. Thread-safety: a finished plan is read-only. Local. */
 #ifndef LOCKSTEP_PLAN_H
 #define LOCKSTEP_PLAN_H
+#include "lockstep/comm.h"
 #include "lockstep/graph.h"
 #include "lockstep/optim.h"
 #include <stdint.h>
 
 typedef struct ls_plan ls_plan;
 
-/* Mesh axes: how many ranks along each. The world is their product. */
+/* Mesh axes: how many ranks along each; 0 counts as 1. The world is their product: ranks are numbered as the elements of an
+ * array [pp][dp][ep][cp][tp], the last axis fastest, so that the axes that talk most have neighbouring ranks. */
 typedef struct ls_mesh {
     int dp, tp, pp, cp, ep;
 } ls_mesh;
+typedef enum ls_axis {
+    LS_AXIS_PP,
+    LS_AXIS_DP,
+    LS_AXIS_EP,
+    LS_AXIS_CP,
+    LS_AXIS_TP,
+    LS_AXIS_COUNT
+} ls_axis;
+extern LS_API const char *const ls_axis_names[]; /* "pp", "dp", ... */
+LS_API int ls_mesh_size(const ls_mesh *mesh);
+LS_API int ls_mesh_axis(const ls_mesh *mesh, ls_axis axis); /* ranks along it */
+LS_API int ls_mesh_index(const ls_mesh *mesh, ls_axis axis,
+                         int rank); /* position of a rank along it */
+/* Ranks of the group that `rank` is in along `axis`, in order; ranks_out holds ls_mesh_axis of them. */
+LS_API void ls_mesh_group(const ls_mesh *mesh, ls_axis axis, int rank, int *ranks_out);
 
 typedef enum ls_plan_mode {
     LS_PLAN_TRAIN,  /* forward, backward, lane sums, optimizer */
@@ -41,7 +58,7 @@ typedef struct ls_plan_options {
     const char *
         device; /* "cpu", "fake", "cuda": decides which kernels are looked at ("fake" plans for the CPU) */
     int threads; /* per rank: kernels' workspace depends on it */
-    int lanes;   /* power of two */
+    int lanes;   /* power of two; a multiple of the mesh's dp */
     ls_precision precision;
     ls_pipeline_kind schedule;
     ls_recompute recompute;
@@ -49,6 +66,16 @@ typedef struct ls_plan_options {
     int reference_kernels;         /* use the reference kernel of every op (tests) */
     const ls_optim_options *optim; /* TRAIN: required */
     double static_count;           /* TRAIN: targets counted in a full global batch */
+    /* Data parallelism (ZeRO: arXiv 1910.02054): what is cut among the ranks of axis dp. 0: nothing; 1: masters of the weights
+     * and optimizer state; 2: and gradients; 3: and the weights that lanes compute with, gathered unit by unit ahead of use. */
+    int zero;
+    ls_wire wire; /* rounding of every node of the lane tree */
+    int fast;     /* sums between ranks in the transport's own order: not exact */
+    int hosts;    /* ranks are on so many hosts; 0 or 1: they share memory */
+    int64_t
+        bucket_bytes; /* tensors exchanged together; 0: chosen by the link's latency and bandwidth */
+    double link_latency_us,
+        link_gbps; /* 0: of shared memory, or of a usual network when hosts > 1 */
 } ls_plan_options;
 
 /* `model` is read, not kept. */

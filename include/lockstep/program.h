@@ -27,12 +27,12 @@ LS_API ls_status ls_program_run(ls_program *program, const ls_run_options *optio
 /* Runs lanes again node by node and reports the first op with a non-finite result as LS_ERR_NUMERIC; LS_OK when there is none. Weights are not
  * touched. */
 LS_API ls_status ls_program_diagnose(ls_program *program, const ls_run_options *options);
-/* Copies a persistent value, lane sum or fetched output by name to host memory of at least its bytes (type_out may be NULL). */
+/* Collective for values that ranks keep in pieces (zero 1 and up), Local for others. Copies a persistent value, lane sum or fetched output by name to host memory of at least its bytes (type_out may be NULL). */
 LS_API ls_status ls_program_fetch(ls_program *program, const char *name, void *host,
                                   size_t host_bytes);
 LS_API ls_status ls_program_fetch_f32(ls_program *program, const char *name,
                                       float *out); /* one element */
-/* Overwrites a persistent value from host memory (dtype and shape must be those of the graph). */
+/* Overwrites a persistent value (or this rank's piece of it) from the whole tensor in host memory (dtype and shape must be those of the graph). */
 LS_API ls_status ls_program_store(ls_program *program, const char *name, const ls_tensor *host);
 /* Bytes this program holds on its device. Equals ls_plan_bytes less the channels, which the transport holds. */
 LS_API int64_t ls_program_allocated_bytes(const ls_program *program);

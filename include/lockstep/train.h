@@ -1,8 +1,10 @@
 /* Training runs: a configuration, a session (data, plan, program), the loop, evaluation, generation.
- * Thread-safety: a session belongs to one thread at a time. Collective over the plan's ranks (one, in this version). */
+ * Thread-safety: a session belongs to one thread at a time. Collective over the ranks of its comm: each
+ * calls the same functions with the same configuration. */
 #ifndef LOCKSTEP_TRAIN_H
 #define LOCKSTEP_TRAIN_H
 #include "lockstep/checkpoint.h"
+#include "lockstep/comm.h"
 #include "lockstep/data.h"
 #include "lockstep/model.h"
 #include "lockstep/optim.h"
@@ -29,6 +31,10 @@ typedef struct ls_train_config {
     int precision, recompute;
     int64_t recompute_bytes;
     const char *out, *device;
+    int64_t ranks, hosts; /* planned for; 0: those that are there */
+    int64_t zero, bucket_bytes;
+    int wire, mode, transport;
+    double late_seconds, link_latency_us, link_gbps;
     int64_t log_every, eval_every, eval_windows, save_every, keep;
     int tensorboard;
     ls_data_options data;
@@ -70,7 +76,8 @@ typedef struct ls_train_result {
     double held_loss, held_bits_per_byte,
         held_accuracy; /* on the held-out part; NAN where it does not apply */
     double train_seconds, items_per_second, first_step_seconds;
-    int64_t parameters, planned_bytes, allocated_bytes,
+    int ranks;
+    int64_t parameters, planned_bytes, allocated_bytes, /* bytes of this rank */
         run_allocations; /* heap allocations made inside the run loop */
     int64_t n_skipped;
     int interrupted, stopped_early;
@@ -84,6 +91,7 @@ typedef struct ls_train_options {
     const volatile int
         *interrupt;     /* set non-zero by a signal handler: finish the step, save, return */
     const char *resume; /* checkpoint folder to go on from, or NULL */
+    ls_comm *comm;      /* the ranks of this run; NULL: this process alone */
 } ls_train_options;
 
 LS_API ls_status ls_train(const ls_train_config *config, const struct ls_config *values,
@@ -120,7 +128,7 @@ LS_API ls_status ls_generate(const ls_train_config *config, const char *checkpoi
 /* The plans of a run: training, and the evaluation program that shares its weights (NULL when the run never evaluates). */
 LS_API ls_status ls_train_plan(const ls_train_config *config, ls_plan **train_out,
                                ls_plan **eval_out);
-/* Bytes a run of these plans allocates. */
+/* Bytes each rank of these plans allocates. */
 LS_API int64_t ls_train_planned_bytes(const ls_plan *train, const ls_plan *eval);
 
 #endif

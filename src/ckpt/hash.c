@@ -46,28 +46,50 @@ ls_status ls_ckpt_hash_values(const ls_ckpt_value *values, int n, char hex_out[6
     return status;
 }
 
-ls_status ls_ckpt_hash_program(ls_program *p, char hex_out[65]) {
-    const ls_graph *g = p->plan->graph;
-    ls_arena *arena;
-    LS_TRY(ls_arena_create(&arena));
-    ls_status status = LS_ERR_NO_MEMORY;
-    ls_ckpt_value *values = ls_arena_alloc(arena, sizeof *values * (size_t)(g->n_values + 1));
-    int n = 0;
-    if (values) {
-        status = p->device->ops->kind == LS_DEVICE_CPU
-                     ? LS_OK
-                     : LS_FAIL(LS_ERR_UNSUPPORTED, "hash: weights are hashed on the cpu device");
-        for (int64_t v = 0; v < g->n_values; v++) {
-            const ls_value_info *info = &g->values[v];
-            if (info->kind != LS_VALUE_PARAM || p->rank->places[v].region == LS_REGION_NONE)
-                continue;
-            const ls_tensor t = {info->type.dtype, info->type.shape,
-                                 ls_program_address(p, &p->rank->places[v], 0, 0)};
-            values[n++] = (ls_ckpt_value){{info->name, t}, LS_ROLE_WEIGHT};
-        }
+/* Parameters in the order of their names, one at a time in host memory: ranks that keep pieces fetch each together. */
+static ls_status hash_parameter(ls_program *p, const char *name, ls_sha256 *sha) {
+    const ls_value v = ls_graph_find(p->plan->graph, name);
+    const ls_value_info *info = &p->plan->graph->values[v];
+    const ls_type type = ls_value_whole_type(info);
+    const size_t bytes = ls_type_bytes(&type);
+    ls_named_tensor named = {name, {type.dtype, type.shape, NULL}};
+    if (!info->sharded) {
+        named.tensor.data = ls_program_address(p, &p->rank->places[v], 0, 0);
+        return hash_tensor(sha, &named);
     }
-    if (status == LS_OK) status = ls_ckpt_hash_values(values, n, hex_out);
-    ls_arena_destroy(arena);
+    if (!(named.tensor.data = ls_alloc(bytes + 1))) return LS_ERR_NO_MEMORY;
+    ls_status status = ls_program_fetch(p, name, named.tensor.data, bytes);
+    if (status == LS_OK) status = hash_tensor(sha, &named);
+    ls_free(named.tensor.data);
+    return status;
+}
+
+static int compare_texts(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static ls_status hash_parameters(ls_program *p, const char **names, ls_sha256 *sha) {
+    const ls_graph *g = p->plan->graph;
+    size_t n = 0;
+    for (int64_t v = 0; v < g->n_values; v++)
+        if (g->values[v].kind == LS_VALUE_PARAM && p->rank->places[v].region != LS_REGION_NONE)
+            names[n++] = g->values[v].name;
+    qsort(names, n, sizeof *names, compare_texts);
+    for (size_t i = 0; i < n; i++) LS_TRY(hash_parameter(p, names[i], sha));
+    return LS_OK;
+}
+
+ls_status ls_ckpt_hash_program(ls_program *p, char hex_out[65]) {
+    if (p->device->ops->kind != LS_DEVICE_CPU)
+        return LS_FAIL(LS_ERR_UNSUPPORTED, "hash: weights are hashed on the cpu device");
+    const char **names = ls_alloc(sizeof *names * (size_t)(p->plan->graph->n_values + 1));
+    if (!names) return LS_ERR_NO_MEMORY;
+    ls_sha256 *sha = NULL;
+    ls_status status = ls_sha256_create(&sha);
+    if (status == LS_OK) status = hash_parameters(p, names, sha);
+    if (status == LS_OK) status = ls_sha256_finish(sha, hex_out);
+    ls_sha256_destroy(sha);
+    ls_free(names);
     return status;
 }
 

@@ -8,7 +8,25 @@
 #include "base/json.h"
 #include "ckpt/ckpt.h"
 
-/* Host copies of a program's persistent values, in graph order. */
+/* A value's whole tensor in host memory. Those who do not write use one buffer for all that they must fetch with the others. */
+static ls_status fetch_value(ls_program *p, const ls_value_info *info, const ls_place *place,
+                             ls_arena *arena, void **data_out) {
+    const ls_type type = ls_value_whole_type(info);
+    const size_t bytes = ls_type_bytes(&type);
+    if (!info->sharded && p->device->ops->kind == LS_DEVICE_CPU) {
+        *data_out = ls_program_address(p, place, 0, 0);
+        return LS_OK;
+    }
+    const int keeps = p->member == 0;
+    void *data = keeps ? ls_arena_alloc(arena, bytes + 1) : ls_alloc(bytes + 1);
+    if (!data) return LS_ERR_NO_MEMORY;
+    const ls_status status = ls_program_fetch(p, info->name, data, bytes);
+    if (!keeps) ls_free(data);
+    *data_out = keeps ? data : NULL;
+    return status;
+}
+
+/* Host copies of a program's persistent values, in graph order. Collective. */
 static ls_status fetch_values(ls_program *p, ls_arena *arena, ls_ckpt_value **values_out,
                               int *n_out) {
     const ls_graph *g = p->plan->graph;
@@ -19,17 +37,10 @@ static ls_status fetch_values(ls_program *p, ls_arena *arena, ls_ckpt_value **va
         const ls_value_info *info = &g->values[v];
         if (info->kind != LS_VALUE_PARAM && info->kind != LS_VALUE_STATE) continue;
         if (p->rank->places[v].region == LS_REGION_NONE) continue;
-        const size_t bytes = ls_type_bytes(&info->type);
-        void *data;
-        if (p->device->ops->kind == LS_DEVICE_CPU) {
-            data = ls_program_address(p, &p->rank->places[v], 0, 0);
-        } else {
-            data = ls_arena_alloc(arena, bytes + 1);
-            if (!data) return LS_ERR_NO_MEMORY;
-            LS_TRY(ls_program_fetch(p, info->name, data, bytes));
-        }
-        values[n++] =
-            (ls_ckpt_value){{info->name, {info->type.dtype, info->type.shape, data}}, info->role};
+        const ls_type type = ls_value_whole_type(info);
+        void *data = NULL;
+        LS_TRY(fetch_value(p, info, &p->rank->places[v], arena, &data));
+        values[n++] = (ls_ckpt_value){{info->name, {type.dtype, type.shape, data}}, info->role};
     }
     *values_out = values;
     *n_out = n;
@@ -145,15 +156,17 @@ ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, cons
     ls_ckpt_value *values = NULL;
     int n = 0;
     ls_status status = fetch_values(program, arena, &values, &n);
-    if (status == LS_OK && ls_path_exists(temporary)) status = ls_dir_remove(temporary);
-    if (status == LS_OK) status = write_folder(values, n, content, temporary);
-    if (status == LS_OK) status = swap_in(temporary, dir);
-    if (status != LS_OK) {
+    const int writes = program->member == 0;
+    if (status == LS_OK && writes && ls_path_exists(temporary)) status = ls_dir_remove(temporary);
+    if (status == LS_OK && writes) status = write_folder(values, n, content, temporary);
+    if (status == LS_OK && writes) status = swap_in(temporary, dir);
+    if (status != LS_OK && writes) {
         ls_error_prefix(status, "saving checkpoint '%s'", dir);
         ls_ckpt_discard(temporary);
     }
     ls_arena_destroy(arena);
-    return status;
+    return program->plan->n_members > 1 ? ls_comm_agree(program->comm, "save a checkpoint", status)
+                                        : status;
 }
 
 /* Starts like what a run writes in its folder? */

@@ -17,9 +17,13 @@ typedef struct ls_cli_checkpoint {
 ls_status ls_cli_open_checkpoint(const char *dir, const ls_cmd_call *call, ls_cli_checkpoint *out);
 void ls_cli_close_checkpoint(ls_cli_checkpoint *checkpoint);
 
-/* Trains and prints the report of `train` and `resume`. resume NULL: from the start. */
+/* Joins the ranks that were started, trains and prints the report of `train` and `resume`. resume NULL: from the start. */
 ls_status ls_cli_train(const ls_cmd_call *call, const ls_train_config *config,
                        const ls_config *values, const char *resume);
+
+/* The same as one rank of `comm` (NULL: alone); only the first prints. */
+ls_status ls_cli_train_on(const ls_cmd_call *call, const ls_train_config *config,
+                          const ls_config *values, const char *resume, ls_comm *comm);
 
 /* A JSON number, or null when it is not finite. */
 json_t *ls_cli_json_real(double value);

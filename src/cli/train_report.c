@@ -46,8 +46,8 @@ static void show_progress(void *user, const ls_train_progress *p) {
 
 static json_t *report_json(const ls_train_result *r) {
     return json_pack(
-        "{s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:s,s:s}", "steps",
-        (json_int_t)r->steps, "loss", ls_cli_json_real(r->loss), "held_loss",
+        "{s:I,s:i,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:s,s:s}", "steps",
+        (json_int_t)r->steps, "ranks", r->ranks, "loss", ls_cli_json_real(r->loss), "held_loss",
         ls_cli_json_real(r->held_loss), "bits_per_byte", ls_cli_json_real(r->held_bits_per_byte),
         "accuracy", ls_cli_json_real(r->held_accuracy), "train_seconds",
         ls_cli_json_real(r->train_seconds), "items_per_second",
@@ -74,14 +74,15 @@ static void print_report(FILE *out, const ls_train_result *r, int images) {
                 100 * r->held_accuracy);
     if (r->n_skipped)
         fprintf(out, "steps skipped for overflowing gradients: %lld\n", (long long)r->n_skipped);
-    fprintf(out, "memory: %lld bytes planned, %lld allocated\n", (long long)r->planned_bytes,
-            (long long)r->allocated_bytes);
+    fprintf(out, "memory: %lld bytes planned, %lld allocated%s\n", (long long)r->planned_bytes,
+            (long long)r->allocated_bytes, r->ranks > 1 ? ", on each rank" : "");
     if (*r->checkpoint) fprintf(out, "checkpoint: %s\n", r->checkpoint);
     fprintf(out, "weights sha256:%s\n", r->weights_sha256);
 }
 
-ls_status ls_cli_train(const ls_cmd_call *call, const ls_train_config *config,
-                       const ls_config *values, const char *resume) {
+ls_status ls_cli_train_on(const ls_cmd_call *call, const ls_train_config *config,
+                          const ls_config *values, const char *resume, ls_comm *comm) {
+    const int first = ls_comm_rank(comm) == 0;
     const int images = !ls_model_reads_tokens(config->model.kind);
     display d = {.images = images,
                  .items_per_step = (double)config->batch * (images ? 1.0 : (double)config->window),
@@ -89,17 +90,33 @@ ls_status ls_cli_train(const ls_cmd_call *call, const ls_train_config *config,
     const ls_progress_options look = {.label = "train",
                                       .n_total = config->steps,
                                       .unit = images ? "images" : "tokens",
-                                      .quiet = call->quiet,
+                                      .quiet = call->quiet || !first,
                                       .live = -1};
     ls_progress_init(&d.progress, &look);
     catch_signals();
-    const ls_train_options options = {
-        .progress = show_progress, .user = &d, .interrupt = &interrupted, .resume = resume};
+    const ls_train_options options = {.progress = first ? show_progress : NULL,
+                                      .user = &d,
+                                      .interrupt = &interrupted,
+                                      .resume = resume,
+                                      .comm = comm};
     ls_train_result result;
     const ls_status status = ls_train(config, values, &options, &result);
     ls_progress_end(&d.progress);
     LS_TRY(status);
+    if (!first) return LS_OK;
     if (call->json) return ls_cli_print_json(call, report_json(&result));
     print_report(call->out, &result, images);
     return LS_OK;
+}
+
+ls_status ls_cli_train(const ls_cmd_call *call, const ls_train_config *config,
+                       const ls_config *values, const char *resume) {
+    ls_comm *comm = NULL;
+    const ls_comm_options options = {.transport = (ls_transport)config->transport,
+                                     .late_seconds = config->late_seconds,
+                                     .quiet = call->quiet};
+    LS_TRY(ls_comm_open(&options, &comm));
+    const ls_status status = ls_cli_train_on(call, config, values, resume, comm);
+    ls_comm_close(comm);
+    return status;
 }

@@ -36,6 +36,13 @@ static void count_alloc(ls_device *device, size_t bytes) {
     __atomic_add_fetch(&device->n_allocs, 1, __ATOMIC_RELAXED);
 }
 
+void ls_device_count(ls_device *device, int64_t bytes) {
+    if (bytes > 0)
+        count_alloc(device, (size_t)bytes);
+    else
+        __atomic_sub_fetch(&device->allocated_bytes, (size_t)-bytes, __ATOMIC_RELAXED);
+}
+
 ls_status ls_device_alloc(ls_device *device, size_t bytes, void **out) {
     void *ptr;
     LS_TRY(device->ops->alloc(device, bytes, &ptr));

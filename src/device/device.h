@@ -42,6 +42,8 @@ extern const ls_device_ops ls_device_cpu_ops, ls_device_fake_ops, ls_device_cuda
 LS_API ls_status ls_device_create(const char *name, int ordinal, ls_device **out);
 LS_API void ls_device_destroy(ls_device *device);
 LS_API ls_status ls_device_alloc(ls_device *device, size_t bytes, void **out);
+/* Counts memory that somebody else holds for this device (negative: gives it up), as alloc and release do. */
+LS_API void ls_device_count(ls_device *device, int64_t bytes);
 LS_API void ls_device_release(ls_device *device, void *ptr, size_t bytes);
 
 #endif

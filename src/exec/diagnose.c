@@ -35,10 +35,9 @@ static ls_status scan_persistent(const ls_program *p, const ls_run_options *opti
     return LS_OK;
 }
 
-static ls_status scan_step(const ls_step *step, const ls_command *command,
-                           const ls_run_options *options) {
+static ls_status scan_step(const ls_step *step, int lane_number, const ls_run_options *options) {
     char lane[32] = "before the lanes"; /* a weight's low-precision copy */
-    if (command->lane >= 0) snprintf(lane, sizeof lane, "lane %d", command->lane);
+    if (lane_number >= 0) snprintf(lane, sizeof lane, "lane %d", lane_number);
     for (int i = 0; i < step->sig.n_out; i++) {
         const ls_tensor *out = &step->operands[step->sig.n_in + i];
         const int64_t at = find_non_finite(out);
@@ -55,15 +54,32 @@ static ls_status scan_step(const ls_step *step, const ls_command *command,
     return LS_OK;
 }
 
+/* A rank diagnoses on its own: segments in which ranks talk are left out. What an earlier segment gathered is still there. */
+static int can_run_alone(const ls_program *p, ls_segment_kind kind) {
+    const int zero = p->plan->n_members > 1 ? p->plan->options.zero : 0;
+    switch (kind) {
+    case LS_SEGMENT_PREPARE:
+        return zero == 0;
+    case LS_SEGMENT_FORWARD:
+        return zero < 3;
+    case LS_SEGMENT_BACKWARD:
+    case LS_SEGMENT_WEIGHT:
+        return zero < 2;
+    default:
+        return 0;
+    }
+}
+
 static ls_status scan_command(ls_program *p, const ls_command *command,
                               const ls_run_options *options) {
     if (command->kind == LS_COMMAND_FEED) return ls_program_feed(p, command, options);
     if (command->kind != LS_COMMAND_RUN) return LS_OK;
-    if (p->rank->segments[command->segment].kind == LS_SEGMENT_UPDATE) return LS_OK;
+    if (!can_run_alone(p, p->rank->segments[command->segment].kind)) return LS_OK;
     ls_lowered *segment = &p->segments[command->segment];
-    for (int64_t i = 0; i < segment->n_steps; i++) {
+    const int64_t last = command->last ? command->last : segment->n_steps;
+    for (int64_t i = command->first; i < last; i++) {
         LS_TRY(ls_program_launch(p, &segment->steps[i], command, options));
-        LS_TRY(scan_step(&segment->steps[i], command, options));
+        LS_TRY(scan_step(&segment->steps[i], ls_program_lane(p, command), options));
     }
     return LS_OK;
 }

@@ -3,6 +3,7 @@
 #include "exec/program.h"
 #include "op/add/add.h"
 #include "op/op.h"
+#include "op/wire_add/wire_add.h"
 
 static ls_status lower_step(ls_program *p, const ls_segment *segment, int64_t i, ls_step *step) {
     const ls_graph *g = p->plan->graph;
@@ -44,23 +45,38 @@ static ls_status lower_segments(ls_program *p) {
     return LS_OK;
 }
 
-/* The addition of two gradient buffers is one `add` over all of a buffer; the left one is written in place. */
-static ls_status lower_add(ls_program *p) {
-    const int64_t count = (int64_t)(p->rank->gradient_bytes / sizeof(float));
+/* One op over a whole range; the first operand is written in place. */
+static ls_status lower_range(ls_program *p, const ls_fold *fold, int n_in, ls_step *step) {
+    const ls_op *op = fold->wire == LS_WIRE_F32 ? &ls_op_add : &ls_op_wire_add;
+    ls_wire_add_attr *attr = ls_arena_alloc(p->arena, sizeof *attr);
     ls_type *types = ls_arena_alloc(p->arena, sizeof *types * 3);
-    p->add.operands = ls_arena_alloc(p->arena, sizeof *p->add.operands * 3);
-    if (!types || !p->add.operands) return LS_ERR_NO_MEMORY;
-    for (int i = 0; i < 3; i++) {
+    step->operands = ls_arena_alloc(p->arena, sizeof *step->operands * 3);
+    if (!attr || !types || !step->operands) return LS_ERR_NO_MEMORY;
+    attr->wire = (int)fold->wire;
+    for (int i = 0; i <= n_in; i++) {
         types[i].dtype = LS_DTYPE_F32;
-        types[i].shape = (ls_shape){.n_dims = 1, .dims = {count}};
-        p->add.operands[i] = (ls_tensor){types[i].dtype, types[i].shape, NULL};
+        types[i].shape = (ls_shape){.n_dims = 1, .dims = {(int64_t)(fold->bytes / sizeof(float))}};
+        step->operands[i] = (ls_tensor){types[i].dtype, types[i].shape, NULL};
     }
-    p->add.sig = (ls_sig){&ls_op_add, NULL, 2, 1, types, types + 2};
+    step->sig = (ls_sig){op, op == &ls_op_add ? NULL : attr, n_in, 1, types, types + n_in};
     if (p->plan->options.reference_kernels) {
-        p->add.kernel = ls_kernel_reference(&ls_op_add);
+        step->kernel = ls_kernel_reference(op);
         return LS_OK;
     }
-    return ls_kernel_choose(&p->add.sig, p->plan->kernel_device, ls_cpu_isa(), &p->add.kernel);
+    return ls_kernel_choose(&step->sig, p->plan->kernel_device, ls_cpu_isa(), &step->kernel);
+}
+
+static ls_status lower_folds(ls_program *p) {
+    p->folds = ls_arena_alloc(p->arena, sizeof *p->folds * (size_t)(p->rank->n_folds + 1));
+    if (!p->folds) return LS_ERR_NO_MEMORY;
+    for (int i = 0; i < p->rank->n_folds; i++) {
+        p->folds[i].fold = &p->rank->folds[i];
+        if (p->folds[i].fold->bytes == 0) continue;
+        LS_TRY(lower_range(p, p->folds[i].fold, 2, &p->folds[i].add));
+        if (p->folds[i].fold->wire != LS_WIRE_F32)
+            LS_TRY(lower_range(p, p->folds[i].fold, 1, &p->folds[i].round));
+    }
+    return LS_OK;
 }
 
 static int is_shared(const ls_program *p, int region) {
@@ -90,10 +106,30 @@ static ls_status share_regions(ls_program *p) {
     return LS_OK;
 }
 
+static int is_own(const ls_program *p, int region) {
+    return region != LS_REGION_CHANNELS && p->rank->bytes[region] > 0 && !is_shared(p, region);
+}
+
+/* Peers read each other's regions: all of them are one piece of the transport's memory. */
+static ls_status allocate_common(ls_program *p) {
+    size_t total = 0, at = 0;
+    for (int i = 0; i < LS_REGION_COUNT; i++)
+        if (is_own(p, i)) total += ls_align_up(p->rank->bytes[i], LS_PLACE_ALIGN);
+    LS_TRY(ls_comm_memory_create(p->comm, total, (void **)&p->memory));
+    for (int i = 0; i < LS_REGION_COUNT; i++) {
+        if (!is_own(p, i)) continue;
+        p->base[i] = p->memory + at;
+        at += ls_align_up(p->rank->bytes[i], LS_PLACE_ALIGN);
+        ls_device_count(p->device, (int64_t)p->rank->bytes[i]);
+    }
+    return LS_OK;
+}
+
 static ls_status allocate_regions(ls_program *p) {
     if (p->weights_of) LS_TRY(share_regions(p));
+    if (p->plan->n_members > 1) return allocate_common(p);
     for (int i = 0; i < LS_REGION_COUNT; i++) {
-        if (i == LS_REGION_CHANNELS || p->rank->bytes[i] == 0 || is_shared(p, i)) continue;
+        if (!is_own(p, i)) continue;
         LS_TRY(ls_device_alloc(p->device, p->rank->bytes[i], (void **)&p->base[i]));
     }
     return LS_OK;
@@ -102,7 +138,7 @@ static ls_status allocate_regions(ls_program *p) {
 static ls_status build_program(ls_program *p) {
     LS_TRY(ls_arena_create(&p->arena));
     LS_TRY(lower_segments(p));
-    LS_TRY(lower_add(p));
+    LS_TRY(lower_folds(p));
     const ls_value loss = ls_graph_find(p->plan->graph, "loss");
     p->loss = LS_VALUE_NONE;
     if (loss != LS_VALUE_NONE && p->rank->places[p->plan->roots[loss]].region == LS_REGION_SLOTS)
@@ -113,18 +149,22 @@ static ls_status build_program(ls_program *p) {
 ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options *options,
                            ls_program **out) {
     ls_pool *pool = options->pool;
-    if (rank < 0 || rank >= plan->n_ranks)
-        return LS_FAIL(LS_ERR_INVALID, "lower: rank %d of a plan for %d", rank, plan->n_ranks);
+    const int n_ranks = ls_plan_ranks(plan);
+    if (rank < 0 || rank >= n_ranks)
+        return LS_FAIL(LS_ERR_INVALID, "lower: rank %d of a plan for %d", rank, n_ranks);
     if (ls_pool_threads(pool) > plan->options.threads)
         return LS_FAIL(LS_ERR_INVALID, "lower: the pool has %d threads, the plan was made for %d",
                        ls_pool_threads(pool), plan->options.threads);
-    if (plan->n_ranks > 1 && !options->channels)
-        return LS_FAIL(LS_ERR_INVALID, "lower: a plan for %d ranks needs a transport, got none",
-                       plan->n_ranks);
+    if ((plan->n_ranks > 1 && !options->channels) ||
+        (plan->n_members > 1 && ls_comm_size(options->comm) != plan->n_members))
+        return LS_FAIL(LS_ERR_INVALID,
+                       "lower: a plan for %d ranks needs a transport of that size, got %d", n_ranks,
+                       ls_comm_size(options->comm));
     ls_program *p = ls_alloc(sizeof *p);
     if (!p) return LS_ERR_NO_MEMORY;
     p->plan = plan;
-    p->rank = &plan->ranks[rank];
+    p->rank = &plan->ranks[ls_plan_stage_of_rank(plan, rank)];
+    p->member = ls_mesh_index(&plan->mesh, LS_AXIS_DP, rank);
     p->device = options->device;
     p->pool = pool;
     p->comm = options->comm;
@@ -141,9 +181,14 @@ ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options
 
 void ls_program_destroy(ls_program *p) {
     if (!p) return;
-    for (int i = 0; i < LS_REGION_COUNT; i++)
-        if (p->base[i] && !is_shared(p, i))
+    for (int i = 0; i < LS_REGION_COUNT; i++) {
+        if (!p->base[i] || is_shared(p, i)) continue;
+        if (p->memory)
+            ls_device_count(p->device, -(int64_t)p->rank->bytes[i]);
+        else
             ls_device_release(p->device, p->base[i], p->rank->bytes[i]);
+    }
+    if (p->memory) ls_comm_memory_destroy(p->comm, p->memory);
     ls_arena_destroy(p->arena);
     ls_free(p);
 }

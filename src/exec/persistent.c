@@ -1,6 +1,7 @@
 /* Values that outlive a step: first values, fetching, storing. */
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/rng.h"
 #include "exec/program.h"
 
@@ -10,6 +11,7 @@ typedef struct initializer {
     const ls_value_info *info;
     ls_rng_key key;
     ls_tensor tensor;
+    int64_t first, count; /* elements of the whole tensor that are kept here */
 } initializer;
 
 /* Values first .. first + n of a persistent value, in f32. */
@@ -29,7 +31,7 @@ static void draw(const ls_init *init, ls_rng_key key, int64_t first, int64_t n, 
 static ls_status init_block(void *user, int64_t task, int worker) {
     const initializer *in = user;
     (void)worker;
-    const int64_t first = task * INIT_BLOCK, left = ls_shape_count(&in->tensor.shape) - first;
+    const int64_t first = task * INIT_BLOCK, left = in->count - first;
     const int64_t n = left < INIT_BLOCK ? left : INIT_BLOCK;
     const size_t size = ls_dtype_bytes(in->tensor.dtype);
     char *at = (char *)in->tensor.data + (size_t)first * size;
@@ -38,9 +40,17 @@ static ls_status init_block(void *user, int64_t task, int worker) {
         return LS_OK;
     }
     float values[INIT_BLOCK];
-    draw(&in->info->init, in->key, first, n, values);
+    draw(&in->info->init, in->key, in->first + first, n, values);
     ls_convert(at, in->tensor.dtype, values, LS_DTYPE_F32, n);
     return LS_OK;
+}
+
+void ls_program_range(const ls_program *p, const ls_value_info *info, int64_t *first_out,
+                      int64_t *count_out) {
+    const int64_t held = ls_shape_count(&info->type.shape);
+    const ls_type whole = ls_value_whole_type(info);
+    *first_out = info->sharded ? p->member * held : 0;
+    *count_out = info->sharded ? ls_shard_count(ls_type_count(&whole), held, p->member) : held;
 }
 
 ls_status ls_program_init(ls_program *p, uint64_t seed) {
@@ -57,7 +67,8 @@ ls_status ls_program_init(ls_program *p, uint64_t seed) {
         initializer in = {.info = info, .key = {seed, 0, ls_rng_stream(info->name)}};
         in.tensor =
             (ls_tensor){info->type.dtype, info->type.shape, ls_program_address(p, place, 0, 0)};
-        const int64_t blocks = (ls_shape_count(&info->type.shape) + INIT_BLOCK - 1) / INIT_BLOCK;
+        ls_program_range(p, info, &in.first, &in.count);
+        const int64_t blocks = (in.count + INIT_BLOCK - 1) / INIT_BLOCK;
         LS_TRY(ls_pool_run(p->pool, blocks, init_block, &in));
     }
     return LS_OK;
@@ -76,14 +87,48 @@ static ls_status find_place(const ls_program *p, const char *name, ls_value *val
     return LS_OK;
 }
 
+/* Everybody's piece of a persistent value, in order. Collective. */
+static ls_status fetch_pieces(ls_program *p, ls_value v, char *host) {
+    const ls_value_info *info = &p->plan->graph->values[v];
+    const ls_type whole = ls_value_whole_type(info);
+    const ls_comm_part part = {ls_program_address(p, &p->rank->places[v], 0, 0),
+                               ls_type_bytes(&whole), ls_type_bytes(&info->type)};
+    ls_comm_call call = {.op = "fetch",
+                         .scope = info->name,
+                         .id = v,
+                         .dtype = info->type.dtype,
+                         .shape = whole.shape,
+                         .ticket = LS_COMM_MAX_TICKETS - 1,
+                         .from = -1,
+                         .to = -1,
+                         .n_parts = 1,
+                         .parts = &part};
+    void *landing = ls_alloc(ls_comm_landing_bytes(&call, p->plan->n_members) + 1);
+    if (!landing) return LS_ERR_NO_MEMORY;
+    call.landing = landing;
+    ls_status status = p->comm->ops->start(p->comm, &call);
+    for (int q = 0; status == LS_OK && q < p->plan->n_members; q++) {
+        ls_comm_view view;
+        status = p->comm->ops->arrive(p->comm, call.ticket, q, &view);
+        if (status == LS_OK && view.bytes)
+            memcpy(host + (size_t)q * part.piece_bytes, view.data, view.bytes);
+    }
+    if (status == LS_OK) status = p->comm->ops->finish(p->comm, call.ticket);
+    ls_free(landing);
+    return status;
+}
+
 ls_status ls_program_fetch(ls_program *p, const char *name, void *host, size_t host_bytes) {
     ls_value v;
     LS_TRY(find_place(p, name, &v));
     const ls_place *place = &p->rank->places[v];
-    const size_t bytes = ls_type_bytes(&p->plan->graph->values[v].type);
+    const ls_value_info *info = &p->plan->graph->values[v];
+    const ls_type type = ls_value_whole_type(info);
+    const size_t bytes = ls_type_bytes(&type);
     if (host_bytes < bytes)
         return LS_FAIL(LS_ERR_INVALID, "fetch '%s': it has %zu bytes, the buffer %zu", name, bytes,
                        host_bytes);
+    if (info->sharded) return fetch_pieces(p, v, host);
     return p->device->ops->copy_out(p->device, host, ls_program_address(p, place, 0, 0), bytes);
 }
 
@@ -94,12 +139,17 @@ ls_status ls_program_fetch_f32(ls_program *p, const char *name, float *out) {
 ls_status ls_program_store(ls_program *p, const char *name, const ls_tensor *host) {
     ls_value v;
     LS_TRY(find_place(p, name, &v));
-    const ls_type *type = &p->plan->graph->values[v].type;
+    const ls_value_info *info = &p->plan->graph->values[v];
+    const ls_type type = ls_value_whole_type(info);
     char want[128], got[128];
-    if (type->dtype != host->dtype || !ls_shape_equal(&type->shape, &host->shape))
+    if (type.dtype != host->dtype || !ls_shape_equal(&type.shape, &host->shape))
         return LS_FAIL(LS_ERR_FORMAT, "'%s' is %s%s in the model, but the data has %s%s", name,
-                       ls_dtype_name(type->dtype), ls_shape_print(&type->shape, want),
+                       ls_dtype_name(type.dtype), ls_shape_print(&type.shape, want),
                        ls_dtype_name(host->dtype), ls_shape_print(&host->shape, got));
+    const size_t size = ls_dtype_bytes(type.dtype);
+    int64_t first, count;
+    ls_program_range(p, info, &first, &count);
     return p->device->ops->copy_in(p->device, ls_program_address(p, &p->rank->places[v], 0, 0),
-                                   host->data, ls_type_bytes(type));
+                                   (const char *)host->data + (size_t)first * size,
+                                   (size_t)count * size);
 }

@@ -22,6 +22,12 @@ typedef struct ls_lowered {
     int64_t n_steps;
 } ls_lowered;
 
+/* Rounding and adding a range of the gradient buffers. */
+typedef struct ls_fold_steps {
+    const ls_fold *fold;
+    ls_step round, add;
+} ls_fold_steps;
+
 struct ls_program {
     const ls_plan *plan;
     const ls_rank_plan *rank;
@@ -33,8 +39,10 @@ struct ls_program {
     ls_arena *arena;
     char *base[LS_REGION_COUNT]; /* device memory */
     ls_lowered *segments;        /* one per segment of the rank */
-    ls_step add;                 /* gradient buffer += gradient buffer */
+    ls_fold_steps *folds;        /* one per fold of the rank */
     ls_value loss;               /* root of output "loss" on this rank, or NONE */
+    int member;                  /* of the data-parallel group */
+    char *memory;                /* all regions, when peers may read them; else NULL */
 };
 
 typedef struct ls_lower_options {
@@ -50,6 +58,11 @@ LS_API ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_
 /* Channels of the plan for a transport; memory of `arena`. */
 LS_API ls_status ls_plan_comm_channels(const ls_plan *plan, ls_arena *arena, ls_comm_channel **out);
 
+/* Global number of the command's lane; -1 stays. */
+int ls_program_lane(const ls_program *program, const ls_command *command);
+/* Elements of the whole tensor of a persistent value that this rank keeps. */
+void ls_program_range(const ls_program *program, const ls_value_info *info, int64_t *first_out,
+                      int64_t *count_out);
 /* Address of a place for a lane's slot and sum buffer. */
 void *ls_program_address(const ls_program *program, const ls_place *place, int slot, int level);
 ls_status ls_program_launch(ls_program *program, ls_step *step, const ls_command *command,

@@ -11,12 +11,17 @@ void *ls_program_address(const ls_program *p, const ls_place *place, int slot, i
     return base;
 }
 
+int ls_program_lane(const ls_program *p, const ls_command *command) {
+    return command->lane < 0 ? command->lane : ls_plan_lane(p->plan, p->member, command->lane);
+}
+
 ls_status ls_program_launch(ls_program *p, ls_step *step, const ls_command *command,
                             const ls_run_options *options) {
     const int n = step->sig.n_in + step->sig.n_out;
     for (int i = 0; i < n; i++)
         step->operands[i].data =
             ls_program_address(p, &step->places[i], command->slot, command->level);
+    const int lane = ls_program_lane(p, command);
     const ls_launch launch = {
         .sig = &step->sig,
         .in = step->operands,
@@ -24,20 +29,26 @@ ls_status ls_program_launch(ls_program *p, ls_step *step, const ls_command *comm
         .workspace =
             p->base[LS_REGION_SCRATCH] ? p->base[LS_REGION_SCRATCH] + step->workspace_offset : NULL,
         .pool = p->pool,
-        .position = {options->seed, options->step, command->lane},
+        .position = {options->seed, options->step, lane},
+        .comm = p->plan->n_members > 1 ? p->comm : NULL,
+        .node = step->node - p->plan->graph->nodes,
+        .scope = step->node->scope,
     };
     const ls_status status = step->kernel->launch(&launch);
-    if (status == LS_OK) return LS_OK;
+    if (status == LS_OK || status == LS_ERR_COMM) return status;
     return ls_error_prefix(status, "step %llu lane %d, op %s%s%s",
-                           (unsigned long long)options->step, command->lane, step->node->op->name,
+                           (unsigned long long)options->step, lane, step->node->op->name,
                            *step->node->scope ? " in " : "", step->node->scope);
 }
 
 static ls_status run_steps(ls_program *p, const ls_command *command,
                            const ls_run_options *options) {
     const ls_lowered *segment = &p->segments[command->segment];
-    for (int64_t i = 0; i < segment->n_steps; i++)
+    const int64_t last = command->last ? command->last : segment->n_steps;
+    for (int64_t i = command->first; i < last; i++) {
+        if (p->comm) LS_TRY(ls_comm_check(p->comm));
         LS_TRY(ls_program_launch(p, &segment->steps[i], command, options));
+    }
     return LS_OK;
 }
 
@@ -50,18 +61,24 @@ ls_status ls_program_feed(ls_program *p, const ls_command *command, const ls_run
         if (info->kind != kind || place->region == LS_REGION_NONE) continue;
         ls_tensor tensor = {info->type.dtype, info->type.shape,
                             ls_program_address(p, place, command->slot, 0)};
-        LS_TRY(options->feed(options->user, info->name, command->lane, &tensor));
+        LS_TRY(options->feed(options->user, info->name, ls_program_lane(p, command), &tensor));
     }
     return LS_OK;
 }
 
-static ls_status add_sums(ls_program *p, const ls_command *command) {
-    ls_tensor *t = p->add.operands;
-    char *left = p->base[LS_REGION_GRADIENTS] + (size_t)command->level * p->rank->gradient_bytes;
-    t[0].data = t[2].data = left;
-    t[1].data = left + p->rank->gradient_bytes;
-    const ls_launch launch = {.sig = &p->add.sig, .in = t, .out = t + 2, .pool = p->pool};
-    return p->add.kernel->launch(&launch);
+/* Rounds a range of a gradient buffer, or adds the next buffer's to it, in place. */
+static ls_status fold_sums(ls_program *p, const ls_command *command) {
+    const ls_fold_steps *f = &p->folds[command->fold];
+    const ls_step *step = command->kind == LS_COMMAND_ADD ? &f->add : &f->round;
+    if (f->fold->bytes == 0) return LS_OK;
+    ls_tensor *t = step->operands;
+    const int n_in = step->sig.n_in;
+    char *left = p->base[LS_REGION_GRADIENTS] + (size_t)command->level * p->rank->gradient_bytes +
+                 f->fold->offset;
+    t[0].data = t[n_in].data = left;
+    if (n_in == 2) t[1].data = left + p->rank->gradient_bytes;
+    const ls_launch launch = {.sig = &step->sig, .in = t, .out = t + n_in, .pool = p->pool};
+    return step->kernel->launch(&launch);
 }
 
 static ls_status transfer(ls_program *p, const ls_command *command) {
@@ -83,7 +100,7 @@ static ls_status check_loss(ls_program *p, const ls_command *command,
     if (isfinite(loss)) return LS_OK;
     LS_TRY(ls_program_diagnose(p, options));
     return LS_FAIL(LS_ERR_NUMERIC, "step %llu lane %d: the loss is %g",
-                   (unsigned long long)options->step, command->lane, (double)loss);
+                   (unsigned long long)options->step, ls_program_lane(p, command), (double)loss);
 }
 
 static ls_status run_command(ls_program *p, const ls_command *command,
@@ -95,7 +112,8 @@ static ls_status run_command(ls_program *p, const ls_command *command,
         LS_TRY(run_steps(p, command, options));
         return check_loss(p, command, options);
     case LS_COMMAND_ADD:
-        return add_sums(p, command);
+    case LS_COMMAND_ROUND:
+        return fold_sums(p, command);
     case LS_COMMAND_SEND:
     case LS_COMMAND_RECV:
         return transfer(p, command);
@@ -108,6 +126,7 @@ ls_status ls_program_run(ls_program *p, const ls_run_options *options) {
         const ls_status status = run_command(p, &p->rank->commands[i], options);
         if (status == LS_OK) continue;
         if (p->channels) ls_channel_abort(p->channels, ls_error_message());
+        if (p->comm && status != LS_ERR_COMM) ls_comm_abort(p->comm, ls_error_message());
         return status;
     }
     return LS_OK;

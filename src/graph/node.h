@@ -12,6 +12,8 @@ typedef struct ls_value_info {
     int32_t node;    /* RESULT: producer; else -1 */
     int out_index;   /* RESULT: which result */
     ls_value source; /* ACCUM: the summed lane value; else NONE */
+    int sharded;     /* persistent: `type` is this rank's flat piece of a tensor of shape `whole` */
+    ls_shape whole;
 } ls_value_info;
 
 typedef struct ls_node {
@@ -24,6 +26,7 @@ typedef struct ls_node {
     int unit;
     const char *scope; /* where in the model: "h.3.attn", "" for none */
     int half; /* BACKWARD: 0 = needed for the input gradient, 1 = weight gradient only (set by the planner) */
+    int bucket; /* UPDATE: starts the exchange of gradient bucket bucket - 1 and may run as soon as the last lane has made it; 0 = none */
 } ls_node;
 
 typedef struct ls_output {
@@ -66,5 +69,18 @@ typedef ls_status (*ls_rewrite_fn)(void *user, const ls_graph *from, const ls_no
                                    ls_graph *to, ls_value *map, int *handled);
 LS_API ls_status ls_graph_rewrite(const ls_graph *from, ls_graph *to, ls_rewrite_fn rewrite,
                                   void *user);
+/* The same with a say over leaves: `leaf` is asked before leaf v is copied and may set map[v] itself. */
+typedef ls_status (*ls_rewrite_leaf_fn)(void *user, const ls_graph *from, ls_value v, ls_graph *to,
+                                        ls_value *map, int *handled);
+typedef struct ls_rewriter {
+    ls_rewrite_fn node;
+    ls_rewrite_leaf_fn leaf;
+    void *user;
+} ls_rewriter;
+LS_API ls_status ls_graph_rewrite_with(const ls_graph *from, ls_graph *to, const ls_rewriter *r);
+/* Persistent leaf v holds a flat piece of a tensor of this shape. */
+LS_API void ls_graph_set_whole(ls_graph *graph, ls_value v, ls_shape whole);
+/* Type of the whole tensor of a persistent value. */
+LS_API ls_type ls_value_whole_type(const ls_value_info *info);
 
 #endif

@@ -49,11 +49,12 @@ static void find_homes(placer *p) {
         p->escapes[p->plan->roots[p->graph->outputs[i].value]] = 1;
 }
 
-/* Appends the value to a region that is laid out end to end. */
+/* Appends the value to a region that is laid out end to end. Lane sums begin at whole blocks of the wire's formats. */
 static void append_place(placer *p, ls_value v, ls_region region, size_t *end) {
     const size_t bytes = ls_type_bytes(&p->graph->values[v].type);
+    const size_t align = region == LS_REGION_GRADIENTS ? LS_SUM_ALIGN : LS_PLACE_ALIGN;
     p->rank->places[v] = (ls_place){region, *end, bytes};
-    *end += ls_align_up(bytes ? bytes : 1, LS_PLACE_ALIGN);
+    *end += ls_align_up(bytes ? bytes : 1, align);
 }
 
 static ls_region persistent_region(const ls_value_info *info) {
@@ -90,9 +91,38 @@ static void place_accum(placer *p, ls_value v, size_t *end) {
     }
 }
 
+static int is_gradient(const ls_value_info *info) {
+    return strncmp(info->name, "grad/", 5) == 0;
+}
+
+/* Sums of one bucket side by side, then the gradients that are in none, then the other sums: every fold is one range. */
+static ls_status place_sums(placer *p, size_t *end) {
+    const ls_plan *plan = p->plan;
+    const int n_folds = LS_FOLD_BUCKETS + plan->n_buckets;
+    p->rank->folds = ls_arena_alloc(plan->arena, sizeof(ls_fold) * (size_t)n_folds);
+    if (!p->rank->folds) return LS_ERR_NO_MEMORY;
+    p->rank->n_folds = n_folds;
+    for (int b = 0; b <= plan->n_buckets + 1; b++) {
+        const size_t first = end[LS_REGION_GRADIENTS];
+        for (int64_t v = 0; v < p->graph->n_values; v++) {
+            const ls_value_info *info = &p->graph->values[v];
+            if (info->kind != LS_VALUE_ACCUM) continue;
+            const int bucket = ls_plan_bucket_of(plan, (ls_value)v);
+            const int group = bucket >= 0 ? bucket : plan->n_buckets + !is_gradient(info);
+            if (group == b) place_accum(p, (ls_value)v, end);
+        }
+        const size_t last = end[LS_REGION_GRADIENTS];
+        const ls_wire wire = plan->options.wire;
+        if (b < plan->n_buckets)
+            p->rank->folds[LS_FOLD_BUCKETS + b] = (ls_fold){first, last - first, wire};
+        if (b == plan->n_buckets) p->rank->folds[LS_FOLD_GRADIENTS] = (ls_fold){0, last, wire};
+        if (b == plan->n_buckets + 1)
+            p->rank->folds[LS_FOLD_NUMBERS] = (ls_fold){first, last - first, LS_WIRE_F32};
+    }
+    return LS_OK;
+}
+
 static void place_shared(placer *p, size_t *end) {
-    for (int64_t v = 0; v < p->graph->n_values; v++)
-        if (p->graph->values[v].kind == LS_VALUE_ACCUM) place_accum(p, (ls_value)v, end);
     for (int64_t v = 0; v < p->graph->n_values; v++) {
         const ls_value_info *info = &p->graph->values[v];
         if (p->plan->roots[v] != (ls_value)v || info->kind == LS_VALUE_ACCUM) continue;
@@ -256,6 +286,26 @@ static void total_regions(placer *p, const size_t *end) {
     }
 }
 
+int ls_plan_bucket_of(const ls_plan *plan, ls_value accum) {
+    return plan->sum_bucket[accum];
+}
+
+ls_status ls_plan_find_buckets(ls_plan *plan) {
+    const ls_graph *g = plan->graph;
+    plan->sum_bucket = ls_arena_alloc(plan->arena, sizeof(int) * (size_t)(g->n_values + 1));
+    if (!plan->sum_bucket) return LS_ERR_NO_MEMORY;
+    for (int64_t v = 0; v < g->n_values; v++) plan->sum_bucket[v] = -1;
+    for (int64_t n = 0; n < g->n_nodes; n++) {
+        const ls_node *node = &g->nodes[n];
+        if (node->bucket <= 0) continue;
+        if (node->bucket > plan->n_buckets) plan->n_buckets = node->bucket;
+        for (int i = 0; i < node->n_in; i++)
+            if (g->values[node->in[i]].kind == LS_VALUE_ACCUM)
+                plan->sum_bucket[node->in[i]] = node->bucket - 1;
+    }
+    return LS_OK;
+}
+
 static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) {
     placer p = {.plan = plan, .rank = rank, .graph = plan->graph};
     const size_t n = (size_t)plan->graph->n_values + 1;
@@ -265,6 +315,7 @@ static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) 
     if (!p.home || !p.escapes || !p.block_of) return LS_ERR_NO_MEMORY;
     size_t end[LS_REGION_COUNT] = {0};
     find_homes(&p);
+    LS_TRY(place_sums(&p, end));
     place_shared(&p, end);
     for (int s = 0; s < rank->n_segments; s++) LS_TRY(place_scratch(&p, &rank->segments[s], arena));
     for (int64_t v = 0; v < plan->graph->n_values; v++)

@@ -6,8 +6,26 @@
 #include "plan/pass/pass.h"
 #include "plan/pass/replace.h"
 
+/* Among ranks: what is cut, and what travels together. */
+static ls_status run_rank_passes(ls_plan *plan) {
+    const ls_plan_options *o = &plan->options;
+    const ls_dp_options dp = {.size = plan->n_members,
+                              .lanes = o->lanes,
+                              .zero = o->zero,
+                              .fast = o->fast,
+                              .staged = o->hosts > 1,
+                              .training = o->mode == LS_PLAN_TRAIN,
+                              .wire = o->wire,
+                              .bucket_bytes = plan->bucket_bytes};
+    if (plan->n_members == 1) return LS_OK;
+    LS_TRY(ls_pass_data_parallel(&plan->graph, &dp));
+    return ls_graph_verify(plan->graph);
+}
+
 /* Passes over the graph; the verifier runs after each. */
-static ls_status run_passes(ls_graph **graph, const ls_plan_options *o) {
+static ls_status run_passes(ls_plan *plan) {
+    ls_graph **graph = &plan->graph;
+    const ls_plan_options *o = &plan->options;
     const int training = o->mode == LS_PLAN_TRAIN;
     /* Before the gradient, so that it is taken of what will run and weight gradients come out in f32. */
     LS_TRY(ls_pass_precision(graph, o->precision));
@@ -27,6 +45,8 @@ static ls_status run_passes(ls_graph **graph, const ls_plan_options *o) {
     LS_TRY(ls_graph_verify(*graph));
     if (training) LS_TRY(ls_pass_recompute(graph, o));
     LS_TRY(ls_graph_verify(*graph));
+    /* After all that looks at whole parameters. */
+    LS_TRY(run_rank_passes(plan));
     /* Last: gives each lane sum a place to land. */
     LS_TRY(ls_pass_deposit(*graph, training, training && o->schedule == LS_PIPELINE_ZERO_BUBBLE));
     return ls_graph_verify(*graph);
@@ -34,6 +54,51 @@ static ls_status run_passes(ls_graph **graph, const ls_plan_options *o) {
 
 static int is_power_of_two(int n) {
     return n > 0 && (n & (n - 1)) == 0;
+}
+
+static ls_status check_mesh(const ls_mesh *mesh, const ls_plan_options *o) {
+    const int dp = ls_mesh_axis(mesh, LS_AXIS_DP);
+    if (mesh->tp > 1 || mesh->cp > 1 || mesh->ep > 1)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "mesh tp=%d cp=%d ep=%d: this version plans the axes dp and pp; set the "
+                       "others to 1",
+                       mesh->tp, mesh->cp, mesh->ep);
+    if (dp > 1 && mesh->pp > 1)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "mesh dp=%d pp=%d: data-parallel pipelines are not planned yet; set one of "
+                       "the two to 1",
+                       dp, mesh->pp);
+    if (!is_power_of_two(dp))
+        return LS_FAIL(LS_ERR_CONFIG,
+                       "%d data-parallel ranks: the lane tree is shared out by a power of two "
+                       "(1, 2, 4, 8, ...)",
+                       dp);
+    if (o->mode == LS_PLAN_TRAIN && dp > o->lanes)
+        return LS_FAIL(LS_ERR_CONFIG,
+                       "%d data-parallel ranks, but lanes = %d: every rank computes at least one "
+                       "lane; use lanes >= %d (which changes the result) or fewer ranks",
+                       dp, o->lanes, dp);
+    return LS_OK;
+}
+
+static ls_status check_data_parallel(const ls_plan_options *o) {
+    if (o->zero < 0 || o->zero > 3)
+        return LS_FAIL(LS_ERR_CONFIG, "zero = %d: stages are 0 (nothing is cut) to 3", o->zero);
+    if (o->mode == LS_PLAN_TRAIN && o->zero > 0 && o->optim && o->optim->kind == LS_OPTIM_LAMB)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "zero = %d with optim.kind = lamb: its trust ratio needs whole tensors on "
+                       "one rank; use zero = 0 or another optimizer",
+                       o->zero);
+    if (o->fast && o->zero > 0)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "mode = fast with zero = %d: the transport's own sums serve zero = 0 only",
+                       o->zero);
+    if (o->fast && o->wire != LS_WIRE_F32)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "mode = fast with wire = %s: the transport's own sums are in f32; set wire "
+                       "= f32",
+                       ls_wire_names[o->wire]);
+    return LS_OK;
 }
 
 static ls_status check_options(const ls_mesh *mesh, const ls_plan_options *o) {
@@ -46,14 +111,32 @@ static ls_status check_options(const ls_mesh *mesh, const ls_plan_options *o) {
                        o->threads);
     if (mesh->pp < 1 || mesh->pp > 64)
         return LS_FAIL(LS_ERR_CONFIG, "mesh pp = %d: pipeline stages must be 1 to 64", mesh->pp);
-    if (mesh->dp != 1 || mesh->tp != 1 || mesh->cp != 1 || mesh->ep != 1)
-        return LS_FAIL(LS_ERR_UNSUPPORTED,
-                       "mesh dp=%d tp=%d cp=%d ep=%d: this version plans the pp axis only; set the "
-                       "others to 1",
-                       mesh->dp, mesh->tp, mesh->cp, mesh->ep);
+    LS_TRY(check_mesh(mesh, o));
     if (o->mode == LS_PLAN_TRAIN && !o->optim)
         return LS_FAIL(LS_ERR_INVALID, "plan: training needs optimizer options, got none");
-    return LS_OK;
+    return check_data_parallel(o);
+}
+
+/* The smallest bucket of which the link's latency is at most a twentieth. */
+static int64_t choose_bucket(const ls_plan_options *o) {
+    enum { MIN_BYTES = 256 << 10, MAX_BYTES = 256 << 20 };
+    const int far = o->hosts > 1;
+    const double latency_us = o->link_latency_us > 0 ? o->link_latency_us : far ? 50 : 5;
+    const double gbps = o->link_gbps > 0 ? o->link_gbps : far ? 10 : 64;
+    int64_t bytes = MIN_BYTES;
+    if (o->bucket_bytes > 0) return o->bucket_bytes;
+    while (bytes < MAX_BYTES && (double)bytes * 8 / (gbps * 1e3) < 19 * latency_us) bytes *= 2;
+    return bytes;
+}
+
+/* All buckets may be under way at once: their tickets are counted. */
+static int64_t widen_bucket(const ls_graph *model, int64_t bytes) {
+    enum { MAX_BUCKETS = 64 };
+    int64_t all = 0;
+    for (int64_t v = 0; v < model->n_values; v++)
+        if (model->values[v].kind == LS_VALUE_PARAM)
+            all += 4 * ls_type_count(&model->values[v].type);
+    return bytes * MAX_BUCKETS < all ? all / MAX_BUCKETS : bytes;
 }
 
 static ls_status make_plan(ls_plan *plan, const ls_graph *model) {
@@ -67,7 +150,8 @@ static ls_status make_plan(ls_plan *plan, const ls_graph *model) {
             strcmp(o->name, "correct") == 0)
             plan->graph->outputs[plan->graph->n_outputs++] = *o;
     }
-    LS_TRY(run_passes(&plan->graph, &plan->options));
+    LS_TRY(run_passes(plan));
+    LS_TRY(ls_plan_find_buckets(plan));
     LS_TRY(ls_plan_cut(plan));
     LS_TRY(ls_plan_segment(plan));
     LS_TRY(ls_plan_schedule(plan));
@@ -82,6 +166,8 @@ ls_status ls_plan_make(const ls_graph *model, const ls_mesh *mesh, const ls_plan
     ls_plan *plan = ls_alloc(sizeof *plan);
     if (!plan) return LS_ERR_NO_MEMORY;
     plan->mesh = *mesh;
+    plan->n_members = ls_mesh_axis(mesh, LS_AXIS_DP);
+    plan->bucket_bytes = widen_bucket(model, choose_bucket(options));
     plan->options = *options;
     ls_status status = ls_arena_create(&plan->arena);
     if (status == LS_OK) status = make_plan(plan, model);
@@ -103,7 +189,20 @@ void ls_plan_destroy(ls_plan *plan) {
 }
 
 int ls_plan_ranks(const ls_plan *plan) {
-    return plan->n_ranks;
+    return ls_mesh_size(&plan->mesh);
+}
+
+int ls_plan_stage_of_rank(const ls_plan *plan, int rank) {
+    return ls_mesh_index(&plan->mesh, LS_AXIS_PP, rank);
+}
+
+/* Up to zero 1 a rank sums its own neighbouring lanes; from zero 2 on every round's lanes are summed over the ranks first. Both
+ * are cuts of one tree. */
+int ls_plan_lane(const ls_plan *plan, int member, int local) {
+    const int n = plan->n_members;
+    if (plan->options.mode != LS_PLAN_TRAIN || n == 1) return local;
+    return plan->options.zero >= 2 ? local * n + member
+                                   : member * (plan->options.lanes / n) + local;
 }
 
 const ls_graph *ls_plan_graph(const ls_plan *plan) {
@@ -111,8 +210,9 @@ const ls_graph *ls_plan_graph(const ls_plan *plan) {
 }
 
 int64_t ls_plan_bytes(const ls_plan *plan, int rank) {
+    const ls_rank_plan *r = &plan->ranks[ls_plan_stage_of_rank(plan, rank)];
     int64_t total = 0;
-    for (int i = 0; i < LS_REGION_COUNT; i++) total += (int64_t)plan->ranks[rank].bytes[i];
+    for (int i = 0; i < LS_REGION_COUNT; i++) total += (int64_t)r->bytes[i];
     return total;
 }
 

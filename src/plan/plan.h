@@ -1,6 +1,8 @@
 /* The plan's inside, for exec and the printers. See lockstep/plan.h. Read-only once made. */
 #ifndef LS_PLAN_PLAN_H
 #define LS_PLAN_PLAN_H
+#include "base/json.h"
+#include "comm/comm.h"
 #include "graph/node.h"
 #include "lockstep/plan.h"
 
@@ -35,12 +37,13 @@ typedef enum ls_segment_kind {
     LS_SEGMENT_FORWARD,
     LS_SEGMENT_BACKWARD, /* whole, or its input-gradient half under zero bubble */
     LS_SEGMENT_WEIGHT,   /* weight-gradient half under zero bubble */
+    LS_SEGMENT_REDUCE,   /* starts the exchange of one bucket of lane sums */
     LS_SEGMENT_UPDATE    /* optimizer, one per round of exchanges */
 } ls_segment_kind;
 
 typedef struct ls_segment {
     ls_segment_kind kind;
-    int round; /* UPDATE */
+    int round; /* UPDATE; REDUCE: the bucket */
     int64_t n_nodes;
     int32_t *nodes;            /* graph order */
     const ls_kernel **kernels; /* per node */
@@ -66,16 +69,28 @@ typedef enum ls_command_kind {
     LS_COMMAND_RUN,
     LS_COMMAND_SEND,
     LS_COMMAND_RECV,
-    LS_COMMAND_ADD /* gradient buffer `level` += buffer level + 1 */
+    LS_COMMAND_ADD,  /* gradient buffer `level` += buffer level + 1, in the fold's range */
+    LS_COMMAND_ROUND /* gradient buffer `level` to the wire's format, in the fold's range */
 } ls_command_kind;
+
+enum { LS_FOLD_GRADIENTS, LS_FOLD_NUMBERS, LS_FOLD_BUCKETS };
+/* A range of the gradient buffers that is rounded and added at once. */
+typedef struct ls_fold {
+    size_t offset, bytes;
+    ls_wire wire; /* of the sums there */
+} ls_fold;
 
 typedef struct ls_command {
     ls_command_kind kind;
-    int segment; /* RUN: index into segments */
-    int channel; /* SEND, RECV: index into plan channels */
-    int lane, slot, level;
+    int segment;     /* RUN: index into segments */
+    int first, last; /* RUN: steps first .. last - 1; last 0 = all */
+    int channel;     /* SEND, RECV: index into plan channels */
+    int fold;        /* ADD, ROUND: index into the rank's folds */
+    int lane;        /* this rank's lanes are numbered from 0: see ls_plan_lane */
+    int slot, level;
 } ls_command;
 
+/* One stage of the pipeline; every data-parallel member of it runs the same. */
 typedef struct ls_rank_plan {
     int rank, stage;
     ls_segment *segments;
@@ -84,6 +99,8 @@ typedef struct ls_rank_plan {
     int64_t n_commands, commands_capacity;
     ls_place *places; /* per graph value */
     int n_slots, n_levels;
+    ls_fold *folds; /* all gradients; the other sums; then one per bucket */
+    int n_folds;
     size_t slot_bytes, gradient_bytes; /* of one slot, of one buffer */
     size_t bytes[LS_REGION_COUNT];
     double flops_per_lane;
@@ -96,9 +113,13 @@ struct ls_plan {
     ls_plan_options options;
     ls_device_kind kernel_device;
     int n_stages, n_units;
-    int *unit_stage; /* per unit + 1 (index 0 = unit -1) */
-    ls_value *roots; /* per value: the value whose memory it is */
-    int n_ranks;
+    int *unit_stage;      /* per unit + 1 (index 0 = unit -1) */
+    ls_value *roots;      /* per value: the value whose memory it is */
+    int n_members;        /* of axis dp */
+    int64_t bucket_bytes; /* tensors exchanged together */
+    int n_buckets;        /* of gradients, zero 0 and 1 */
+    int *sum_bucket;      /* per value: bucket of a lane sum, or -1 */
+    int n_ranks;          /* stages */
     ls_rank_plan *ranks;
     ls_channel *channels;
     int n_channels;
@@ -107,19 +128,37 @@ struct ls_plan {
     double flops_per_step;
 };
 
-enum { LS_PLACE_ALIGN = 64 };
+enum { LS_PLACE_ALIGN = 64, LS_SUM_ALIGN = 4 * LS_SHARD_UNIT };
 LS_API size_t ls_align_up(size_t bytes, size_t to);
 
 /* Stages of ls_plan_make, in order. */
-ls_status ls_plan_cut(ls_plan *plan);      /* units to stages, roots, halves */
-ls_status ls_plan_segment(ls_plan *plan);  /* nodes to segments, channels */
+ls_status ls_plan_cut(ls_plan *plan);     /* units to stages, roots, halves */
+ls_status ls_plan_segment(ls_plan *plan); /* nodes to segments, channels */
+ls_status ls_plan_find_buckets(ls_plan *plan);
 ls_status ls_plan_schedule(ls_plan *plan); /* commands, slots, levels */
 ls_status ls_plan_place(ls_plan *plan);    /* memory */
 ls_status ls_plan_choose_kernels(ls_plan *plan);
 ls_status ls_plan_count(ls_plan *plan); /* parameters and FLOPs */
 
+/* Global number of member `member`'s lane `local`. */
+LS_API int ls_plan_lane(const ls_plan *plan, int member, int local);
+LS_API int ls_plan_stage_of_rank(const ls_plan *plan, int rank);
+/* Bucket in which a lane sum is exchanged (zero 0, 1), or -1. */
+int ls_plan_bucket_of(const ls_plan *plan, ls_value accum);
 /* Stage of a lane node, by its unit. */
 int ls_plan_stage_of(const ls_plan *plan, const ls_node *node);
+/* What ranks exchange in one step, for the printers. */
+typedef struct ls_exchange_row {
+    const char *op, *scope; /* "reduce_scatter" */
+    ls_segment_kind segment;
+    int tensors, times; /* times a step */
+    double bytes;       /* that one rank takes from others, each time */
+} ls_exchange_row;
+/* Rows of a rank in order; neighbours alike are one row. Arena memory. */
+ls_status ls_plan_exchanges(const ls_plan *plan, const ls_rank_plan *rank, ls_arena *arena,
+                            ls_exchange_row **rows_out, int *n_out);
+void ls_plan_print_collectives(const ls_plan *plan, const ls_rank_plan *rank, ls_text *out);
+json_t *ls_plan_collectives_json(const ls_plan *plan, const ls_rank_plan *rank);
 /* Segment of rank `rank` that runs node `n`, or -1. */
 int ls_rank_segment_of(const ls_rank_plan *rank, int32_t node);
 

@@ -9,9 +9,15 @@ static const char *const region_names[LS_REGION_COUNT] = {
     LS_REGION_MAP(LS_REGION_NAME)
 #undef LS_REGION_NAME
 };
-static const char *const segment_names[] = {"prepare", "forward", "backward", "weight", "update"};
+static const char *const segment_names[] = {"prepare", "forward", "backward",
+                                            "weight",  "reduce",  "update"};
 static const char *const schedule_names[] = {"1f1b", "gpipe", "zero_bubble"};
 static const char *const precision_names[] = {"f32", "bf16", "f16"};
+
+static void print_bucket(const ls_command *c, ls_text *out) {
+    if (c->fold >= LS_FOLD_BUCKETS) ls_text_append(out, ", bucket %d", c->fold - LS_FOLD_BUCKETS);
+    ls_text_append(out, "\n");
+}
 
 static void print_command(const ls_plan *plan, const ls_rank_plan *rank, const ls_command *c,
                           ls_text *out) {
@@ -27,6 +33,11 @@ static void print_command(const ls_plan *plan, const ls_rank_plan *rank, const l
         ls_text_append(out, "    run %s", segment_names[s->kind]);
         if (s->kind == LS_SEGMENT_UPDATE)
             ls_text_append(out, " round %d\n", s->round);
+        else if (s->kind == LS_SEGMENT_REDUCE)
+            ls_text_append(out, " bucket %d\n", s->round);
+        else if (c->lane >= 0 && c->last)
+            ls_text_append(out, " lane %d slot %d sum %d, nodes %d to %d of %lld\n", c->lane,
+                           c->slot, c->level, c->first, c->last - 1, (long long)s->n_nodes);
         else if (c->lane >= 0)
             ls_text_append(out, " lane %d slot %d sum %d\n", c->lane, c->slot, c->level);
         else
@@ -34,7 +45,13 @@ static void print_command(const ls_plan *plan, const ls_rank_plan *rank, const l
         return;
     }
     case LS_COMMAND_ADD:
-        ls_text_append(out, "    add sum %d += sum %d\n", c->level, c->level + 1);
+        if (c->fold == LS_FOLD_NUMBERS) return; /* with the gradients */
+        ls_text_append(out, "    add sum %d += sum %d", c->level, c->level + 1);
+        print_bucket(c, out);
+        return;
+    case LS_COMMAND_ROUND:
+        ls_text_append(out, "    round sum %d to %s", c->level, ls_wire_names[plan->options.wire]);
+        print_bucket(c, out);
         return;
     case LS_COMMAND_SEND:
     case LS_COMMAND_RECV: {
@@ -59,7 +76,8 @@ static void print_bytes(const ls_plan *plan, const ls_rank_plan *rank, ls_text *
     ls_text_append(out, "  bytes:\n");
     for (int i = 0; i < LS_REGION_COUNT; i++)
         ls_text_append(out, "    %-14s %15zu\n", region_names[i], rank->bytes[i]);
-    ls_text_append(out, "    %-14s %15lld\n", "total", (long long)ls_plan_bytes(plan, rank->rank));
+    ls_text_append(out, "    %-14s %15lld\n", "total",
+                   (long long)ls_plan_bytes(plan, rank->stage * plan->n_members));
     ls_text_append(out, "  slots: %d of %zu bytes; lane sums: %d of %zu bytes\n", rank->n_slots,
                    rank->slot_bytes, rank->n_levels, rank->gradient_bytes);
 }
@@ -91,25 +109,87 @@ static ls_status print_kernels(const ls_plan *plan, const ls_rank_plan *rank, ls
     return LS_OK;
 }
 
+/* "ranks 0 to 1023 (1024)" of one stage: its data-parallel members run the same. */
+static void print_stage(const ls_plan *plan, const ls_rank_plan *rank, ls_text *out) {
+    const int first = rank->stage * plan->n_members;
+    if (plan->n_members == 1)
+        ls_text_append(out, "rank %d: stage %d\n", first, rank->stage);
+    else
+        ls_text_append(out, "ranks %d to %d: stage %d\n", first, first + plan->n_members - 1,
+                       rank->stage);
+}
+
+/* "mesh: pp 1 x dp 4", and of each axis with several ranks the group that rank 0 is in. */
+static void print_mesh(const ls_plan *plan, ls_text *out) {
+    ls_text_append(out, "  mesh:");
+    for (int a = 0; a < LS_AXIS_COUNT; a++)
+        ls_text_append(out, "%s %s %d", a ? " x" : "", ls_axis_names[a],
+                       ls_mesh_axis(&plan->mesh, (ls_axis)a));
+    ls_text_append(out, "\n");
+    for (int a = 0; a < LS_AXIS_COUNT; a++) {
+        const int n = ls_mesh_axis(&plan->mesh, (ls_axis)a);
+        if (n == 1) continue;
+        int *group = ls_alloc(sizeof *group * (size_t)n);
+        if (!group) return;
+        ls_mesh_group(&plan->mesh, (ls_axis)a, 0, group);
+        ls_text_append(out, "  axis %s: %d group%s of %d; rank 0 is with", ls_axis_names[a],
+                       ls_plan_ranks(plan) / n, ls_plan_ranks(plan) == n ? "" : "s", n);
+        for (int i = 0; i < n; i++) {
+            if (n > 10 && i == 8) {
+                ls_text_append(out, " ...");
+                i = n - 1;
+            }
+            ls_text_append(out, " %d", group[i]);
+        }
+        ls_text_append(out, "\n");
+        ls_free(group);
+    }
+}
+
+static void print_data_parallel(const ls_plan *plan, ls_text *out) {
+    const ls_plan_options *o = &plan->options;
+    if (plan->n_members == 1) {
+        if (o->zero > 0) ls_text_append(out, "  zero %d: one rank, nothing to cut\n", o->zero);
+        return;
+    }
+    ls_text_append(out, "  zero %d, buckets of %lld bytes%s, %s\n", o->zero,
+                   (long long)plan->bucket_bytes, o->bucket_bytes ? "" : " (by the link's cost)",
+                   o->hosts > 1 ? "pieces staged for other hosts" : "memory shared by all ranks");
+    int64_t pieces = 0;
+    for (int64_t v = 0; v < plan->graph->n_values; v++)
+        if (plan->graph->values[v].kind == LS_VALUE_PARAM && plan->graph->values[v].sharded)
+            pieces += ls_type_count(&plan->graph->values[v].type);
+    if (pieces)
+        ls_text_append(out,
+                       "  a rank keeps %lld of %lld parameters: of each tensor lanes/ranks = "
+                       "%d of %d chunks of whole units of %d\n",
+                       (long long)pieces, (long long)plan->n_parameters, o->lanes / plan->n_members,
+                       o->lanes, LS_SHARD_UNIT);
+}
+
 ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out) {
     ls_text text = {0};
     const ls_plan_options *o = &plan->options;
+    const int n = ls_plan_ranks(plan);
     ls_text_append(&text,
-                   "plan: %d rank%s (pp %d), %d lane%s, precision %s, schedule %s, %d thread%s a "
-                   "rank, mode exact\n",
-                   plan->n_ranks, plan->n_ranks == 1 ? "" : "s", plan->mesh.pp, o->lanes,
-                   o->lanes == 1 ? "" : "s", precision_names[o->precision],
-                   schedule_names[o->schedule], o->threads, o->threads == 1 ? "" : "s");
+                   "plan: %d rank%s, %d lane%s, precision %s, schedule %s, %d thread%s a "
+                   "rank, mode %s, wire %s\n",
+                   n, n == 1 ? "" : "s", o->lanes, o->lanes == 1 ? "" : "s",
+                   precision_names[o->precision], schedule_names[o->schedule], o->threads,
+                   o->threads == 1 ? "" : "s", o->fast ? "fast" : "exact", ls_wire_names[o->wire]);
+    print_mesh(plan, &text);
+    print_data_parallel(plan, &text);
     ls_text_append(&text, "  parameters: %lld\n  flops per step: %.6g\n",
                    (long long)plan->n_parameters, plan->flops_per_step);
     ls_status status = LS_OK;
     for (int r = 0; status == LS_OK && r < plan->n_ranks; r++) {
         const ls_rank_plan *rank = &plan->ranks[r];
-        ls_text_append(&text, "rank %d: stage %d\n", r, rank->stage);
+        print_stage(plan, rank, &text);
         print_bytes(plan, rank, &text);
         ls_text_append(&text, "  schedule:\n");
         for (int64_t i = 0; i < rank->n_commands; i++)
             print_command(plan, rank, &rank->commands[i], &text);
+        ls_plan_print_collectives(plan, rank, &text);
         if (explain) status = print_kernels(plan, rank, &text);
     }
     if (status == LS_OK) status = text.status;
@@ -139,14 +219,14 @@ static json_t *bytes_json(const ls_plan *plan, int first, int last) {
 }
 
 static json_t *command_json(const ls_plan *plan, const ls_rank_plan *rank, const ls_command *c) {
-    static const char *const names[] = {"feed", "run", "send", "recv", "add"};
+    static const char *const names[] = {"feed", "run", "send", "recv", "add", "round"};
     json_t *item =
         json_pack("{s:s, s:i, s:i}", "do", names[c->kind], "lane", c->lane, "slot", c->slot);
     int failed = item == NULL;
     if (!failed && c->kind == LS_COMMAND_RUN)
         failed = json_object_set_new(item, "segment",
                                      json_string(segment_names[rank->segments[c->segment].kind]));
-    if (!failed && c->kind == LS_COMMAND_ADD)
+    if (!failed && (c->kind == LS_COMMAND_ADD || c->kind == LS_COMMAND_ROUND))
         failed = json_object_set_new(item, "level", json_integer(c->level));
     if (!failed && (c->kind == LS_COMMAND_SEND || c->kind == LS_COMMAND_RECV))
         failed = json_object_set_new(item, "bytes",
@@ -173,6 +253,9 @@ static json_t *rank_json(const ls_plan *plan, int r) {
     int failed = item == NULL;
     if (!failed) failed = json_object_set_new(item, "bytes", bytes_json(plan, r, r));
     if (!failed) failed = json_object_set_new(item, "schedule", commands_json(plan, rank));
+    if (!failed) failed = json_object_set_new(item, "members", json_integer(plan->n_members));
+    if (!failed)
+        failed = json_object_set_new(item, "collectives", ls_plan_collectives_json(plan, rank));
     if (!failed) return item;
     json_decref(item);
     return NULL;
@@ -181,10 +264,13 @@ static json_t *rank_json(const ls_plan *plan, int r) {
 static json_t *plan_json(const ls_plan *plan) {
     const ls_plan_options *o = &plan->options;
     json_t *root =
-        json_pack("{s:i, s:i, s:s, s:s, s:i, s:I, s:f}", "ranks", plan->n_ranks, "lanes", o->lanes,
-                  "precision", precision_names[o->precision], "schedule",
-                  schedule_names[o->schedule], "threads", o->threads, "parameters",
-                  (json_int_t)plan->n_parameters, "flops_per_step", plan->flops_per_step);
+        json_pack("{s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:i, s:s, s:s, s:i, s:I, s:f}", "ranks",
+                  ls_plan_ranks(plan), "pp", plan->n_ranks, "dp", plan->n_members, "zero", o->zero,
+                  "wire", ls_wire_names[o->wire], "mode", o->fast ? "fast" : "exact",
+                  "bucket_bytes", (json_int_t)plan->bucket_bytes, "lanes", o->lanes, "precision",
+                  precision_names[o->precision], "schedule", schedule_names[o->schedule], "threads",
+                  o->threads, "parameters", (json_int_t)plan->n_parameters, "flops_per_step",
+                  plan->flops_per_step);
     json_t *ranks = json_array();
     int failed = root == NULL || ranks == NULL;
     if (!failed)

@@ -7,6 +7,7 @@ typedef struct scheduler {
     ls_rank_plan *rank;
     char *slot_used; /* per slot */
     int *slot_of;    /* per lane */
+    int n_lanes;     /* of this rank */
     int deposited;   /* lanes whose gradients are in the stack */
     int height;      /* buffers on the stack */
 } scheduler;
@@ -56,15 +57,74 @@ static int take_slot(scheduler *s) {
     return slot;
 }
 
-/* The lane's sums are complete in buffer `height`: fold the binary counter. */
-static ls_status deposit(scheduler *s, int lane) {
+/* Leaves of the lane tree are rounded to the wire's format here, unless an exchange among ranks has done it. */
+static int rounds_leaves(const ls_plan *plan) {
+    const int in_exchange = plan->n_members > 1 && plan->options.zero >= 2;
+    return plan->options.mode == LS_PLAN_TRAIN && plan->options.wire != LS_WIRE_F32 && !in_exchange;
+}
+
+/* One fold's range of the lane at hand joins the stack: the binary counter's carries. */
+static ls_status carry(scheduler *s, int lane, int fold) {
+    int height = s->height + 1;
+    if (fold != LS_FOLD_NUMBERS && rounds_leaves(s->plan))
+        LS_TRY(push(
+            s, (ls_command){LS_COMMAND_ROUND, .lane = lane, .fold = fold, .level = s->height}));
+    for (int done = s->deposited + 1; (done & 1) == 0; done >>= 1) {
+        height--;
+        LS_TRY(
+            push(s, (ls_command){LS_COMMAND_ADD, .lane = lane, .fold = fold, .level = height - 1}));
+    }
+    return LS_OK;
+}
+
+/* The lane's sums are in the stack. */
+static void count_deposit(scheduler *s, int lane) {
     s->slot_used[s->slot_of[lane]] = 0;
     s->height++;
     if (s->height > s->rank->n_levels) s->rank->n_levels = s->height;
-    for (int done = ++s->deposited; (done & 1) == 0; done >>= 1) {
-        s->height--;
-        LS_TRY(push(s, (ls_command){LS_COMMAND_ADD, .lane = lane, .level = s->height - 1}));
+    for (int done = ++s->deposited; (done & 1) == 0; done >>= 1) s->height--;
+}
+
+/* The lane's sums are complete in buffer `height`. */
+static ls_status deposit(scheduler *s, int lane) {
+    if (s->plan->options.mode == LS_PLAN_TRAIN) LS_TRY(carry(s, lane, LS_FOLD_GRADIENTS));
+    LS_TRY(carry(s, lane, LS_FOLD_NUMBERS));
+    count_deposit(s, lane);
+    return LS_OK;
+}
+
+/* Step of the segment behind the last one that makes a sum of the bucket. */
+static int bucket_ready(const scheduler *s, const ls_segment *segment, int bucket) {
+    const ls_graph *g = s->plan->graph;
+    int ready = 0;
+    for (int64_t v = 0; v < g->n_values; v++) {
+        if (ls_plan_bucket_of(s->plan, (ls_value)v) != bucket) continue;
+        const int32_t made = g->values[g->values[v].source].node;
+        for (int64_t i = ready; i < segment->n_nodes; i++)
+            if (segment->nodes[i] == made) ready = (int)i + 1;
     }
+    return ready;
+}
+
+/* The last lane's backward pass in parts: the exchange of each bucket of sums starts as soon as the bucket is complete. */
+static ls_status last_backward(scheduler *s, int lane) {
+    const int slot = s->slot_of[lane];
+    const int index = find_segment(s->rank, LS_SEGMENT_BACKWARD, 0);
+    const ls_segment *segment = &s->rank->segments[index];
+    int done = 0;
+    for (int b = 0; b <= s->plan->n_buckets; b++) {
+        const int last = b == s->plan->n_buckets;
+        const int ready = last ? (int)segment->n_nodes : bucket_ready(s, segment, b);
+        if (ready > done) {
+            LS_TRY(
+                push(s, (ls_command){LS_COMMAND_RUN, .segment = index, .first = done, .last = ready,
+                                     .lane = lane, .slot = slot, .level = s->height}));
+            done = ready;
+        }
+        LS_TRY(carry(s, lane, last ? LS_FOLD_NUMBERS : LS_FOLD_BUCKETS + b));
+        if (!last) LS_TRY(run_segment(s, LS_SEGMENT_REDUCE, b, -1, 0));
+    }
+    count_deposit(s, lane);
     return LS_OK;
 }
 
@@ -81,6 +141,7 @@ static ls_status weight(scheduler *s, int lane) {
 }
 
 static ls_status backward(scheduler *s, int lane) {
+    if (s->plan->n_buckets > 0 && s->deposited + 1 == s->n_lanes) return last_backward(s, lane);
     LS_TRY(run_segment(s, LS_SEGMENT_BACKWARD, 0, lane, s->height));
     return s->plan->options.schedule == LS_PIPELINE_ZERO_BUBBLE ? LS_OK : deposit(s, lane);
 }
@@ -123,8 +184,9 @@ static ls_status schedule_lanes(scheduler *s, int n_lanes) {
 }
 
 static ls_status schedule_rank(ls_plan *plan, ls_rank_plan *rank) {
-    const int n_lanes = plan->options.lanes;
-    scheduler s = {.plan = plan, .rank = rank};
+    const int training = plan->options.mode == LS_PLAN_TRAIN;
+    const int n_lanes = plan->options.lanes / (training ? plan->n_members : 1);
+    scheduler s = {.plan = plan, .rank = rank, .n_lanes = n_lanes};
     s.slot_used = ls_arena_alloc(plan->arena, (size_t)n_lanes + 1);
     s.slot_of = ls_arena_alloc(plan->arena, sizeof(int) * (size_t)(n_lanes + 1));
     if (!s.slot_used || !s.slot_of) return LS_ERR_NO_MEMORY;

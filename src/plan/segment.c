@@ -128,7 +128,7 @@ static ls_segment_kind kind_of(const ls_node *node, int zero_bubble) {
     case LS_PHASE_BACKWARD:
         return zero_bubble && node->half ? LS_SEGMENT_WEIGHT : LS_SEGMENT_BACKWARD;
     default:
-        return LS_SEGMENT_UPDATE;
+        return node->bucket > 0 ? LS_SEGMENT_REDUCE : LS_SEGMENT_UPDATE;
     }
 }
 
@@ -145,6 +145,8 @@ static ls_status fill_segment(const cutter *c, int stage, ls_segment *segment) {
         if (!(c->node_stages[n] & one_stage(stage))) continue;
         if (kind_of(&g->nodes[n], zero_bubble(c->plan)) != segment->kind) continue;
         if (segment->kind == LS_SEGMENT_UPDATE && c->round[n] != segment->round) continue;
+        if (segment->kind == LS_SEGMENT_REDUCE && g->nodes[n].bucket - 1 != segment->round)
+            continue;
         segment->nodes[segment->n_nodes++] = (int32_t)n;
     }
     return LS_OK;
@@ -152,7 +154,8 @@ static ls_status fill_segment(const cutter *c, int stage, ls_segment *segment) {
 
 static ls_status fill_rank(const cutter *c, int n_rounds, ls_rank_plan *rank) {
     ls_plan *plan = c->plan;
-    const int most = 4 + n_rounds;
+    const int n_fixed = LS_SEGMENT_REDUCE, n_before = n_fixed + plan->n_buckets;
+    const int most = n_before + n_rounds;
     rank->segments = ls_arena_alloc(plan->arena, sizeof(ls_segment) * (size_t)most);
     rank->places = ls_arena_alloc(plan->arena, sizeof(ls_place) * (size_t)(c->graph->n_values + 1));
     if (!rank->segments || !rank->places) return LS_ERR_NO_MEMORY;
@@ -163,8 +166,11 @@ static ls_status fill_rank(const cutter *c, int n_rounds, ls_rank_plan *rank) {
         rank->places[v].region = persistent && here ? LS_REGION_WEIGHTS : LS_REGION_NONE;
     }
     for (int i = 0; i < most; i++) {
-        ls_segment segment = {.kind = i < 4 ? (ls_segment_kind)i : LS_SEGMENT_UPDATE,
-                              .round = i < 4 ? 0 : i - 4};
+        ls_segment segment = {.kind = (ls_segment_kind)i};
+        if (i >= n_fixed) {
+            segment.kind = i < n_before ? LS_SEGMENT_REDUCE : LS_SEGMENT_UPDATE;
+            segment.round = i < n_before ? i - n_fixed : i - n_before;
+        }
         LS_TRY(fill_segment(c, rank->stage, &segment));
         if (segment.n_nodes) rank->segments[rank->n_segments++] = segment;
     }

@@ -9,12 +9,26 @@
 #include "optim/optim_config.h"
 
 static const char *const precision_names[] = {"f32", "bf16", "f16", NULL};
+static const char *const transport_names[] = {"auto", "self", "threads", "shm",
+                                              "mpi",  "nccl", NULL};
+static const char *const wire_names[] = {"f32", "bf16", "int8", NULL};
+static const char *const mode_names[] = {"exact", "fast", NULL};
 static const char *const recompute_names[] = {"none", "attention", "layer", "bytes", NULL};
 
 #define FIELD(name, form, text, low, high, names, words)                                   \
     {                                                                                      \
         .key = #name, .type = LS_CONFIG_##form, .offset = offsetof(ls_train_config, name), \
         .default_text = text, .min = low, .max = high, .choices = names, .help = words     \
+    }
+#define KEYED(word, name, form, text, low, high, words)                                   \
+    {                                                                                     \
+        .key = word, .type = LS_CONFIG_##form, .offset = offsetof(ls_train_config, name), \
+        .default_text = text, .min = low, .max = high, .help = words                      \
+    }
+#define CHOICE(name, text, table, words)                                                 \
+    {                                                                                    \
+        .key = #name, .type = LS_CONFIG_ENUM, .offset = offsetof(ls_train_config, name), \
+        .default_text = text, .choices = table, .help = words                            \
     }
 #define DATA(name, form, text, low, high, words)                                          \
     {                                                                                     \
@@ -37,6 +51,16 @@ static const ls_config_field run_fields[] = {
     FIELD(max_seconds, FLOAT, "0", 0, 1e9, NULL, "stop after the step during which this much training time has passed; 0 = no limit"),
     FIELD(out, STRING, "out", 0, 0, NULL, "folder for checkpoints, metrics and charts"),
     FIELD(device, STRING, "cpu", 0, 0, NULL, "where to run: cpu"),
+    FIELD(transport, ENUM, "auto", 0, 0, transport_names, "how ranks talk: auto (what started the process: mpirun, lockstep run, nothing), self, shm or mpi"),
+    KEYED("mesh.dp", ranks, INT, "0", 0, 1e6, "data-parallel ranks to plan for, a power of two up to lanes; 0 = those that were started. Changes no result"),
+    KEYED("mesh.hosts", hosts, INT, "0", 0, 1e6, "hosts to plan for; 0 = those that are there, 1 when planning"),
+    FIELD(zero, INT, "0", 0, 3, NULL, "what is cut among ranks: 0 nothing; 1 master weights and optimizer state; 2 also gradients; 3 also the weights computed with. Changes no result"),
+    FIELD(wire, ENUM, "f32", 0, 0, wire_names, "rounding of every node of the lane tree, and the format of gradients between hosts: f32, bf16, or int8 (blocks of 32 with a power-of-two scale)"),
+    FIELD(mode, ENUM, "exact", 0, 0, mode_names, "exact: the same bits on any number of ranks; fast: the transport's own sums (zero 0, transport mpi)"),
+    FIELD(bucket_bytes, INT, "0", 0, 1e12, NULL, "tensors exchanged together, in bytes of f32; 0 = chosen so that the link's latency is at most a twentieth. Changes no result"),
+    KEYED("link.latency_us", link_latency_us, FLOAT, "0", 0, 1e7, "latency between ranks, in microseconds; 0 = 5 on one host, 50 between hosts"),
+    KEYED("link.gbps", link_gbps, FLOAT, "0", 0, 1e6, "bandwidth between ranks, in Gbit/s; 0 = 64 on one host, 10 between hosts"),
+    FIELD(late_seconds, FLOAT, "60", 0.1, 1e6, NULL, "a rank that is alive but does not arrive at an exchange for so long ends the run"),
     FIELD(log_every, INT, "1", 1, 1e9, NULL, "steps between lines of metrics.jsonl"),
     FIELD(eval_every, INT, "0", 0, 1e15, NULL, "steps between evaluations on the early-stopping part; 0 = only at the end"),
     FIELD(eval_windows, INT, "0", 0, 1e15, NULL, "sequences (or images) of such an evaluation; 0 = all"),

@@ -18,7 +18,6 @@ typedef struct curve {
 
 struct ls_recorder {
     ls_session *session;
-    const struct ls_config *values;
     ls_metrics *metrics;
     curve train, held;
 };
@@ -55,13 +54,11 @@ static ls_status read_curves(ls_recorder *r, const char *dir) {
     return status;
 }
 
-ls_status ls_recorder_open(ls_session *session, const struct ls_config *values, int resumed,
-                           int64_t step, ls_recorder **out) {
+ls_status ls_recorder_open(ls_session *session, int resumed, int64_t step, ls_recorder **out) {
     const ls_train_config *c = &session->config;
     ls_recorder *r = ls_alloc(sizeof *r);
     if (!r) return LS_ERR_NO_MEMORY;
     r->session = session;
-    r->values = values;
     ls_status status = ls_dir_make(c->out);
     if (status == LS_OK) status = ls_ckpt_sweep(c->out);
     if (status == LS_OK)
@@ -159,40 +156,43 @@ static ls_status remove_old(const char *dir, int64_t step, int64_t keep) {
     return status;
 }
 
-static ls_status fill_content(ls_recorder *r, const ls_early_stop *stop, ls_ckpt_content *content,
-                              char *texts[4]) {
+static ls_status fill_content(const ls_session *s, const struct ls_config *run_values,
+                              const ls_early_stop *stop, ls_ckpt_content *content, char *texts[4]) {
     json_t *values = NULL;
     size_t bytes = 0;
-    LS_TRY(ls_config_values(r->values, &values));
+    LS_TRY(ls_config_values(run_values, &values));
     ls_status status = ls_json_dump(values, JSON_INDENT(1), &texts[0], NULL);
     json_decref(values);
     LS_TRY(status);
     LS_TRY(trainer_state(stop, &texts[1]));
-    LS_TRY(ls_model_save_config(&r->session->config.model, &texts[2]));
+    LS_TRY(ls_model_save_config(&s->config.model, &texts[2]));
     content->config_json = texts[0];
     content->trainer_json = texts[1];
     ls_ckpt_file *files = (ls_ckpt_file *)content->files;
     files[content->n_files++] = (ls_ckpt_file){"config.json", texts[2], strlen(texts[2])};
-    const ls_tokenizer *tokenizer = ls_source_tokenizer(r->session->source);
+    const ls_tokenizer *tokenizer = ls_source_tokenizer(s->source);
     if (!tokenizer) return LS_OK;
     LS_TRY(ls_tokenizer_to_text(tokenizer, &texts[3], &bytes));
     files[content->n_files++] = (ls_ckpt_file){"tokenizer.json", texts[3], bytes};
     return LS_OK;
 }
 
-ls_status ls_recorder_save(ls_recorder *r, ls_program *program, int64_t step,
+ls_status ls_recorder_save(ls_session *s, const struct ls_config *values, int64_t step,
                            const ls_early_stop *stop, char *path_out, size_t path_bytes) {
-    const ls_train_config *c = &r->session->config;
+    const ls_train_config *c = &s->config;
     char name[32], *texts[4] = {0};
     snprintf(name, sizeof name, "step-%09lld", (long long)step);
     if (snprintf(path_out, path_bytes, "%s/%s", c->out, name) >= (int)path_bytes)
         return LS_FAIL(LS_ERR_CONFIG, "out: the path '%s' is too long", c->out);
     ls_ckpt_file files[2];
     ls_ckpt_content content = {.step = step, .seed = (uint64_t)c->seed, .files = files};
-    ls_status status = fill_content(r, stop, &content, texts);
-    if (status == LS_OK) status = ls_ckpt_save(program, &content, path_out);
-    if (status == LS_OK) status = ls_ckpt_set_latest(c->out, name);
-    if (status == LS_OK) status = remove_old(c->out, step, c->keep);
+    ls_status status = fill_content(s, values, stop, &content, texts);
+    status = ls_comm_agree(s->comm, "describe the checkpoint", status);
+    if (status == LS_OK) status = ls_ckpt_save(s->train, &content, path_out);
+    if (status == LS_OK && ls_comm_rank(s->comm) == 0) {
+        status = ls_ckpt_set_latest(c->out, name);
+        if (status == LS_OK) status = remove_old(c->out, step, c->keep);
+    }
     for (int i = 0; i < 4; i++) ls_free(texts[i]);
     return status;
 }

@@ -5,13 +5,12 @@
 
 typedef struct ls_recorder ls_recorder;
 
-ls_status ls_recorder_open(ls_session *session, const struct ls_config *values, int resumed,
-                           int64_t step, ls_recorder **out);
+ls_status ls_recorder_open(ls_session *session, int resumed, int64_t step, ls_recorder **out);
 void ls_recorder_close(ls_recorder *recorder); /* NULL is fine */
 ls_status ls_recorder_step(ls_recorder *recorder, const ls_train_progress *progress);
 ls_status ls_recorder_evaluation(ls_recorder *recorder, int64_t step, const ls_eval_result *eval);
-/* Checkpoint folder <out>/step-<n>; removes the oldest beyond `keep`. */
-ls_status ls_recorder_save(ls_recorder *recorder, ls_program *program, int64_t step,
+/* Checkpoint folder <out>/step-<n>; removes the oldest beyond `keep`. Collective: the first rank writes. */
+ls_status ls_recorder_save(ls_session *session, const struct ls_config *values, int64_t step,
                            const ls_early_stop *stop, char *path_out, size_t path_bytes);
 /* The trainer's state of a checkpoint (JSON text, NULL: none). */
 ls_status ls_recorder_restore(const char *trainer_json, ls_early_stop *stop);

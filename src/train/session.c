@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 
 int64_t ls_session_eval_rows(const ls_train_config *c) {
@@ -18,6 +19,13 @@ static ls_plan_options plan_options(const ls_train_config *c, ls_plan_mode mode)
                              .recompute = mode == LS_PLAN_TRAIN ? (ls_recompute)c->recompute
                                                                 : LS_RECOMPUTE_NONE,
                              .recompute_bytes = c->recompute_bytes,
+                             .zero = (int)c->zero,
+                             .wire = (ls_wire)c->wire,
+                             .fast = c->mode,
+                             .hosts = (int)c->hosts,
+                             .bucket_bytes = c->bucket_bytes,
+                             .link_latency_us = c->link_latency_us,
+                             .link_gbps = c->link_gbps,
                              .optim = &c->optim};
 }
 
@@ -37,7 +45,7 @@ static ls_status make_plan(const ls_train_config *c, ls_plan_mode mode, double s
                             .loss_scale = training && c->precision == LS_PRECISION_F16};
     if (batch.loss_scale) ls_optim_loss_scale(graph, &c->optim);
     ls_status status = ls_model_build(&c->model, &batch, graph);
-    const ls_mesh mesh = {1, 1, 1, 1, 1};
+    const ls_mesh mesh = {.dp = c->ranks ? (int)c->ranks : 1, .pp = 1};
     if (status == LS_OK) status = ls_plan_make(graph, &mesh, &options, out);
     ls_graph_destroy(graph);
     return status;
@@ -45,15 +53,16 @@ static ls_status make_plan(const ls_train_config *c, ls_plan_mode mode, double s
 
 static ls_status make_programs(ls_session *s, int parts) {
     const double count = ls_source_static_count(s->source, &s->config);
-    ls_lower_options lower = {.device = s->device, .pool = s->pool};
+    ls_lower_options lower = {.device = s->device, .pool = s->pool, .comm = s->comm};
+    const int rank = ls_comm_rank(s->comm);
     if (parts & LS_SESSION_TRAIN) {
         LS_TRY(make_plan(&s->config, LS_PLAN_TRAIN, count, &s->train_plan));
-        LS_TRY(ls_program_lower(s->train_plan, 0, &lower, &s->train));
+        LS_TRY(ls_program_lower(s->train_plan, rank, &lower, &s->train));
     }
     if (parts & LS_SESSION_EVAL) {
         lower.weights_of = s->train;
         LS_TRY(make_plan(&s->config, LS_PLAN_FORWARD, count, &s->eval_plan));
-        LS_TRY(ls_program_lower(s->eval_plan, 0, &lower, &s->eval));
+        LS_TRY(ls_program_lower(s->eval_plan, rank, &lower, &s->eval));
     }
     return LS_OK;
 }
@@ -66,15 +75,38 @@ ls_status ls_session_open_device(ls_session *s) {
     return ls_pool_create((int)s->config.threads, 0, &s->pool);
 }
 
+/* The first rank makes tokenizer and shards; the others find them made. */
+static ls_status open_source(ls_session *s) {
+    ls_status status = LS_OK;
+    if (ls_comm_rank(s->comm) == 0) status = ls_source_open(&s->config, NULL, NULL, &s->source);
+    LS_TRY(ls_comm_agree(s->comm, "prepare the data", status));
+    if (!s->source) status = ls_source_open(&s->config, NULL, NULL, &s->source);
+    LS_TRY(ls_comm_agree(s->comm, "open the data", status));
+    return ls_source_fit_model(s->source, &s->config.model);
+}
+
+/* The ranks that are there are those that were asked for. */
+static ls_status fit_ranks(ls_session *s) {
+    ls_train_config *c = &s->config;
+    const int size = ls_comm_size(s->comm);
+    if (c->ranks && c->ranks != size && s->comm)
+        return LS_FAIL(LS_ERR_CONFIG,
+                       "mesh.dp = %lld, but %d rank%s started; start as many, or set mesh.dp: 0",
+                       (long long)c->ranks, size, size == 1 ? " was" : "s were");
+    c->ranks = size;
+    c->hosts = ls_comm_hosts(s->comm);
+    return LS_OK;
+}
+
 static ls_status open_session(ls_session *s, int parts) {
-    LS_TRY(ls_source_open(&s->config, NULL, NULL, &s->source));
-    LS_TRY(ls_source_fit_model(s->source, &s->config.model));
+    LS_TRY(fit_ranks(s));
+    LS_TRY(open_source(s));
     LS_TRY(ls_session_open_device(s));
     return make_programs(s, parts);
 }
 
-ls_status ls_session_open(ls_session *s, const ls_train_config *config, int parts) {
-    *s = (ls_session){.config = *config};
+ls_status ls_session_open(ls_session *s, const ls_train_config *config, ls_comm *comm, int parts) {
+    *s = (ls_session){.config = *config, .comm = comm};
     const ls_status status = open_session(s, parts);
     if (status != LS_OK) ls_session_close(s);
     return status;
@@ -102,19 +134,36 @@ typedef struct eval_sums {
     int64_t n_targets, n_bytes;
 } eval_sums;
 
-static ls_status evaluate_rows(ls_session *s, int64_t first, eval_sums *sums) {
-    int64_t n_targets = 0, n_bytes = 0;
-    LS_TRY(ls_source_eval_load(s->source, first, &n_targets, &n_bytes));
+/* Sums of the rows from `first` on. */
+static ls_status evaluate_rows(ls_session *s, int64_t first, eval_sums *out) {
+    LS_TRY(ls_source_eval_load(s->source, first, &out->n_targets, &out->n_bytes));
     const ls_run_options run = {.feed = feed_eval, .user = s->source};
     LS_TRY(ls_program_run(s->eval, &run));
     float loss, correct = 0;
     LS_TRY(ls_program_fetch_f32(s->eval, "sum/loss", &loss));
     if (ls_source_is_images(s->source))
         LS_TRY(ls_program_fetch_f32(s->eval, "sum/correct", &correct));
-    sums->loss += (double)loss;
-    sums->correct += (double)correct;
-    sums->n_targets += n_targets;
-    sums->n_bytes += n_bytes;
+    out->loss = (double)loss;
+    out->correct = (double)correct;
+    return LS_OK;
+}
+
+/* Every rank takes its rows of a round; all add everybody's sums in the order of the rows, so that the number of ranks changes
+ * nothing. A rank that has no rows left runs the first again, for company, and counts nothing. */
+static ls_status evaluate_round(ls_session *s, int64_t first, int64_t rows, int64_t n_windows,
+                                eval_sums *sums, eval_sums *all) {
+    const int size = ls_comm_size(s->comm);
+    const int64_t mine = first + ls_comm_rank(s->comm) * rows;
+    eval_sums own = {0};
+    LS_TRY(evaluate_rows(s, mine < n_windows ? mine : 0, &own));
+    if (mine >= n_windows) own = (eval_sums){0};
+    LS_TRY(ls_comm_exchange(s->comm, "evaluation", &own, sizeof own, all));
+    for (int r = 0; r < size; r++) {
+        sums->loss += all[r].loss;
+        sums->correct += all[r].correct;
+        sums->n_targets += all[r].n_targets;
+        sums->n_bytes += all[r].n_bytes;
+    }
     return LS_OK;
 }
 
@@ -122,12 +171,18 @@ ls_status ls_session_evaluate(ls_session *s, ls_split part, int64_t max_windows,
                               ls_eval_result *out) {
     const double start = ls_clock_seconds();
     const int64_t rows = ls_session_eval_rows(&s->config);
+    const int size = ls_comm_size(s->comm);
     int64_t n_windows;
     eval_sums sums = {0};
     LS_TRY(ls_source_eval_begin(s->source, part, rows, &n_windows));
     if (max_windows > 0 && max_windows < n_windows) n_windows = max_windows;
-    for (int64_t first = 0; first < n_windows; first += rows)
-        LS_TRY(evaluate_rows(s, first, &sums));
+    eval_sums *all = ls_alloc(sizeof *all * (size_t)size);
+    if (!all) return LS_ERR_NO_MEMORY;
+    ls_status status = LS_OK;
+    for (int64_t first = 0; status == LS_OK && first < n_windows; first += rows * size)
+        status = evaluate_round(s, first, rows, n_windows, &sums, all);
+    ls_free(all);
+    LS_TRY(status);
     if (sums.n_targets == 0)
         return LS_FAIL(LS_ERR_DATA, "evaluation: this part of the data has no targets");
     const int images = ls_source_is_images(s->source);

@@ -10,6 +10,7 @@ typedef struct ls_session {
     ls_train_config config;  /* model completed from the data */
     ls_source *source;       /* NULL for generation */
     ls_tokenizer *tokenizer; /* generation's own */
+    ls_comm *comm;           /* NULL: one rank */
     ls_device *device;
     ls_pool *pool;
     ls_plan *train_plan, *eval_plan;
@@ -19,7 +20,8 @@ typedef struct ls_session {
 enum { LS_SESSION_TRAIN = 1, LS_SESSION_EVAL = 2 };
 
 /* Opens the data and makes what `parts` asks for. Persistent values are not drawn yet. */
-ls_status ls_session_open(ls_session *session, const ls_train_config *config, int parts);
+ls_status ls_session_open(ls_session *session, const ls_train_config *config, ls_comm *comm,
+                          int parts);
 void ls_session_close(ls_session *session);
 /* Rows (sequences, images) of one evaluation run. */
 int64_t ls_session_eval_rows(const ls_train_config *config);
@@ -27,7 +29,7 @@ int64_t ls_session_eval_rows(const ls_train_config *config);
 int ls_train_evaluates(const ls_train_config *config);
 /* Device and pool only, for generation. */
 ls_status ls_session_open_device(ls_session *session);
-/* Mean loss over (at most max_windows of, 0 = all) a part of the data. */
+/* Collective. Mean loss over (at most max_windows of, 0 = all) a part of the data. */
 ls_status ls_session_evaluate(ls_session *session, ls_split part, int64_t max_windows,
                               ls_eval_result *out);
 

@@ -20,6 +20,7 @@ typedef struct trainer {
     double start, eval_seconds, held_loss;
     ls_train_progress progress;
     ls_train_result *result;
+    int *votes; /* two per rank */
 } trainer;
 
 static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
@@ -38,13 +39,19 @@ static ls_run_options run_options(trainer *t) {
     return (ls_run_options){(uint64_t)t->session.config.seed, (uint64_t)t->step, feed, t, !f16};
 }
 
+/* Which rank, and where in it? Decided together: every rank looks at its own lanes. */
+static ls_status diagnose(trainer *t, const ls_run_options *run) {
+    return ls_comm_agree(t->session.comm, "look for the first value that is not finite",
+                         ls_program_diagnose(t->session.train, run));
+}
+
 /* Overflow is answered by a smaller loss scale; at the smallest one it is no matter of scale. */
 static ls_status check_loss_scale(trainer *t, const ls_run_options *run) {
     const double least = t->session.config.optim.loss_scale_min;
     const int had_room = t->loss_scale == 0 || (double)t->loss_scale > least;
     LS_TRY(ls_program_fetch_f32(t->session.train, "loss_scale", &t->loss_scale));
     if (had_room) return LS_OK;
-    LS_TRY(ls_program_diagnose(t->session.train, run));
+    LS_TRY(diagnose(t, run));
     return LS_FAIL(LS_ERR_NUMERIC,
                    "step %lld: the gradient overflows f16 even at the smallest loss scale "
                    "(optim.loss_scale_min = %g); lower the learning rate, or use bf16 or f32",
@@ -58,7 +65,7 @@ static ls_status check_update(trainer *t, const ls_run_options *run) {
     if (scale >= 0) return LS_OK;
     t->result->n_skipped++;
     if (t->session.config.precision == LS_PRECISION_F16) return check_loss_scale(t, run);
-    LS_TRY(ls_program_diagnose(t->session.train, run));
+    LS_TRY(diagnose(t, run));
     return LS_FAIL(
         LS_ERR_NUMERIC,
         "step %lld: the gradient's norm is not finite, although every value of every lane is; "
@@ -115,13 +122,13 @@ static ls_status evaluate(trainer *t) {
     t->held_loss = eval.loss;
     t->progress.held_loss = eval.loss;
     ls_early_stop_update(&t->stop, eval.loss, t->step);
-    LS_TRY(ls_recorder_evaluation(t->recorder, t->step, &eval));
+    if (t->recorder) LS_TRY(ls_recorder_evaluation(t->recorder, t->step, &eval));
     t->eval_seconds += ls_clock_seconds() - start;
     return LS_OK;
 }
 
 static ls_status save(trainer *t) {
-    return ls_recorder_save(t->recorder, t->session.train, t->step, &t->stop, t->result->checkpoint,
+    return ls_recorder_save(&t->session, t->values, t->step, &t->stop, t->result->checkpoint,
                             sizeof t->result->checkpoint);
 }
 
@@ -129,12 +136,18 @@ static int is_due(int64_t every, int64_t step) {
     return every > 0 && step % every == 0;
 }
 
-static int must_stop(trainer *t) {
+/* Signals and clocks differ between ranks: a signal to any counts, the first rank's clock decides. */
+static ls_status must_stop(trainer *t, int *out) {
     const ls_train_config *c = &t->session.config;
-    t->result->interrupted = t->options->interrupt && *t->options->interrupt;
+    int mine[2] = {t->options->interrupt && *t->options->interrupt,
+                   c->max_seconds > 0 && t->result->train_seconds >= c->max_seconds};
+    LS_TRY(ls_comm_exchange(t->session.comm, "whether to stop", mine, sizeof mine, t->votes));
+    t->result->interrupted = 0;
+    for (int r = 0; r < ls_comm_size(t->session.comm); r++)
+        t->result->interrupted |= t->votes[2 * r];
     t->result->stopped_early = c->optim.patience > 0 && ls_early_stop_due(&t->stop);
-    return t->result->interrupted || t->result->stopped_early ||
-           (c->max_seconds > 0 && t->result->train_seconds >= c->max_seconds);
+    *out = t->result->interrupted || t->result->stopped_early || t->votes[1];
+    return LS_OK;
 }
 
 static ls_status run_loop(trainer *t) {
@@ -143,7 +156,8 @@ static ls_status run_loop(trainer *t) {
     while (t->step < c->steps) {
         LS_TRY(run_step(t));
         time_step(t);
-        if (is_due(c->log_every, t->step)) LS_TRY(ls_recorder_step(t->recorder, &t->progress));
+        if (t->recorder && is_due(c->log_every, t->step))
+            LS_TRY(ls_recorder_step(t->recorder, &t->progress));
         if (is_due(c->eval_every, t->step) && ls_train_evaluates(c)) LS_TRY(evaluate(t));
         if (t->progress.peak_flops_per_second == 0 && t->options->progress &&
             t->step - t->first_step == 2) {
@@ -153,7 +167,8 @@ static ls_status run_loop(trainer *t) {
             t->eval_seconds += ls_clock_seconds() - before;
         }
         if (t->options->progress) t->options->progress(t->options->user, &t->progress);
-        const int stop = must_stop(t);
+        int stop;
+        LS_TRY(must_stop(t, &stop));
         if (stop) break;
         if (is_due(c->save_every, t->step) && t->step < c->steps) LS_TRY(save(t));
     }
@@ -175,7 +190,10 @@ static ls_status begin(trainer *t, const ls_train_config *config) {
     if (config->optim.patience > 0 && (!ls_model_reads_tokens(config->model.kind)))
         return LS_FAIL(LS_ERR_CONFIG, "optim.patience: image data has no part for early stopping "
                                       "(its test images must not decide); set it to 0");
-    LS_TRY(ls_session_open(&t->session, config, parts));
+    LS_TRY(ls_session_open(&t->session, config, t->options->comm, parts));
+    t->result->ranks = ls_comm_size(t->session.comm);
+    t->votes = ls_alloc(sizeof *t->votes * 2 * (size_t)t->result->ranks);
+    if (!t->votes) return LS_ERR_NO_MEMORY;
     t->result->parameters = t->session.train_plan->n_parameters;
     t->result->planned_bytes = ls_train_planned_bytes(t->session.train_plan, t->session.eval_plan);
     t->result->allocated_bytes = (int64_t)t->session.device->peak_bytes;
@@ -186,8 +204,10 @@ static ls_status begin(trainer *t, const ls_train_config *config) {
     else
         LS_TRY(ls_program_init(t->session.train, (uint64_t)config->seed));
     t->first_step = t->step;
-    return ls_recorder_open(&t->session, t->values, t->options->resume != NULL, t->step,
-                            &t->recorder);
+    ls_status status = LS_OK;
+    if (ls_comm_rank(t->session.comm) == 0)
+        status = ls_recorder_open(&t->session, t->options->resume != NULL, t->step, &t->recorder);
+    return ls_comm_agree(t->session.comm, "open the run's folder", status);
 }
 
 /* The report: held-out loss of the final weights, their hash, the chart. */
@@ -203,7 +223,8 @@ static ls_status finish(trainer *t) {
         r->held_bits_per_byte = eval.bits_per_byte;
         r->held_accuracy = eval.accuracy;
     }
-    return ls_recorder_finish(t->recorder, r);
+    const ls_status status = t->recorder ? ls_recorder_finish(t->recorder, r) : LS_OK;
+    return ls_comm_agree(t->session.comm, "write the run's end", status);
 }
 
 ls_status ls_train(const ls_train_config *config, const struct ls_config *values,
@@ -218,8 +239,10 @@ ls_status ls_train(const ls_train_config *config, const struct ls_config *values
     ls_status status = begin(t, config);
     if (status == LS_OK) status = run_loop(t);
     if (status == LS_OK) status = finish(t);
+    if (status != LS_OK && status != LS_ERR_COMM) ls_comm_abort(options->comm, ls_error_message());
     ls_recorder_close(t->recorder);
     ls_session_close(&t->session);
+    ls_free(t->votes);
     ls_free(t);
     return status;
 }

@@ -291,7 +291,7 @@ static void test_channels(void **state) {
         } else if (c->bytes == embedding) {
             n_embedding++;
         } else {
-            assert_true(c->bytes <= 8);
+            assert_true(c->bytes <= 8 * LANES);
         }
     }
     assert_int_equal(n_lane, 2);

@@ -18,6 +18,14 @@ ls_status ls_pass_recompute(ls_graph **graph, const ls_plan_options *options);
 ls_status ls_pass_hoist(ls_graph *graph);
 /* Removes nodes whose results nobody reads. */
 ls_status ls_pass_prune(ls_graph **graph);
+/* Cuts the training step among the members of mesh axis dp (or, FORWARD, only gathers what is kept in pieces): collectives become
+ * nodes. Runs after everything that looks at whole parameters. */
+typedef struct ls_dp_options {
+    int size, lanes, zero, fast, staged, training;
+    ls_wire wire;
+    int64_t bucket_bytes;
+} ls_dp_options;
+ls_status ls_pass_data_parallel(ls_graph **graph, const ls_dp_options *options);
 /* Every lane sum gets an f32 source of its own, made in the lane's last segment. Last of the passes: it appends nodes out of phase order. */
 ls_status ls_pass_deposit(ls_graph *graph, int training, int zero_bubble);
 

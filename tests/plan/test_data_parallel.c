@@ -1,0 +1,380 @@
+/* labels: slow threads timeout=600
+ * Data parallelism and ZeRO by threads of one process: every number of ranks, every stage and both ways of moving pieces give the
+ * weights and optimizer state of one rank, bit for bit; bytes per rank are those of the formula and those allocated; plans
+ * for many ranks are made quickly; what cannot be is refused with a sentence. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/rng.h"
+#include "exec/program.h"
+#include "lockstep/model.h"
+
+enum { LANES = 8, STEPS = 3, TOKENS = 8, VOCAB = 61, MAX_RANKS = 8 };
+
+typedef struct setup {
+    ls_model_kind model;
+    ls_precision precision;
+    int ranks, zero, lanes, hosts, tied;
+    ls_wire wire;
+    ls_recompute recompute;
+    int64_t bucket_bytes;
+    ls_optim_kind optim;
+} setup;
+
+static ls_status try_plan(const setup *s, const char *device, ls_plan **out) {
+    ls_model_options model = ls_model_default();
+    model.kind = s->model;
+    model.layers = 2;
+    model.width = 24;
+    model.heads = 2;
+    model.vocab = VOCAB;
+    model.context = TOKENS;
+    model.tied = s->tied;
+    model.dropout = s->model == LS_MODEL_GPT2 ? 0.1 : 0;
+    ls_optim_options optim = ls_optim_default();
+    optim.kind = (int)s->optim;
+    optim.clip = 0.5;
+    const int lanes = s->lanes ? s->lanes : LANES;
+    const double count = (double)lanes * TOKENS;
+    const ls_model_batch batch = {.batch = 1,
+                                  .tokens = TOKENS,
+                                  .lanes = lanes,
+                                  .grad_scale = 1 / count,
+                                  .training = 1,
+                                  .with_loss = 1};
+    const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
+                                     .device = device,
+                                     .threads = 1,
+                                     .lanes = lanes,
+                                     .precision = s->precision,
+                                     .recompute = s->recompute,
+                                     .zero = s->zero,
+                                     .wire = s->wire,
+                                     .hosts = s->hosts,
+                                     .bucket_bytes = s->bucket_bytes,
+                                     .optim = &optim,
+                                     .static_count = count};
+    const ls_mesh mesh = {.dp = s->ranks};
+    ls_graph *graph = NULL;
+    assert_int_equal(ls_graph_create(&graph), LS_OK);
+    ls_status status = ls_model_build(&model, &batch, graph);
+    if (status == LS_OK) status = ls_plan_make(graph, &mesh, &options, out);
+    ls_graph_destroy(graph);
+    return status;
+}
+
+/* Tokens are a pure function of (step, lane, position). */
+static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
+    const uint64_t step = *(const uint64_t *)user;
+    if (lane < 0) {
+        ls_tensor_set(tensor, 0, 1e-2);
+        return LS_OK;
+    }
+    const ls_rng_key key = {11, step * 1024 + (uint64_t)lane, ls_rng_stream(name)};
+    for (int64_t i = 0; i < ls_shape_count(&tensor->shape); i++)
+        ls_tensor_set(tensor, i, (double)ls_rng_below(key, (uint64_t)i, VOCAB));
+    return LS_OK;
+}
+
+typedef struct rank_run {
+    const ls_plan *plan;
+    ls_comm *comm;
+    ls_device *device;
+    ls_program *program;
+    int rank;
+    ls_status status;
+    char message[1024];
+    char *state; /* every persistent value, whole, in graph order */
+    size_t bytes;
+    float loss;
+} rank_run;
+
+static size_t state_bytes(const ls_plan *plan) {
+    size_t bytes = 0;
+    for (int64_t v = 0; v < plan->graph->n_values; v++) {
+        const ls_value_info *info = &plan->graph->values[v];
+        const ls_type type = ls_value_whole_type(info);
+        if (info->kind == LS_VALUE_PARAM || info->kind == LS_VALUE_STATE)
+            bytes += ls_type_bytes(&type);
+    }
+    return bytes;
+}
+
+static ls_status fetch_state(rank_run *r) {
+    const ls_graph *g = r->plan->graph;
+    r->bytes = state_bytes(r->plan);
+    r->state = malloc(r->bytes);
+    size_t at = 0;
+    for (int64_t v = 0; v < g->n_values; v++) {
+        const ls_value_info *info = &g->values[v];
+        if (info->kind != LS_VALUE_PARAM && info->kind != LS_VALUE_STATE) continue;
+        const ls_type type = ls_value_whole_type(info);
+        LS_TRY(ls_program_fetch(r->program, info->name, r->state + at, r->bytes - at));
+        at += ls_type_bytes(&type);
+    }
+    return ls_program_fetch_f32(r->program, "sum/loss", &r->loss);
+}
+
+static ls_status run(rank_run *r) {
+    const ls_lower_options lower = {.device = r->device, .comm = r->comm};
+    LS_TRY(ls_program_lower(r->plan, r->rank, &lower, &r->program));
+    LS_TRY(ls_program_init(r->program, 5));
+    for (uint64_t step = 0; step < STEPS; step++) {
+        const ls_run_options options = {
+            .seed = 5, .step = step, .feed = feed, .user = &step, .check_loss = 1};
+        LS_TRY(ls_program_run(r->program, &options));
+    }
+    return fetch_state(r);
+}
+
+static void *run_thread(void *user) {
+    rank_run *r = user;
+    r->status = run(r);
+    snprintf(r->message, sizeof r->message, "%s", r->status == LS_OK ? "" : ls_error_message());
+    if (r->status != LS_OK) ls_comm_abort(r->comm, r->message);
+    return NULL;
+}
+
+/* Runs the setup; the state of rank 0 is the result, those of the others must be equal. */
+static char *run_setup(const setup *s, size_t *bytes_out, float *loss_out) {
+    ls_plan *plan = NULL;
+    ls_comm_hub *hub = NULL;
+    rank_run ranks[MAX_RANKS] = {{0}};
+    pthread_t threads[MAX_RANKS];
+    if (try_plan(s, "cpu", &plan) != LS_OK) fail_msg("%s", ls_error_message());
+    const ls_comm_options options = {.late_seconds = 60, .quiet = 1};
+    assert_int_equal(ls_comm_hub_create(s->ranks, &options, &hub), LS_OK);
+    for (int r = 0; r < s->ranks; r++) {
+        ranks[r] = (rank_run){.plan = plan, .comm = ls_comm_hub_rank(hub, r), .rank = r};
+        assert_int_equal(ls_device_create("cpu", 0, &ranks[r].device), LS_OK);
+        pthread_create(&threads[r], NULL, run_thread, &ranks[r]);
+    }
+    for (int r = 0; r < s->ranks; r++) pthread_join(threads[r], NULL);
+    for (int r = 0; r < s->ranks; r++) {
+        if (ranks[r].status != LS_OK) fail_msg("rank %d: %s", r, ranks[r].message);
+        assert_int_equal(ranks[r].device->peak_bytes, (size_t)ls_plan_bytes(plan, r));
+        assert_int_equal(ls_program_allocated_bytes(ranks[r].program), ls_plan_bytes(plan, r));
+        assert_memory_equal(ranks[r].state, ranks[0].state, ranks[0].bytes);
+        if (r) free(ranks[r].state);
+    }
+    for (int r = 0; r < s->ranks; r++) ls_program_destroy(ranks[r].program);
+    for (int r = 0; r < s->ranks; r++) ls_device_destroy(ranks[r].device);
+    ls_comm_hub_destroy(hub);
+    ls_plan_destroy(plan);
+    *bytes_out = ranks[0].bytes;
+    *loss_out = ranks[0].loss;
+    return ranks[0].state;
+}
+
+/* All layouts of `base` against one rank. */
+static void compare_layouts(const setup *base) {
+    setup one = *base;
+    size_t want_bytes, bytes;
+    float want_loss, loss;
+    one.ranks = 1;
+    one.zero = 0;
+    char *want = run_setup(&one, &want_bytes, &want_loss);
+    for (int ranks = 2; ranks <= MAX_RANKS; ranks *= 2)
+        for (int zero = 0; zero <= (base->optim == LS_OPTIM_LAMB ? 0 : 3); zero++) {
+            setup s = *base;
+            s.ranks = ranks;
+            s.zero = zero;
+            char *got = run_setup(&s, &bytes, &loss);
+            assert_int_equal(bytes, want_bytes);
+            if (memcmp(got, want, bytes) != 0 || loss != want_loss)
+                fail_msg("%d ranks, zero %d, wire %s, precision %d, hosts %d: other bits than one "
+                         "rank (loss %.9g, %.9g)",
+                         ranks, zero, ls_wire_names[s.wire], (int)s.precision, s.hosts,
+                         (double)loss, (double)want_loss);
+            free(got);
+        }
+    free(want);
+}
+
+static void test_gpt2_f32(void **state) {
+    (void)state;
+    const setup s = {.model = LS_MODEL_GPT2, .optim = LS_OPTIM_ADAMW};
+    compare_layouts(&s);
+}
+
+static void test_tied_in_small_buckets(void **state) {
+    (void)state;
+    const setup s = {
+        .model = LS_MODEL_GPT2, .optim = LS_OPTIM_ADAMW, .tied = 1, .bucket_bytes = 2000};
+    compare_layouts(&s);
+}
+
+static void test_llama_bf16(void **state) {
+    (void)state;
+    const setup s = {
+        .model = LS_MODEL_LLAMA, .precision = LS_PRECISION_BF16, .optim = LS_OPTIM_ADAMW};
+    compare_layouts(&s);
+}
+
+static void test_wires(void **state) {
+    (void)state;
+    for (int wire = LS_WIRE_BF16; wire < LS_WIRE_COUNT; wire++) {
+        const setup s = {.model = LS_MODEL_LLAMA,
+                         .optim = LS_OPTIM_ADAMW,
+                         .wire = (ls_wire)wire,
+                         .bucket_bytes = 5000};
+        compare_layouts(&s);
+    }
+}
+
+/* Pieces that travel encoded, through staging memory, as between hosts. */
+static void test_staged(void **state) {
+    (void)state;
+    for (int wire = 0; wire < LS_WIRE_COUNT; wire++) {
+        const setup s = {.model = LS_MODEL_GPT2,
+                         .optim = LS_OPTIM_ADAMW,
+                         .wire = (ls_wire)wire,
+                         .hosts = 2,
+                         .tied = 1};
+        compare_layouts(&s);
+    }
+}
+
+static void test_recompute_and_optimizers(void **state) {
+    (void)state;
+    static const ls_optim_kind kinds[] = {LS_OPTIM_SGD, LS_OPTIM_LION, LS_OPTIM_LAMB};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        const setup s = {.model = LS_MODEL_LLAMA,
+                         .precision = LS_PRECISION_BF16,
+                         .recompute = LS_RECOMPUTE_LAYER,
+                         .optim = kinds[i]};
+        compare_layouts(&s);
+    }
+}
+
+/* Rounding is seen: another wire is another result. */
+static void test_wire_changes_bits(void **state) {
+    (void)state;
+    size_t bytes;
+    float loss;
+    setup s = {.model = LS_MODEL_GPT2, .optim = LS_OPTIM_ADAMW, .ranks = 1};
+    char *f32 = run_setup(&s, &bytes, &loss);
+    s.wire = LS_WIRE_INT8;
+    char *int8 = run_setup(&s, &bytes, &loss);
+    assert_true(memcmp(f32, int8, bytes) != 0);
+    free(f32);
+    free(int8);
+}
+
+static size_t align64(int64_t bytes) {
+    return ((size_t)bytes + 63) / 64 * 64;
+}
+
+/* The formula of docs/numerics.md, from the shapes alone: a rank keeps of a tensor of n elements
+ * ceil(ceil(n / lanes) / 64) * 64 * lanes / ranks of them. */
+static void test_bytes_formula(void **state) {
+    (void)state;
+    for (int zero = 0; zero <= 3; zero++)
+        for (int ranks = 1; ranks <= MAX_RANKS; ranks *= 2) {
+            const setup s = {
+                .model = LS_MODEL_GPT2, .optim = LS_OPTIM_ADAMW, .ranks = ranks, .zero = zero};
+            ls_plan *plan = NULL;
+            size_t weights = 0, pieces = 0, gradients = 0;
+            assert_int_equal(try_plan(&s, "fake", &plan), LS_OK);
+            const ls_rank_plan *r = &plan->ranks[0];
+            for (int64_t v = 0; v < plan->graph->n_values; v++) {
+                const ls_value_info *info = &plan->graph->values[v];
+                if (info->kind != LS_VALUE_PARAM) continue;
+                const ls_type type = ls_value_whole_type(info);
+                const int64_t n = ls_type_count(&type);
+                const int64_t chunk = ((n + LANES - 1) / LANES + 63) / 64 * 64;
+                weights += align64(4 * n);
+                pieces += align64(4 * chunk * (LANES / ranks));
+                gradients +=
+                    ((size_t)(4 * (zero >= 2 ? chunk * (LANES / ranks) : n)) + 255) / 256 * 256;
+            }
+            const int cut = ranks > 1 && zero >= 1;
+            assert_int_equal(r->bytes[LS_REGION_WEIGHTS], cut ? pieces : weights);
+            assert_true(r->bytes[LS_REGION_OPTIMIZER] >= 2 * (cut ? pieces : weights));
+            assert_true(r->bytes[LS_REGION_OPTIMIZER] < 2 * (cut ? pieces : weights) + 1024);
+            assert_int_equal(r->bytes[LS_REGION_PREPARED], cut && zero < 3 ? weights : 0);
+            if (ranks > 1) assert_int_equal(r->folds[LS_FOLD_GRADIENTS].bytes, gradients);
+            ls_plan_destroy(plan);
+        }
+}
+
+static void test_thousand_ranks(void **state) {
+    (void)state;
+    for (int zero = 0; zero <= 3; zero++) {
+        const setup s = {.model = LS_MODEL_GPT2,
+                         .optim = LS_OPTIM_ADAMW,
+                         .ranks = 1024,
+                         .lanes = 2048,
+                         .hosts = 128,
+                         .zero = zero};
+        ls_plan *plan = NULL;
+        char *text = NULL;
+        if (try_plan(&s, "fake", &plan) != LS_OK) fail_msg("%s", ls_error_message());
+        assert_int_equal(ls_plan_ranks(plan), 1024);
+        assert_int_equal(ls_plan_bytes(plan, 1023), ls_plan_bytes(plan, 0));
+        assert_int_equal(ls_plan_print(plan, 0, &text), LS_OK);
+        assert_non_null(strstr(text, "ranks 0 to 1023"));
+        assert_non_null(strstr(text, "reduce_scatter"));
+        ls_free(text);
+        ls_plan_destroy(plan);
+    }
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    static const struct {
+        setup s;
+        const char *says;
+    } cases[] = {
+        {{.ranks = 3}, "power of two"},
+        {{.ranks = 16}, "lanes >= 16"},
+        {{.ranks = 2, .zero = 4}, "0 (nothing is cut) to 3"},
+        {{.ranks = 2, .zero = 1, .optim = LS_OPTIM_LAMB}, "trust ratio"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ls_plan *plan = NULL;
+        assert_int_not_equal(try_plan(&cases[i].s, "fake", &plan), LS_OK);
+        if (!strstr(ls_error_message(), cases[i].says))
+            fail_msg("'%s' does not say '%s'", ls_error_message(), cases[i].says);
+    }
+}
+
+static void test_mesh_groups(void **state) {
+    (void)state;
+    const ls_mesh mesh = {.dp = 3, .tp = 2, .pp = 2};
+    int group[4];
+    assert_int_equal(ls_mesh_size(&mesh), 12);
+    for (int r = 0; r < 12; r++) {
+        assert_int_equal(ls_mesh_index(&mesh, LS_AXIS_PP, r), r / 6);
+        assert_int_equal(ls_mesh_index(&mesh, LS_AXIS_DP, r), r / 2 % 3);
+        assert_int_equal(ls_mesh_index(&mesh, LS_AXIS_TP, r), r % 2);
+        ls_mesh_group(&mesh, LS_AXIS_DP, r, group);
+        for (int i = 0; i < 3; i++) assert_int_equal(group[i], r / 6 * 6 + i * 2 + r % 2);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mesh_groups),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_bytes_formula),
+        cmocka_unit_test(test_thousand_ranks),
+        cmocka_unit_test(test_gpt2_f32),
+        cmocka_unit_test(test_tied_in_small_buckets),
+        cmocka_unit_test(test_llama_bf16),
+        cmocka_unit_test(test_wires),
+        cmocka_unit_test(test_wire_changes_bits),
+        cmocka_unit_test(test_staged),
+        cmocka_unit_test(test_recompute_and_optimizers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
