@@ -1,0 +1,25 @@
+/* all_gather: every member gets all members' pieces, in member order. Bytes are copied as they are. MPI_Allgatherv of MPI 4.0. */
+#include "op/collective_room.h"
+
+static ls_status infer_start(const void *attr, int n_in, const ls_type *in, int *n_out,
+                             ls_type *out) {
+    return ls_collective_infer_start(LS_COLLECTIVE_ALL_GATHER, attr, n_in, in, n_out, out);
+}
+
+static ls_status infer_wait(const void *attr, int n_in, const ls_type *in, int *n_out,
+                            ls_type *out) {
+    return ls_collective_infer_wait(LS_COLLECTIVE_ALL_GATHER, attr, n_in, in, n_out, out);
+}
+
+static const ls_kernel all_gather_start_ref = {
+    .name = "all_gather_start_ref", .device = LS_DEVICE_CPU, .launch = ls_collective_copy_start};
+static const ls_kernel all_gather_wait_ref = {.name = "all_gather_wait_ref",
+                                              .device = LS_DEVICE_CPU,
+                                              .workspace_bytes = ls_collective_wait_workspace,
+                                              .launch = ls_collective_copy_wait};
+static const ls_kernel *const start_kernels[] = {&all_gather_start_ref, NULL};
+static const ls_kernel *const wait_kernels[] = {&all_gather_wait_ref, NULL};
+
+const ls_op ls_op_all_gather_start = {
+    LS_COLLECTIVE_OP("all_gather_start", infer_start, start_kernels)};
+const ls_op ls_op_all_gather_wait = {LS_COLLECTIVE_OP("all_gather_wait", infer_wait, wait_kernels)};
