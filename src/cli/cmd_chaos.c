@@ -1,0 +1,323 @@
+/* lockstep chaos: runs with one fault each, and whether every rank named it. */
+#include "cli/cmd_chaos.h"
+#include "base/fs.h"
+#include "base/rng.h"
+#include "cli/cmd_run.h"
+#include "cli/run_options.h"
+#include <string.h>
+#include <unistd.h>
+
+typedef struct chaos_options {
+    int64_t ranks, faults, seed;
+    const char *kinds;
+    double within;
+} chaos_options;
+
+enum { LEAST_RANKS = 3, LEAST_STEPS = 5, MOST_WORDS_ADDED = 4, TEXT_BYTES = 512 };
+static const double grace_seconds = 5;
+/* For slow: what the run is told, and how long the rank sleeps before each call. */
+static const double late_seconds = 1, slow_seconds = 2.5;
+
+typedef struct chaos {
+    const ls_cmd_call *call;
+    int size, n_kinds;
+    ls_fault_kind kinds[LS_FAULT_COUNT];
+    char out[240];                   /* folder of everything; leaves room for a name in it */
+    ls_ranks_words words;            /* of a rank, with room for more */
+    int64_t n_steps, calls_per_step; /* of the run without a fault; about */
+    ls_chaos_voice *voices;          /* [size] of the run at hand */
+    json_t *rows;                    /* with --json */
+    int n_right, n_named, n_left;
+    double slowest;
+} chaos;
+
+/* --- one run --- */
+
+/* Runs the words with more of them at the end. */
+static ls_status run_once(chaos *self, const char *const *more, int n_more, const char *fault,
+                          ls_ranks_result **out) {
+    const int n = self->words.n_words;
+    for (int i = 0; i < n_more; i++) self->words.words[n + i] = more[i];
+    for (int rank = 0; rank < self->size; rank++)
+        self->voices[rank] = (ls_chaos_voice){.named = -1};
+    const ls_ranks_options options = {.size = self->size,
+                                      .name = "chaos",
+                                      .words = self->words.words,
+                                      .n_words = n + n_more,
+                                      .fault = fault,
+                                      .grace_seconds = grace_seconds,
+                                      .output = -1,
+                                      .line = ls_chaos_listen,
+                                      .user = self->voices};
+    return ls_ranks_supervise(&options, out);
+}
+
+/* The run must be well without a fault; how many steps and calls it has tells where faults can go. */
+static ls_status run_clean(chaos *self) {
+    char out[TEXT_BYTES + 16];
+    (void)snprintf(out, sizeof out, "out=%s/clean", self->out);
+    const char *const more[] = {out};
+    ls_ranks_result *result = NULL;
+    LS_TRY(run_once(self, more, 1, "", &result));
+    const int culprit = result->culprit;
+    const int64_t n_calls = (int64_t)result->ends[0].report.n_calls;
+    ls_free(result);
+    if (culprit >= 0)
+        return LS_FAIL(LS_ERR_COMM, "chaos: the run fails without any fault: rank %d: %s", culprit,
+                       self->voices[culprit].line);
+    self->calls_per_step = n_calls / self->n_steps;
+    if (self->calls_per_step < 1)
+        return LS_FAIL(LS_ERR_INVALID,
+                       "chaos: %lld collectives in %lld steps: nowhere to put a fault",
+                       (long long)n_calls, (long long)self->n_steps);
+    return LS_OK;
+}
+
+/* --- one fault --- */
+
+static void draw_fault(const chaos *self, int64_t index, ls_fault *out) {
+    const chaos_options *o = self->call->options;
+    const ls_rng_key key = {(uint64_t)o->seed, (uint64_t)index, 0};
+    /* Kinds in turn, so that each is there as often as the others. */
+    *out = (ls_fault){.kind = self->kinds[index % self->n_kinds], .seconds = slow_seconds};
+    /* Only the first rank writes files. */
+    if (out->kind != LS_FAULT_DISK) out->rank = (int)ls_rng_below(key, 0, (uint64_t)self->size);
+    /* Neither the first step nor the last two: there are others before and after. */
+    out->step = 1 + ls_rng_below(key, 1, (uint64_t)self->n_steps - 3);
+    out->call = (int64_t)ls_rng_below(key, 2, (uint64_t)self->calls_per_step);
+    (void)snprintf(out->stamp, sizeof out->stamp, "%s/stamp", self->out);
+}
+
+static ls_status run_fault(chaos *self, ls_chaos_case *c) {
+    char out[TEXT_BYTES + 16], late[48], fault[TEXT_BYTES];
+    const ls_fault *f = &c->fault;
+    (void)snprintf(out, sizeof out, "out=%s/run", self->out);
+    (void)snprintf(late, sizeof late, "late_seconds=%g", late_seconds);
+    (void)snprintf(fault, sizeof fault, "kind=%s,rank=%d,step=%llu,call=%lld,seconds=%g,stamp=%s",
+                   ls_fault_names[f->kind], f->rank, (unsigned long long)f->step,
+                   (long long)f->call, f->seconds, f->stamp);
+    const char *more[MOST_WORDS_ADDED] = {out};
+    int n_more = 1;
+    if (f->kind == LS_FAULT_SLOW) more[n_more++] = late;
+    if (f->kind == LS_FAULT_DISK) more[n_more++] = "save_every=1";
+    (void)unlink(f->stamp);
+    if (ls_path_exists(out + 4)) LS_TRY(ls_dir_remove(out + 4));
+    ls_ranks_result *result = NULL;
+    LS_TRY(run_once(self, more, n_more, fault, &result));
+    const int interrupted = result->interrupted;
+    ls_chaos_judge(c, result, self->size);
+    c->ended = NULL;
+    ls_free(result);
+    return interrupted ? LS_FAIL(LS_ERR_INTERRUPTED, "chaos: interrupted") : LS_OK;
+}
+
+/* --- telling --- */
+
+static json_t *case_json(const chaos *self, const ls_chaos_case *c) {
+    json_t *lines = json_array();
+    for (int rank = 0; lines && rank < self->size; rank++)
+        (void)json_array_append_new(lines, json_string(self->voices[rank].line));
+    return json_pack("{s:s,s:i,s:I,s:I,s:f,s:i,s:b,s:b,s:s,s:o}", "kind",
+                     ls_fault_names[c->fault.kind], "rank", c->fault.rank, "step",
+                     (json_int_t)c->fault.step, "call", (json_int_t)c->fault.call, "seconds",
+                     c->seconds, "exit", c->exit_status, "named_right", c->named_right,
+                     "left_behind", c->left_behind, "why", c->why, "lines", lines);
+}
+
+/* A row for each fault; what the ranks said only where it was not right. */
+static ls_status tell_case(chaos *self, int64_t index, const ls_chaos_case *c) {
+    if (self->call->json) {
+        json_t *row = case_json(self, c);
+        if (!row || json_array_append_new(self->rows, row) != 0)
+            return LS_FAIL(LS_ERR_NO_MEMORY, "out of memory while building the JSON answer");
+        return LS_OK;
+    }
+    FILE *out = self->call->out;
+    (void)fprintf(out, "%4lld  %-5s  %4d  %5llu  %4lld  %6.2f s  %4d  %s\n", (long long)index + 1,
+                  ls_fault_names[c->fault.kind], c->fault.rank, (unsigned long long)c->fault.step,
+                  (long long)c->fault.call, c->seconds, c->exit_status,
+                  c->why[0] ? c->why : "right");
+    for (int rank = 0; c->why[0] && rank < self->size; rank++)
+        (void)fprintf(out, "        rank %d: %s\n", rank,
+                      self->voices[rank].line[0] ? self->voices[rank].line : "(nothing)");
+    (void)fflush(out);
+    return LS_OK;
+}
+
+static ls_status tell_all(const chaos *self, int64_t n) {
+    char summary[160];
+    const int all_right = self->n_right == n;
+    (void)snprintf(summary, sizeof summary,
+                   "chaos: %lld faults, %d named right, slowest %.2f s, %d processes left",
+                   (long long)n, self->n_named, self->slowest, self->n_left);
+    if (!self->call->json)
+        (void)fprintf(self->call->out, "%s\n", summary);
+    else if (all_right)
+        LS_TRY(ls_cli_print_json(self->call,
+                                 json_pack("{s:I,s:i,s:i,s:f,s:i,s:O}", "faults", (json_int_t)n,
+                                           "named_right", self->n_named, "right", self->n_right,
+                                           "slowest_seconds", self->slowest, "left_behind",
+                                           self->n_left, "rows", self->rows)));
+    if (all_right) return LS_OK;
+    return LS_FAIL(LS_ERR_COMM, "chaos: %lld of %lld faults were not found as they should be",
+                   (long long)n - self->n_right, (long long)n);
+}
+
+static ls_status run_faults(chaos *self) {
+    const chaos_options *o = self->call->options;
+    if (!self->call->json)
+        (void)fprintf(self->call->out, "%4s  %-5s  %4s  %5s  %4s  %8s  %4s  %s\n", "#", "fault",
+                      "rank", "step", "call", "found in", "exit", "verdict");
+    for (int64_t i = 0; i < o->faults; i++) {
+        ls_chaos_case c = {.limit = o->within, .voices = self->voices};
+        draw_fault(self, i, &c.fault);
+        if (c.fault.kind == LS_FAULT_SLOW) c.limit += late_seconds;
+        LS_TRY(run_fault(self, &c));
+        self->n_right += !c.why[0];
+        self->n_named += c.named_right;
+        self->n_left += c.left_behind;
+        const double seconds = c.fault.kind == LS_FAULT_SLOW ? c.seconds - late_seconds : c.seconds;
+        if (seconds > self->slowest) self->slowest = seconds;
+        LS_TRY(tell_case(self, i, &c));
+    }
+    return tell_all(self, o->faults);
+}
+
+/* --- what was asked --- */
+
+static ls_status read_kinds(chaos *self, const char *text) {
+    for (const char *at = text; *at;) {
+        char name[16];
+        int kind = LS_FAULT_COUNT;
+        const size_t n = strcspn(at, ",");
+        (void)snprintf(name, sizeof name, "%.*s", (int)n, at);
+        for (int i = LS_FAULT_DIE; i < LS_FAULT_COUNT; i++)
+            if (strcmp(name, ls_fault_names[i]) == 0) kind = i;
+        if (kind == LS_FAULT_COUNT || self->n_kinds == LS_FAULT_COUNT)
+            return LS_FAIL(LS_ERR_INVALID,
+                           "chaos: --kinds '%s': there are die, stop, skip, extra, shape, dtype, "
+                           "op, step, slow, nan and disk",
+                           name);
+        self->kinds[self->n_kinds++] = (ls_fault_kind)kind;
+        at += n + (at[n] == ',');
+    }
+    return LS_OK;
+}
+
+/* Folders from the configuration: all runs share the tokens that the first one makes. */
+static ls_status make_words(chaos *self, const ls_cli_parsed *parsed, const ls_cli_path *path,
+                            char cache[TEXT_BYTES + 32]) {
+    ls_train_config config;
+    ls_config *values = NULL;
+    LS_TRY(ls_cli_load_config(&parsed->call, &config, &values));
+    (void)snprintf(self->out, sizeof self->out, "%s", config.out);
+    (void)snprintf(cache, TEXT_BYTES + 32, "data.cache=%s%s",
+                   config.data.cache ? config.data.cache : config.out,
+                   config.data.cache ? "" : "/data");
+    self->n_steps = config.steps;
+    ls_config_destroy(values);
+    if (self->n_steps < LEAST_STEPS)
+        return LS_FAIL(LS_ERR_CONFIG,
+                       "chaos: steps = %lld: %d or more are needed to put a fault into",
+                       (long long)self->n_steps, (int)LEAST_STEPS);
+    if (strlen(self->out) > sizeof((ls_fault *)0)->stamp - 16)
+        return LS_FAIL(LS_ERR_CONFIG, "chaos: out = '%s' is too long a path", self->out);
+    ls_ranks_words words = {0};
+    LS_TRY(ls_ranks_make_words(self->call, path, self->size, 0, &words));
+    const size_t n = (size_t)words.n_words + 1;
+    self->words.words = ls_alloc((n + MOST_WORDS_ADDED) * sizeof *self->words.words);
+    if (self->words.words) {
+        memcpy(self->words.words, words.words, (n - 1) * sizeof *words.words);
+        memcpy(self->words.threads, words.threads, sizeof words.threads);
+        if (words.threads[0]) self->words.words[n - 2] = self->words.threads;
+        self->words.words[n - 1] = cache;
+        self->words.n_words = (int)n;
+    }
+    ls_free(words.words);
+    return self->words.words ? LS_OK : LS_ERR_NO_MEMORY;
+}
+
+static ls_status prepare(chaos *self, char cache[TEXT_BYTES + 32]) {
+    ls_cli_path path;
+    ls_cli_parsed parsed;
+    const ls_cmd_call *call = self->call;
+    LS_TRY(ls_ranks_check_words("chaos", call->args, call->n_args, &path, &parsed));
+    ls_status status = LS_OK;
+    if (strcmp(path.name, "train") != 0)
+        status = LS_FAIL(LS_ERR_INVALID, "chaos: the verb must be train, found '%s'", path.name);
+    if (status == LS_OK) status = make_words(self, &parsed, &path, cache);
+    ls_cli_parsed_deinit(&parsed);
+    LS_TRY(status);
+    self->voices = ls_alloc((size_t)self->size * sizeof *self->voices);
+    if (!self->voices) return LS_ERR_NO_MEMORY;
+    if (call->json && !(self->rows = json_array()))
+        return LS_FAIL(LS_ERR_NO_MEMORY, "out of memory while building the JSON answer");
+    return ls_dir_make(self->out);
+}
+
+static ls_status run_chaos(const ls_cmd_call *call) {
+    const chaos_options *o = call->options;
+    if (o->ranks < LEAST_RANKS)
+        return LS_FAIL(LS_ERR_INVALID,
+                       "chaos: -n %lld: who did something else is told by majority, which takes %d "
+                       "ranks or more",
+                       (long long)o->ranks, (int)LEAST_RANKS);
+    chaos self = {.call = call, .size = (int)o->ranks};
+    char cache[TEXT_BYTES + 32];
+    ls_status status = read_kinds(&self, o->kinds);
+    if (status == LS_OK) status = prepare(&self, cache);
+    if (status == LS_OK) status = run_clean(&self);
+    if (status == LS_OK) status = run_faults(&self);
+    json_decref(self.rows);
+    ls_free(self.voices);
+    ls_free(self.words.words);
+    return status;
+}
+
+#define FIELD(member) offsetof(chaos_options, member)
+static const ls_cli_option options[] = {
+    {"ranks", 'n', LS_CLI_INT, FIELD(ranks), "R", "how many ranks each run has", 1, 4096},
+    {"faults", 'f', LS_CLI_INT, FIELD(faults), "N", "how many runs, one fault in each", 1, 1e6},
+    {"seed", 's', LS_CLI_INT, FIELD(seed), "S", "draws rank, step and call of each fault", 0, 9e15},
+    {"kinds", 'k', LS_CLI_STRING, FIELD(kinds), "A,B",
+     "which faults, in turn: die stop skip extra shape dtype op step slow nan disk (all)", 0, 0},
+    {"within", 0, LS_CLI_FLOAT, FIELD(within), "SECONDS",
+     "the last survivor must have left so soon (2); slow has late_seconds=1 on top", 0.1, 3600},
+    {0},
+};
+static const chaos_options defaults = {.ranks = 8,
+                                       .faults = 100,
+                                       .seed = 1,
+                                       .kinds =
+                                           "die,stop,skip,extra,shape,dtype,op,step,slow,nan,disk",
+                                       .within = 2};
+
+static const ls_cli_argument arguments[] = {
+    {"CONFIG", "YAML file of a short run; its folder `out` gets all files"},
+    {"KEY=VALUE", "overrides a key of the file"},
+    {0},
+};
+
+const ls_cmd ls_cmd_chaos = {
+    .usage = "[-n R] -- train CONFIG [KEY=VALUE...]",
+    .about =
+        "Runs `lockstep run -n R -- train CONFIG` again and again, each time with one fault at "
+        "a rank, step and call that the\n"
+        "seed draws: a rank dies, is stopped, leaves a collective out or makes one too many, "
+        "announces another shape, dtype,\n"
+        "op or step, is slow, makes a NaN, or finds its disk full (rank 0, which writes). A "
+        "fault is found right when every\n"
+        "rank that can still speak ends with an error and exactly one line that names the "
+        "culprit first, the last of the others\n"
+        "has left within two seconds of the fault, and no process is left. Exits with 0 only "
+        "when all were.\n"
+        "LOCKSTEP_FAULT=\"kind=skip,rank=3,step=5,call=2\" puts one fault into any run.",
+    .arguments = arguments,
+    .min_args = 2,
+    .max_args = -1,
+    .has_json = 1,
+    .options = options,
+    .options_bytes = sizeof(chaos_options),
+    .defaults = &defaults,
+    .run = run_chaos,
+};

@@ -1,0 +1,62 @@
+/* Ranks as processes of this host: starts them, passes on what they say, ends what is left when one has failed.
+ *
+ * The ranks are one process group of their own, so that a terminal's Ctrl-C reaches them once, through the supervisor, and so that
+ * nothing of them can be left behind. A supervisor that dies takes them along. Local; one at a time in a process. */
+#ifndef LS_CLI_CMD_RUN_SUPERVISE_H
+#define LS_CLI_CMD_RUN_SUPERVISE_H
+#include "cli/cli.h"
+#include "comm/job.h"
+#include <sys/types.h>
+
+/* A line of a rank's standard error, without its newline. */
+typedef void (*ls_ranks_line_fn)(void *user, int rank, const char *line);
+
+typedef struct ls_ranks_options {
+    int size;
+    const char *name;         /* of the job, for `lockstep top` */
+    const char *const *words; /* verb and arguments of a rank */
+    int n_words;
+    const char *fault;    /* LOCKSTEP_FAULT of the ranks; NULL = what it is here */
+    double grace_seconds; /* from the first failure until the rest is killed */
+    int output;           /* rank 0's standard output goes to this descriptor; -1 = nowhere */
+    ls_ranks_line_fn line;
+    void *user;
+} ls_ranks_options;
+
+typedef struct ls_ranks_end {
+    pid_t pid;
+    int has_ended;
+    int exit_status;       /* of exit(), or -1 */
+    int signal;            /* that ended it, or 0 */
+    int was_stopped;       /* stood still (SIGSTOP) when the others failed */
+    int was_killed;        /* by the supervisor, after the grace */
+    double seconds;        /* ls_clock_seconds when its end was seen */
+    ls_rank_report report; /* what it said last on the board */
+} ls_ranks_end;
+
+typedef struct ls_ranks_result {
+    int size;
+    int culprit;     /* rank that failed first, as far as can be told; -1 = none */
+    int interrupted; /* SIGINT or SIGTERM was passed on */
+    int left_behind; /* processes of the group outlived the ranks; they were killed */
+    ls_ranks_end ends[];
+} ls_ranks_result;
+
+/* Runs the job to its end. LS_OK says that it was run; how the ranks ended stands in *out (free with ls_free). */
+ls_status ls_ranks_supervise(const ls_ranks_options *options, ls_ranks_result **out);
+/* 0, or the exit status that tells of the culprit (128 + n for signal n). */
+int ls_ranks_exit_status(const ls_ranks_result *result);
+/* "rank 3 was killed by signal 9 (SIGKILL) at step 12, op reduce_scatter in h.1" */
+void ls_ranks_describe(const ls_ranks_end *end, int rank, char *out, size_t out_bytes);
+
+/* Becomes rank `rank`: for the child, between fork and exec. `streams` are standard output (-1 = nowhere) and error, `group` the
+ * process group (0 = a new one). Returns only when it fails, with the reason recorded. */
+typedef struct ls_ranks_child {
+    ls_job *job;
+    int rank, streams[2];
+    pid_t parent, group;
+    const ls_ranks_options *options;
+} ls_ranks_child;
+ls_status ls_ranks_become_rank(const ls_ranks_child *child);
+
+#endif
