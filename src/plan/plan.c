@@ -109,7 +109,7 @@ static ls_status check_options(const ls_mesh *mesh, const ls_plan_options *o) {
     if (o->threads < 1)
         return LS_FAIL(LS_ERR_CONFIG, "threads = %d: at least one compute thread is needed",
                        o->threads);
-    if (mesh->pp < 1 || mesh->pp > 64)
+    if (mesh->pp < 0 || mesh->pp > 64)
         return LS_FAIL(LS_ERR_CONFIG, "mesh pp = %d: pipeline stages must be 1 to 64", mesh->pp);
     LS_TRY(check_mesh(mesh, o));
     if (o->mode == LS_PLAN_TRAIN && !o->optim)
@@ -166,6 +166,7 @@ ls_status ls_plan_make(const ls_graph *model, const ls_mesh *mesh, const ls_plan
     ls_plan *plan = ls_alloc(sizeof *plan);
     if (!plan) return LS_ERR_NO_MEMORY;
     plan->mesh = *mesh;
+    plan->mesh.pp = ls_mesh_axis(mesh, LS_AXIS_PP);
     plan->n_members = ls_mesh_axis(mesh, LS_AXIS_DP);
     plan->bucket_bytes = widen_bucket(model, choose_bucket(options));
     plan->options = *options;

@@ -93,7 +93,7 @@ typedef struct rank_run {
     int rank;
     ls_status status;
     char message[1024];
-    char *state; /* every persistent value, whole, in graph order */
+    char *state; /* every persistent value, whole, by name */
     size_t bytes;
     float loss;
 } rank_run;
@@ -109,16 +109,24 @@ static size_t state_bytes(const ls_plan *plan) {
     return bytes;
 }
 
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 static ls_status fetch_state(rank_run *r) {
     const ls_graph *g = r->plan->graph;
+    const char *names[512];
+    size_t n = 0, at = 0;
+    for (int64_t v = 0; v < g->n_values; v++)
+        if (g->values[v].kind == LS_VALUE_PARAM || g->values[v].kind == LS_VALUE_STATE)
+            names[n++] = g->values[v].name;
+    assert_true(n < 512);
+    qsort(names, n, sizeof *names, compare_names);
     r->bytes = state_bytes(r->plan);
     r->state = malloc(r->bytes);
-    size_t at = 0;
-    for (int64_t v = 0; v < g->n_values; v++) {
-        const ls_value_info *info = &g->values[v];
-        if (info->kind != LS_VALUE_PARAM && info->kind != LS_VALUE_STATE) continue;
-        const ls_type type = ls_value_whole_type(info);
-        LS_TRY(ls_program_fetch(r->program, info->name, r->state + at, r->bytes - at));
+    for (size_t i = 0; i < n; i++) {
+        const ls_type type = ls_value_whole_type(&g->values[ls_graph_find(g, names[i])]);
+        LS_TRY(ls_program_fetch(r->program, names[i], r->state + at, r->bytes - at));
         at += ls_type_bytes(&type);
     }
     return ls_program_fetch_f32(r->program, "sum/loss", &r->loss);

@@ -117,16 +117,46 @@ static ls_status rewrite_leaf(void *user, const ls_graph *from, ls_value v, ls_g
     return LS_OK;
 }
 
+/* State that a PREPARE node reads and that is kept whole. */
+static ls_status map_states(dp_pass *p, const ls_node *node) {
+    for (int i = 0; i < node->n_in; i++) {
+        const ls_value v = node->in[i];
+        const ls_value_info *info = &p->from->values[v];
+        if (info->kind != LS_VALUE_STATE || p->map[v] != LS_VALUE_NONE) continue;
+        p->map[v] = ls_graph_state(p->to, info->name, info->type.dtype, info->type.shape,
+                                   info->init, info->role);
+    }
+    return ls_graph_status(p->to);
+}
+
+/* Gathers look ahead: parameters in their order, then what is made of them once a step, before any lane node. */
+static ls_status prepare_all(dp_pass *p) {
+    p->prepared = 1;
+    for (int64_t v = 0; v < p->from->n_values; v++)
+        if (p->sharded[v] && p->map[v] == LS_VALUE_NONE) LS_TRY(shard_leaf(p, (ls_value)v));
+    for (int64_t n = 0; n < p->from->n_nodes; n++) {
+        const ls_node *node = &p->from->nodes[n];
+        if (node->phase != LS_PHASE_PREPARE) continue;
+        LS_TRY(map_states(p, node));
+        ls_graph_set_phase(p->to, node->phase);
+        ls_graph_set_unit(p->to, node->unit);
+        ls_graph_set_scope(p->to, node->scope);
+        LS_TRY(ls_dp_prepare_node(p, node));
+    }
+    return LS_OK;
+}
+
 static ls_status rewrite_node(void *user, const ls_graph *from, const ls_node *node, ls_graph *to,
                               ls_value *map, int *handled) {
     dp_pass *p = user;
     p->to = to;
     p->map = map;
     *handled = 0;
+    if (p->o->zero >= 1 && !p->prepared) LS_TRY(prepare_all(p));
     switch (node->phase) {
     case LS_PHASE_PREPARE:
-        *handled = 1;
-        return ls_dp_prepare_node(p, node);
+        *handled = p->o->zero >= 1;
+        return LS_OK;
     case LS_PHASE_FORWARD:
     case LS_PHASE_BACKWARD:
         LS_TRY(ls_dp_before_lane_node(p, node, node - from->nodes));

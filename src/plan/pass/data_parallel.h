@@ -30,6 +30,7 @@ typedef struct dp_pass {
     int n_runs, run;
     dp_bucket **run_buckets; /* per run: its gathers under way; list by run_n */
     int *run_n;
+    int prepared;     /* PREPARE nodes are emitted */
     int gathered_all; /* zero 1, 2: done */
     /* reducing (zero >= 2) */
     char *grad_source; /* per old value: a lane's gradient that is summed */
