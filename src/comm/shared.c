@@ -61,7 +61,6 @@ static void leave(ls_shared *shared) {
 }
 
 static void free_parts(ls_shared *shared) {
-    for (int r = 0; shared->hosts && r < shared->base.size; r++) ls_free(shared->hosts[r]);
     ls_free(shared->hosts);
     ls_free(shared->node_of);
     ls_free(shared);
@@ -87,6 +86,16 @@ static const ls_comm_ops shared_ops = {
     .close = close_shared,
 };
 
+/* Whoever spans hosts has a comm of its own, with all their names. */
+static ls_status name_host(ls_shared *shared, const char *host) {
+    (void)snprintf(shared->stand.host, sizeof shared->stand.host, "%s", host ? host : "localhost");
+    shared->hosts = ls_alloc((size_t)shared->base.size * sizeof *shared->hosts);
+    if (!shared->hosts) return LS_ERR_NO_MEMORY;
+    for (int r = 0; r < shared->base.size; r++) shared->hosts[r] = shared->stand.host;
+    shared->base.hosts = shared->hosts;
+    return LS_OK;
+}
+
 static ls_status copy_nodes(ls_shared *shared, const ls_shared_options *options) {
     if (!options->node_of) return LS_OK;
     const size_t bytes = (size_t)shared->base.size * sizeof *shared->node_of;
@@ -102,15 +111,13 @@ static int count_ranks_here(const ls_shared *shared) {
     return n;
 }
 
-static void join_board(ls_shared *shared, const ls_shared_options *options) {
+static void join_board(ls_shared *shared) {
     const int rank = shared->base.rank;
-    shared->stand = (ls_board_stand){.state = LS_RANK_RUNNING,
-                                     .pid = getpid(),
-                                     .node = options->node,
-                                     .born = ls_process_born(getpid()),
-                                     .since = ls_clock_seconds()};
-    if (options->host)
-        (void)snprintf(shared->stand.host, sizeof shared->stand.host, "%s", options->host);
+    shared->stand.state = LS_RANK_RUNNING;
+    shared->stand.pid = getpid();
+    shared->stand.node = shared->node;
+    shared->stand.born = ls_process_born(getpid());
+    shared->stand.since = ls_clock_seconds();
     ls_board_set_stand(shared->board, rank, &shared->stand);
     ls_board_wake(shared->board, rank);
 }
@@ -129,13 +136,18 @@ ls_status ls_shared_open(const ls_shared_options *options, ls_comm **out) {
     shared->memory = options->memory;
     shared->user = options->user;
     shared->node = options->node;
+    if (ls_board_get_stand(options->board, options->rank).state != LS_RANK_ABSENT)
+        LS_TRY_GOTO(LS_FAIL(LS_ERR_COMM, "rank %d has joined this run before: a run is joined once",
+                            options->rank),
+                    failed);
+    LS_TRY_GOTO(name_host(shared, options->host), failed);
     LS_TRY_GOTO(copy_nodes(shared, options), failed);
     shared->may_spin = count_ranks_here(shared) <= ls_cpu_count();
     if (!options->watch) {
         const ls_watch_options watch = {options->late_seconds, options->quiet, options->node};
         LS_TRY_GOTO(ls_watch_start(options->board, &watch, &shared->own_watch), failed);
     }
-    join_board(shared, options);
+    join_board(shared);
     *out = &shared->base;
     return LS_OK;
 failed:

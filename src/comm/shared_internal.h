@@ -19,8 +19,8 @@ struct ls_shared {
     const ls_shared_memory *memory;
     void *user;
     int node, may_spin;
-    int *node_of; /* NULL: all on this host */
-    char **hosts; /* [size]; NULL where there is one host */
+    int *node_of;       /* NULL: all on this host */
+    const char **hosts; /* [size] */
     ls_watch *own_watch;
     uint64_t n_calls, step;
     ls_board_stand stand; /* mine; the board has a copy, */

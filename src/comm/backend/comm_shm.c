@@ -141,6 +141,7 @@ static ls_status open_board(ls_job **out, int *rank_out) {
     if (own < 0)
         return LS_FAIL(LS_ERR_COMM, "LOCKSTEP_RUN_FD = %ld: %s: the job's board was not inherited",
                        fd, strerror(errno));
+    (void)fcntl((int)fd, F_SETFD, FD_CLOEXEC); /* a program that this rank starts is not a rank */
     LS_TRY(ls_job_map(own, 1, out));
     if (rank < ls_job_size(*out)) {
         *rank_out = (int)rank;

@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "comm/shared.h"
 #include <pthread.h>
+#include <unistd.h>
 
 /* Freed when every rank has given it back: a peer that has not yet noticed a failure may still be reading. */
 typedef struct hub_memory {
@@ -18,6 +19,7 @@ struct ls_comm_hub {
     hub_memory *memories; /* under the lock */
     void (*close_rank)(ls_comm *comm);
     int size;
+    char host[64];
     ls_comm **ranks;
     ls_comm_ops *ops; /* [size] of the ranks: closing a rank's comm only leaves */
 };
@@ -100,6 +102,7 @@ static ls_status open_rank(ls_comm_hub *hub, int rank) {
                                        .rank = rank,
                                        .memory = &hub_memory_table,
                                        .user = hub,
+                                       .host = hub->host,
                                        .watch = hub->watch};
     LS_TRY(ls_shared_open(&options, &hub->ranks[rank]));
     hub->close_rank = hub->ranks[rank]->ops->close;
@@ -127,6 +130,7 @@ ls_status ls_comm_hub_create(int size, const ls_comm_options *options, ls_comm_h
     ls_comm_hub *hub = ls_alloc(sizeof *hub);
     if (!hub) return LS_ERR_NO_MEMORY;
     hub->size = size;
+    (void)gethostname(hub->host, sizeof hub->host - 1);
     pthread_mutex_init(&hub->lock, NULL);
     const ls_status status = fill_hub(hub, options ? options : &defaults);
     if (status != LS_OK) {
