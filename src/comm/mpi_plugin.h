@@ -23,6 +23,7 @@ typedef struct ls_mpi_handle {
 typedef struct ls_mpi_place {
     int rank, size;
     int host_rank, host_size; /* among the ranks that can share memory with me */
+    int leader;               /* the first of those, as a rank of all */
 } ls_mpi_place;
 
 typedef struct ls_mpi_plugin {

@@ -67,6 +67,8 @@ static int init(void *user, ls_mpi_place *out) {
         check(w, MPI_Comm_rank(w->host, &w->place.host_rank), "MPI_Comm_rank") ||
         check(w, MPI_Comm_size(w->host, &w->place.host_size), "MPI_Comm_size"))
         return -1;
+    w->place.leader = w->place.rank;
+    if (check(w, MPI_Bcast(&w->place.leader, 1, MPI_INT, 0, w->host), "MPI_Bcast")) return -1;
     *out = w->place;
     return 0;
 }

@@ -158,10 +158,7 @@ ls_status ls_mpi_load(ls_mpi_library *out) {
 #endif
 
 ls_status ls_comm_open_mpi(const ls_comm_options *options, ls_comm **out) {
-    (void)options;
-    (void)out;
     ls_mpi_library library;
     LS_TRY(ls_mpi_load(&library));
-    return LS_FAIL(LS_ERR_UNSUPPORTED, "%s started this process; transport 'mpi' cannot join yet",
-                   library.launcher);
+    return ls_mpi_join(&library, options, out);
 }
