@@ -69,9 +69,10 @@ typedef struct ls_plan_options {
     /* Data parallelism (ZeRO: arXiv 1910.02054): what is cut among the ranks of axis dp. 0: nothing; 1: masters of the weights
      * and optimizer state; 2: and gradients; 3: and the weights that lanes compute with, gathered unit by unit ahead of use. */
     int zero;
-    ls_wire wire; /* rounding of every node of the lane tree */
-    int fast;     /* sums between ranks in the transport's own order: not exact */
-    int hosts;    /* ranks are on so many hosts; 0 or 1: they share memory */
+    int shard_lanes; /* FORWARD: lanes of the training run whose pieces it reads; 0: lanes */
+    ls_wire wire;    /* rounding of every node of the lane tree */
+    int fast;        /* sums between ranks in the transport's own order: not exact */
+    int hosts;       /* ranks are on so many hosts; 0 or 1: they share memory */
     int64_t
         bucket_bytes; /* tensors exchanged together; 0: chosen by the link's latency and bandwidth */
     double link_latency_us,

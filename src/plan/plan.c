@@ -10,7 +10,7 @@
 static ls_status run_rank_passes(ls_plan *plan) {
     const ls_plan_options *o = &plan->options;
     const ls_dp_options dp = {.size = plan->n_members,
-                              .lanes = o->lanes,
+                              .lanes = o->shard_lanes ? o->shard_lanes : o->lanes,
                               .zero = o->zero,
                               .fast = o->fast,
                               .staged = o->hosts > 1,

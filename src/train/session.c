@@ -20,6 +20,7 @@ static ls_plan_options plan_options(const ls_train_config *c, ls_plan_mode mode)
                                                                 : LS_RECOMPUTE_NONE,
                              .recompute_bytes = c->recompute_bytes,
                              .zero = (int)c->zero,
+                             .shard_lanes = (int)c->lanes,
                              .wire = (ls_wire)c->wire,
                              .fast = c->mode,
                              .hosts = (int)c->hosts,
