@@ -23,9 +23,18 @@ struct ls_config {
 };
 
 static const char env_prefix[] = "LOCKSTEP_";
-/* Names that are no keys: the instruction set limit, an injected fault, and what a supervisor hands to its ranks. */
-static const char env_isa[] = "LOCKSTEP_ISA", env_fault[] = "LOCKSTEP_FAULT",
-                  env_run_prefix[] = "LOCKSTEP_RUN_";
+/* Names that are no keys. */
+typedef struct other_name {
+    const char *name;
+    int is_prefix;
+} other_name;
+static const other_name other_names[] = {
+    {"LOCKSTEP_ISA", 0},     /* the most an instruction set may have */
+    {"LOCKSTEP_FAULT", 0},   /* an injected fault */
+    {"LOCKSTEP_PLUGINS", 0}, /* folder of the plugins for MPI */
+    {"LOCKSTEP_MPI_P2P", 0}, /* every MPI rank is taken for a host of its own */
+    {"LOCKSTEP_RUN_", 1},    /* what a supervisor hands to its ranks */
+};
 
 const char *ls_config_env(const char *name) {
     return getenv(name);
@@ -235,9 +244,12 @@ static ls_status check_env_entry(const ls_config *config, const char *entry) {
     if (strncmp(entry, env_prefix, sizeof env_prefix - 1) != 0 || n >= sizeof name) return LS_OK;
     memcpy(name, entry, n);
     name[n] = '\0';
-    if (strcmp(name, env_isa) == 0 || strcmp(name, env_fault) == 0 ||
-        strncmp(name, env_run_prefix, sizeof env_run_prefix - 1) == 0)
-        return LS_OK;
+    for (size_t i = 0; i < sizeof other_names / sizeof other_names[0]; i++) {
+        const other_name *other = &other_names[i];
+        if (other->is_prefix ? strncmp(name, other->name, strlen(other->name)) == 0
+                             : strcmp(name, other->name) == 0)
+            return LS_OK;
+    }
     for (int i = 0; i < config->n_fields; i++)
         if (strcmp(config->env_names[i], name) == 0) return LS_OK;
     const char *near = ls_nearest_name(name, config->env_names, config->n_fields);
