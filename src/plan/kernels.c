@@ -51,8 +51,10 @@ static ls_status node_flops(const ls_graph *graph, const ls_node *node, double *
 
 ls_status ls_plan_count(ls_plan *plan) {
     for (int64_t v = 0; v < plan->graph->n_values; v++)
-        if (plan->graph->values[v].kind == LS_VALUE_PARAM)
-            plan->n_parameters += ls_type_count(&plan->graph->values[v].type);
+        if (plan->graph->values[v].kind == LS_VALUE_PARAM) {
+            const ls_type whole = ls_value_whole_type(&plan->graph->values[v]);
+            plan->n_parameters += ls_type_count(&whole);
+        }
     for (int r = 0; r < plan->n_ranks; r++) {
         ls_rank_plan *rank = &plan->ranks[r];
         double per_lane = 0, per_step = 0;
