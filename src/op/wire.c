@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SCALE_MIN = -126, NAN_BYTE = 255, EXPONENT_BIAS = 127, LARGEST = 127 };
+enum { SCALE_MIN = -126, SCALE_MAX = 121, NAN_BYTE = 255, EXPONENT_BIAS = 127, LARGEST = 127 };
 
 static size_t unit_bytes(int wire) {
     if (wire == LS_WIRE_BF16) return 2 * LS_SHARD_UNIT;
@@ -38,12 +38,17 @@ static int scale_byte(const float *x) {
         amax = fmaxf(amax, fabsf(x[i]));
     }
     int k = SCALE_MIN;
-    while ((double)amax > ldexp(LARGEST, k)) k++;
+    while (k < SCALE_MAX && (double)amax > ldexp(LARGEST, k)) k++;
     return k + EXPONENT_BIAS;
 }
 
 static float scale_of(int byte) {
     return byte == NAN_BYTE ? NAN : (float)ldexp(byte ? 1 : 0, byte - EXPONENT_BIAS);
+}
+
+static int quantize(float x, int byte) {
+    const double whole = nearbyint(ldexp(x, EXPONENT_BIAS - byte));
+    return (int)fmax(fmin(whole, LARGEST), -LARGEST);
 }
 
 static void encode_unit(int wire, const float *x, unsigned char *out) {
@@ -55,9 +60,7 @@ static void encode_unit(int wire, const float *x, unsigned char *out) {
         const int byte = scale_byte(x + b * LS_WIRE_BLOCK);
         out[LS_SHARD_UNIT + b] = (unsigned char)byte;
         for (int i = b * LS_WIRE_BLOCK; i < (b + 1) * LS_WIRE_BLOCK; i++)
-            out[i] = byte == NAN_BYTE
-                         ? 0
-                         : (unsigned char)(int)nearbyint(ldexp(x[i], EXPONENT_BIAS - byte));
+            out[i] = (unsigned char)(byte == NAN_BYTE ? 0 : quantize(x[i], byte));
     }
 }
 

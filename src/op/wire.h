@@ -2,9 +2,9 @@
  *
  * f32   as it is.
  * bf16  rounded to nearest even; two bytes an element. NaN becomes the one quiet NaN.
- * int8  blocks of 32 elements, counted from the tensor's (or piece's) first, share one scale 2^k: k is the least, from -126 on, for
- *       which amax / 2^k <= 127; an element is rounded to nearest even of x / 2^k. 64 signed bytes, then two bytes k + 127
- *       (255: the block is NaN, because it held NaN or infinity). After MXINT8, OCP Microscaling Formats 1.0.
+ * int8  blocks of 32 elements, counted from the tensor's (or piece's) first, share one scale 2^k: k is the least of -126 .. 121 for
+ *       which amax / 2^k <= 127; an element is rounded to nearest even of x / 2^k and kept within 127. 64 signed bytes, then two
+ *       bytes k + 127 (255: the block is NaN, because it held NaN or infinity). After MXINT8, OCP Microscaling Formats 1.0.
  * A unit is LS_SHARD_UNIT elements; elements past a tensor's end are zeros. Rounding is idempotent: what is rounded has
  * amax / 2^k in [64, 127], so k stays, and its elements are whole multiples of 2^k. -0 becomes 0 in int8.
  * The functions here are the reference, plain loops; kernels are in op/wire_cpu.h and give the same bits. Local, reentrant. */
@@ -34,7 +34,7 @@ typedef struct ls_wire_sum {
         *views; /* may be where the result goes: elements are read before they are written */
 } ls_wire_sum;
 
-/* One level's functions. Ranges start at a multiple of LS_SHARD_UNIT. */
+/* One level's functions. Ranges start at a multiple of LS_SHARD_UNIT and end at one or at the operands' end. */
 typedef struct ls_wire_fns {
     /* y[0 .. count): elements begin .. begin + count of the sum. */
     void (*sum)(const ls_wire_sum *sum, int64_t begin, int64_t count, float *y);

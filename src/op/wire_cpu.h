@@ -112,10 +112,16 @@ V16_INLINE float wire_float(uint32_t bits) {
     return x;
 }
 /* k + 127 of the block's scale 2^k, WIRE_NAN_BYTE when an element is not finite. 127 2^k, for the least k that holds amax, ends in
- * 0x7e0000: amax with a larger mantissa needs the next k. */
-V16_INLINE int wire_scale_byte(const wire_block *b) {
+ * 0x7e0000: amax with a larger mantissa needs the next k. Elements past the largest scale's 127 are cut to it. */
+V16_INLINE int wire_scale_byte(wire_block *b) {
     const uint32_t most = wire_max_bits((v16u)v16_abs(b->x[0]), (v16u)v16_abs(b->x[1]));
-    if (most >= 0x7f800000u) return WIRE_NAN_BYTE;
+    const uint32_t largest = 0x7f7e0000u; /* 127 2^121 */
+    if (__builtin_expect(most > largest, 0)) {
+        if (most >= 0x7f800000u) return WIRE_NAN_BYTE;
+        for (int i = 0; i < 2; i++)
+            b->x[i] = v16_clamp(b->x[i], -wire_float(largest), wire_float(largest));
+        return 121 + 127;
+    }
     const int byte = (int)((most + 0x1ffffu) >> 23) - 6;
     return byte < 1 ? 1 : byte;
 }
