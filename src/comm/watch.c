@@ -66,14 +66,21 @@ static int look_at_process(ls_watch *watch, int rank, double tick) {
     return 1;
 }
 
-/* Whom a waiting rank waits for in the end: the first of the chain that waits for nobody. -1: they wait in a ring. */
+/* Whom a waiting rank waits for in the end: the first of the chain that waits for nobody, or the lowest rank of a ring in which
+ * all wait for each other. */
 static int find_late(const ls_watch *watch, int waiter) {
-    int at = waiter;
-    for (int i = 0; i <= watch->board->size; i++) {
+    const int size = watch->board->size;
+    int at = waiter, lowest;
+    for (int i = 0; i < size; i++) {
         if (watch->stands[at].state != LS_RANK_WAITING) return at;
         at = watch->stands[at].peer;
     }
-    return -1;
+    lowest = at;
+    for (int i = 0; i < size; i++) {
+        at = watch->stands[at].peer;
+        if (at < lowest) lowest = at;
+    }
+    return lowest;
 }
 
 static void warn_of_late(ls_watch *watch, int rank) {
@@ -102,7 +109,7 @@ static void look_for_late(ls_watch *watch, double tick) {
         w->late = is_waited_for && events == w->events ? w->late + tick : 0;
         w->events = events;
         if (w->late > watch->options.late_seconds) {
-            char what[80];
+            char what[128];
             (void)snprintf(what, sizeof what, "is alive but late by %.1f s (late_seconds %g)",
                            w->late, watch->options.late_seconds);
             blame(watch, r, what);
