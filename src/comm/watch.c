@@ -110,8 +110,10 @@ static void look_for_late(ls_watch *watch, double tick) {
         w->events = events;
         if (w->late > watch->options.late_seconds) {
             char what[128];
-            (void)snprintf(what, sizeof what, "is alive but late by %.1f s (late_seconds %g)",
-                           w->late, watch->options.late_seconds);
+            const int in_ring = watch->stands[r].state == LS_RANK_WAITING;
+            (void)snprintf(what, sizeof what, "is alive but %s by %.1f s (late_seconds %g)",
+                           in_ring ? "in a ring of waiting ranks, late" : "late", w->late,
+                           watch->options.late_seconds);
             blame(watch, r, what);
         } else if (w->late > warn_seconds && !watch->options.quiet) {
             warn_of_late(watch, r);

@@ -1,0 +1,323 @@
+/* A sentence instead of a hang: whatever one rank does wrong, all others fail within two seconds and name that rank. labels: threads */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "unit/comm/ranks.h"
+
+enum { STEPS = 30, BAD_STEP = 12, CALLS_PER_STEP = 3 };
+static const double promise_seconds = 2.0;
+
+typedef enum deed {
+    DEED_OP,
+    DEED_SHAPE,
+    DEED_DTYPE,
+    DEED_STEP,
+    DEED_BYTES,
+    DEED_SKIP,
+    DEED_EXTRA,
+    DEED_LEAVE,
+    DEED_LEAVE_AFTER_START,
+    DEED_ABORT,
+    DEED_LATE,
+    DEED_KILL,
+    DEED_STOP,
+    DEED_EXIT
+} deed;
+
+typedef struct plot {
+    deed deed;
+    int culprit;
+    int n_calls;     /* started by the culprit before it does it, within the step */
+    double *when;    /* shared: when it happened */
+    const char *say; /* must be in the messages */
+} plot;
+
+static ls_status do_deed(ls_comm *comm, const plot *p, ls_comm_call *call, ls_comm_part *part,
+                         int *goes_on) {
+    ls_comm_call extra = *call;
+    *p->when = ls_clock_seconds();
+    switch (p->deed) {
+    case DEED_OP:
+        call->op = "all_to_all";
+        break;
+    case DEED_SHAPE:
+        call->shape.dims[0]++;
+        break;
+    case DEED_DTYPE:
+        call->dtype = LS_DTYPE_BF16;
+        break;
+    case DEED_STEP:
+        call->step++;
+        break;
+    case DEED_BYTES:
+        part->bytes -= 4;
+        break;
+    case DEED_SKIP:
+        *goes_on = 0;
+        break;
+    case DEED_EXTRA:
+        extra.id = 99;
+        extra.ticket = 77;
+        extra.n_parts = 0;
+        return run_call(comm, &extra);
+    case DEED_ABORT:
+        return LS_FAIL(LS_ERR_IO, "the disk of this rank is full");
+    case DEED_LATE:
+        usleep(1500000);
+        break;
+    case DEED_KILL:
+        (void)kill(getpid(), SIGKILL);
+        break;
+    case DEED_STOP:
+        (void)kill(getpid(), SIGSTOP);
+        break;
+    case DEED_EXIT:
+        _exit(0);
+    case DEED_LEAVE:
+        break;
+    case DEED_LEAVE_AFTER_START:
+        (void)comm->ops->start(comm, call);
+        break;
+    }
+    return LS_OK;
+}
+
+static ls_status behave(ls_comm *comm, void *user, outcome *out) {
+    const plot *p = user;
+    void *memory = NULL;
+    (void)out;
+    LS_TRY(ls_comm_memory_create(comm, 4096, &memory));
+    for (uint64_t step = 0; step < STEPS; step++) {
+        for (int c = 0; c < CALLS_PER_STEP; c++) {
+            ls_comm_part part = {memory, 4096, 512};
+            ls_comm_call call = {.op = c == 1 ? "all_gather" : "reduce_scatter",
+                                 .scope = "h.3.attn",
+                                 .step = step,
+                                 .id = 40 + c,
+                                 .dtype = LS_DTYPE_F32,
+                                 .shape = {1, {1024}},
+                                 .ticket = c,
+                                 .scatter = c != 1,
+                                 .from = -1,
+                                 .to = -1,
+                                 .n_parts = 1,
+                                 .parts = &part};
+            int goes_on = 1;
+            if (p && comm->rank == p->culprit && step == BAD_STEP && c == p->n_calls) {
+                LS_TRY(do_deed(comm, p, &call, &part, &goes_on));
+                if (p->deed == DEED_LEAVE || p->deed == DEED_LEAVE_AFTER_START) return LS_OK;
+            }
+            if (goes_on) LS_TRY(run_call(comm, &call));
+        }
+    }
+    return LS_OK;
+}
+
+/* Everybody but the culprit failed with its rank, the host and its own place, in one line, in time. */
+static void check_blame(const plot *p, const outcome *out, int size) {
+    char rank[32], host[64], last[80];
+    (void)gethostname(host, sizeof host);
+    (void)snprintf(rank, sizeof rank, "rank %d (pid ", p->culprit);
+    for (int r = 0; r < size; r++) {
+        if (r == p->culprit) continue;
+        const char *message = out[r].message;
+        const double took = out[r].ended - *p->when;
+        if (out[r].status != LS_ERR_COMM || strncmp(message, rank, strlen(rank)) != 0 ||
+            !strstr(message, p->say) || took > promise_seconds)
+            print_error("deed %d, %d ranks, rank %d, %.2f s: %d %s\n", p->deed, size, r, took,
+                        out[r].status, message);
+        assert_int_equal(out[r].status, LS_ERR_COMM);
+        assert_memory_equal(message, rank, strlen(rank));
+        assert_non_null(strstr(message, p->say));
+        assert_non_null(strstr(message, host));
+        assert_null(strchr(message, '\n'));
+        (void)snprintf(last, sizeof last, "this is rank %d (pid ", r);
+        assert_non_null(strstr(message, last));
+        assert_non_null(strstr(message, "step 12 "));
+        assert_true(took <= promise_seconds);
+    }
+}
+
+static const plot plots[] = {
+    {DEED_OP, 1, 0, NULL,
+     "started step 12 all_to_all \"h.3.attn\" (node 40, f32 [1024], 4096 bytes)"},
+    {DEED_SHAPE, 0, 1, NULL, "all_gather \"h.3.attn\" (node 41, f32 [1025], 4096 bytes)"},
+    {DEED_DTYPE, 2, 2, NULL, "reduce_scatter \"h.3.attn\" (node 42, bf16 [1024], 4096 bytes)"},
+    {DEED_STEP, 1, 0, NULL, "started step 13 reduce_scatter"},
+    {DEED_BYTES, 2, 1, NULL, "f32 [1024], 4092 bytes)"},
+    {DEED_SKIP, 1, 0, NULL, "started step 12 all_gather \"h.3.attn\" (node 41, "},
+    {DEED_SKIP, 0, 2, NULL, "started step 13 reduce_scatter \"h.3.attn\" (node 40, "},
+    {DEED_EXTRA, 2, 1, NULL, "started step 12 all_gather \"h.3.attn\" (node 99, "},
+    {DEED_LEAVE, 0, 1, NULL, "left without another collective"},
+    {DEED_LEAVE_AFTER_START, 1, 2, NULL, "left before the others were done with it"},
+    {DEED_ABORT, 1, 1, NULL,
+     "gave up: the disk of this rank is full; its last collective was step 12"},
+    {DEED_LATE, 2, 1, NULL, "is alive but late by 0."},
+};
+
+static const plot process_plots[] = {
+    {DEED_OP, 1, 0, NULL, "started step 12 all_to_all \"h.3.attn\""},
+    {DEED_KILL, 2, 1, NULL,
+     "is dead: its process ended or was killed without a word; its last collective was step 12"},
+    {DEED_KILL, 0, 2, NULL, "is dead: "},
+    {DEED_EXIT, 1, 1, NULL, "is dead: "},
+    {DEED_STOP, 1, 1, NULL, "is stopped (SIGSTOP or a debugger); its last collective was step 12 "},
+};
+
+static const ls_comm_options impatient = {.late_seconds = 0.5, .quiet = 1};
+
+static void test_threads(void **state) {
+    (void)state;
+    static const int sizes[] = {3, 4, 8};
+    for (size_t i = 0; i < sizeof plots / sizeof *plots; i++) {
+        double when = 0;
+        outcome out[MAX_RANKS];
+        plot p = plots[i];
+        p.when = &when;
+        const int size = sizes[i % 3];
+        const ls_comm_options options = {.late_seconds = p.deed == DEED_LATE ? 0.5 : 0, .quiet = 1};
+        run_threads(size, &options, behave, &p, out);
+        check_blame(&p, out, size);
+    }
+}
+
+/* With two ranks there is no majority: both sides are in the sentence. */
+static void test_two_ranks(void **state) {
+    (void)state;
+    double when = 0;
+    outcome out[MAX_RANKS];
+    plot p = {DEED_OP, 1, 0, &when, ""};
+    run_threads(2, NULL, behave, &p, out);
+    for (int r = 0; r < 2; r++) {
+        assert_int_equal(out[r].status, LS_ERR_COMM);
+        assert_non_null(strstr(out[r].message, "rank 1 (pid "));
+        assert_non_null(strstr(out[r].message, "started step 12 all_to_all \"h.3.attn\""));
+        assert_non_null(strstr(out[r].message, ", but rank 0 (pid "));
+        assert_non_null(strstr(out[r].message, "started step 12 reduce_scatter \"h.3.attn\""));
+    }
+}
+
+/* Processes; the one that is stopped is ended afterwards. */
+static void run_plot(const plot *p, const ls_comm_options *options, int size, outcome *out) {
+    ls_job *job = NULL;
+    pid_t pids[MAX_RANKS];
+    memset(out, 0, (size_t)size * sizeof *out);
+    assert_int_equal(ls_job_create(size, "blame", &job), LS_OK);
+    for (int r = 0; r < size; r++) pids[r] = fork_rank(job, r, options, behave, (void *)p, &out[r]);
+    for (int r = 0; r < size; r++)
+        if (r != p->culprit) (void)waitpid(pids[r], NULL, 0);
+    ls_rank_report report;
+    ls_job_report(job, p->culprit, &report);
+    if (p->deed == DEED_KILL) assert_int_equal(report.state, LS_RANK_DEAD);
+    if (p->deed == DEED_STOP) assert_int_equal(report.state, LS_RANK_STOPPED);
+    char sentence[1024];
+    assert_int_equal(ls_job_failure(job, sentence), p->culprit);
+    (void)kill(pids[p->culprit], SIGKILL);
+    (void)waitpid(pids[p->culprit], NULL, 0);
+    ls_job_destroy(job);
+}
+
+static void test_processes(void **state) {
+    (void)state;
+    outcome *out = shared_outcomes();
+    double *when = (double *)(out + MAX_RANKS - 1);
+    const ls_comm_options patient = {.quiet = 1};
+    for (size_t i = 0; i < sizeof process_plots / sizeof *process_plots; i++) {
+        plot p = process_plots[i];
+        p.when = when;
+        run_plot(&p, &patient, 4, out);
+        check_blame(&p, out, 4);
+    }
+}
+
+/* Found while the others compute: check() says it without any collective. */
+static ls_status compute_on(ls_comm *comm, void *user, outcome *out) {
+    const plot *p = user;
+    (void)out;
+    LS_TRY(ls_comm_exchange(comm, "here", NULL, 0, NULL));
+    if (comm->rank == p->culprit) {
+        *p->when = ls_clock_seconds();
+        (void)kill(getpid(), SIGKILL);
+    }
+    const double until = ls_clock_seconds() + 5;
+    while (ls_clock_seconds() < until) {
+        LS_TRY(ls_comm_check(comm));
+        usleep(1000);
+    }
+    return LS_OK;
+}
+
+static void test_death_during_compute(void **state) {
+    (void)state;
+    outcome *out = shared_outcomes();
+    double *when = (double *)(out + MAX_RANKS - 1);
+    const plot p = {DEED_KILL, 1, 0, when, ""};
+    run_processes(3, NULL, compute_on, (void *)&p, out);
+    for (int r = 0; r < 3; r += 2) {
+        assert_int_equal(out[r].status, LS_ERR_COMM);
+        assert_non_null(strstr(out[r].message, "rank 1 (pid "));
+        assert_non_null(strstr(out[r].message, "exchange \"here\""));
+        assert_true(out[r].ended - *when < promise_seconds);
+    }
+}
+
+/* A rank that ends before it opens its comm. */
+static void test_death_before_joining(void **state) {
+    (void)state;
+    outcome *out = shared_outcomes();
+    ls_job *job = NULL;
+    memset(out, 0, MAX_RANKS * sizeof *out);
+    assert_int_equal(ls_job_create(2, "blame", &job), LS_OK);
+    const double begun = ls_clock_seconds();
+    const pid_t survivor = fork_rank(job, 0, NULL, behave, NULL, &out[0]);
+    const pid_t early = fork();
+    if (early == 0) _exit(ls_job_enter(job, 1) != LS_OK);
+    (void)waitpid(survivor, NULL, 0);
+    assert_int_equal(out[0].status, LS_ERR_COMM);
+    assert_non_null(strstr(out[0].message, "rank 1 (pid "));
+    assert_non_null(strstr(out[0].message, "ended before it joined the run"));
+    assert_true(ls_clock_seconds() - begun < promise_seconds);
+    (void)waitpid(early, NULL, 0);
+    ls_job_destroy(job);
+}
+
+/* Two ranks end their calls in different orders: nobody is wrong, and all wait for each other. */
+static ls_status wait_in_ring(ls_comm *comm, void *user, outcome *out) {
+    (void)user;
+    (void)out;
+    ls_comm_call call = {.op = "barrier", .from = -1, .to = -1};
+    LS_TRY(comm->ops->start(comm, &call));
+    call.ticket = 1;
+    LS_TRY(comm->ops->start(comm, &call));
+    LS_TRY(comm->ops->finish(comm, comm->rank));
+    return comm->ops->finish(comm, 1 - comm->rank);
+}
+
+static void test_ring(void **state) {
+    (void)state;
+    outcome out[MAX_RANKS];
+    run_threads(2, &impatient, wait_in_ring, NULL, out);
+    for (int r = 0; r < 2; r++) {
+        assert_int_equal(out[r].status, LS_ERR_COMM);
+        assert_non_null(strstr(out[r].message, "in a ring of waiting ranks"));
+        assert_true(out[r].ended - out[r].begun < promise_seconds);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_two_ranks),
+        cmocka_unit_test(test_processes),
+        cmocka_unit_test(test_death_during_compute),
+        cmocka_unit_test(test_death_before_joining),
+        cmocka_unit_test(test_ring),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
