@@ -37,7 +37,7 @@ typedef struct ls_comm_call {
     ls_shape shape; /* of the first tensor */
     int ticket; /* 0 .. LS_COMM_MAX_TICKETS - 1: names this call until it is finished; LS_COMM_MAX_TICKETS is
                  * ls_comm_exchange's */
-    int scatter;    /* see ls_comm_part */
+    int scatter; /* see ls_comm_part */
     int from,
         to; /* only member `from` gives, only member `to` takes; -1 = all. broadcast: from = root */
     int n_parts;
@@ -71,12 +71,29 @@ typedef struct ls_comm_ops {
                                  int64_t count);
 } ls_comm_ops;
 
+/* The first gift of a step that was not finite, seen when it was added. */
+typedef struct ls_comm_suspect {
+    int found, member; /* who gave it */
+    uint64_t step;
+    int64_t node, tensor,
+        element; /* of the collective; of its tensors; of the member's piece for me */
+    char op[32], scope[64];
+} ls_comm_suspect;
+
 struct ls_comm {
     const ls_comm_ops *ops;
     int rank, size, n_hosts;
-    const char *const *hosts; /* [size], the transport's: host of each rank; NULL = all on this one */
-    void *page, *landing;     /* of ls_comm_exchange; NULL before the first */
+    const char *const
+        *hosts;           /* [size], the transport's: host of each rank; NULL = all on this one */
+    void *page, *landing; /* of ls_comm_exchange; NULL before the first */
+    ls_comm_suspect suspect;
 };
+
+/* Remembers the first of a step. Local. */
+LS_API void ls_comm_suspect_note(ls_comm *comm, const ls_comm_suspect *suspect);
+/* Who gave the first value of `step` that was not finite? LS_ERR_NUMERIC with a sentence that names it, the same on all ranks;
+ * LS_OK when nobody saw one. Collective. */
+LS_API ls_status ls_comm_suspect_report(ls_comm *comm, uint64_t step);
 
 /* All of these take a NULL comm as one rank alone. */
 LS_API ls_status ls_comm_memory_create(ls_comm *comm, size_t bytes, void **out);

@@ -100,8 +100,9 @@ static void write_nan(const ls_comm_call *call) {
 }
 
 static int takes_nan(const ls_comm_call *call) {
-    return call->n_parts > 0 && call->parts[0].bytes >= 4 && call->parts[0].piece_bytes >= 4 &&
-           call->parts[0].data && (call->dtype == LS_DTYPE_F32 || call->dtype == LS_DTYPE_BF16);
+    return strcmp(call->op, "reduce_scatter") == 0 && call->n_parts > 0 &&
+           call->parts[0].bytes >= 4 && call->parts[0].piece_bytes >= 4 && call->parts[0].data &&
+           (call->dtype == LS_DTYPE_F32 || call->dtype == LS_DTYPE_BF16);
 }
 
 /* The call with one thing told wrong. */

@@ -7,7 +7,7 @@
  *            extra    makes a call that nobody else makes
  *            shape, dtype, op, step   announces the call with another one
  *            slow     sleeps `seconds` before this and every later call
- *            nan      writes a NaN where its own part begins; waits for a call whose first tensor is f32 or bf16
+ *            nan      writes a NaN where its own part begins, at the next reduce_scatter of f32 or bf16: into a gradient
  *            disk     from here on every write of a file fails with ENOSPC
  *   rank     which rank does it (0)
  *   step, call   the first call of a later step, or of this one with so many calls of the step before it (0, 0)

@@ -3,6 +3,9 @@
 #include "op/collective_room.h"
 #include "op/copy.h"
 
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { SUM_TASK = 8192 }; /* elements: 32 KiB an operand, whole units */
@@ -17,7 +20,8 @@ typedef struct run {
     const ls_tensor *x; /* attr->n tensors */
     char *staging;      /* NULL: not staged */
     ls_comm_part parts[LS_COMM_MAX_PARTS];
-    ls_comm_view *views; /* wait: [size][n] */
+    ls_comm_view *views;     /* wait: [size][n] */
+    atomic_int *is_infinite; /* sums: set when one is not finite */
 } run;
 
 static ls_status check_group(const run *r) {
@@ -232,13 +236,63 @@ static float *sum_place(const run *r, int part) {
     return y + r->rank * ls_collective_piece(r->attr, part);
 }
 
+/* Exponent all ones? In integers, so that it is vectors. */
+static int is_finite(const float *y, int64_t count) {
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &y[i], sizeof bits);
+        bad |= (uint32_t)((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    return !bad;
+}
+
 static void sum_tile(const run *r, int part, int64_t begin, int64_t count) {
     const ls_wire_sum sum = {.wire = r->attr->wire,
                              .encoded = ls_collective_is_encoded(r->row, r->attr),
                              .n = r->size,
                              .stride = r->attr->n,
                              .views = r->views + part};
-    r->fns->sum(&sum, begin, count, sum_place(r, part) + begin);
+    float *y = sum_place(r, part) + begin;
+    r->fns->sum(&sum, begin, count, y);
+    if (!is_finite(y, count)) atomic_store_explicit(r->is_infinite, 1, memory_order_relaxed);
+}
+
+/* Element `at` of what a member gave me. */
+static float given_element(const run *r, int member, int part, int64_t at) {
+    const char *data = views_of(r, member)[part].data;
+    const int64_t unit = at / LS_SHARD_UNIT * LS_SHARD_UNIT;
+    float y[LS_SHARD_UNIT];
+    if (!ls_collective_is_encoded(r->row, r->attr)) return ((const float *)(const void *)data)[at];
+    ls_wire_decode(r->attr->wire, data + ls_wire_bytes(r->attr->wire, unit), at - unit + 1, y);
+    return y[at - unit];
+}
+
+/* Whose is it? In place, mine was overwritten by the sum: it is mine when it is nobody else's. -1: of a sum of finite values. */
+static int find_giver(const run *r, int part, int64_t at) {
+    const int overwritten = r->attr->in_place && !ls_collective_is_encoded(r->row, r->attr);
+    for (int m = 0; m < r->size; m++)
+        if (!(overwritten && m == r->rank) && !isfinite(given_element(r, m, part, at))) return m;
+    return overwritten ? r->rank : -1;
+}
+
+/* Only when a sum was not finite: says who gave it, for whoever asks why (ls_comm_suspect_report). */
+static void note_suspect(const run *r, const int64_t *counts) {
+    const ls_launch *l = r->launch;
+    for (int part = 0; part < r->attr->n; part++)
+        for (int64_t at = 0; at < counts[part]; at++) {
+            if (isfinite(sum_place(r, part)[at])) continue;
+            ls_comm_suspect found = {.member = find_giver(r, part, at),
+                                     .step = l->position.step,
+                                     .node = l->node,
+                                     .tensor = part,
+                                     .element = at};
+            if (found.member < 0) continue;
+            (void)snprintf(found.op, sizeof found.op, "%s", r->row->name);
+            (void)snprintf(found.scope, sizeof found.scope, "%s", l->scope ? l->scope : "");
+            ls_comm_suspect_note(l->comm, &found);
+            return;
+        }
 }
 
 static ls_status sum_fast(const run *r) {
@@ -267,12 +321,15 @@ ls_status ls_collective_sum_wait(const ls_launch *l, const ls_wire_fns *fns) {
     LS_TRY(open_run(l, fns, 1, &r));
     if (r.attr->fast) return sum_fast(&r);
     LS_TRY(take_all(&r));
+    atomic_int is_infinite = 0;
+    r.is_infinite = &is_infinite;
     tile_loop loop = {.run = &r, .fn = sum_tile};
     for (int i = 0; i < r.attr->n; i++) {
         const int64_t piece = ls_collective_piece(r.attr, i), count = r.attr->counts[i];
         loop.counts[i] = r.row->scatter ? ls_shard_count(count, piece, r.rank) : count;
     }
     LS_TRY(run_tiles(&loop));
+    if (l->comm && atomic_load(&is_infinite)) note_suspect(&r, loop.counts);
     for (int i = 0; r.row->scatter && !r.attr->in_place && i < r.attr->n; i++) {
         const size_t done = (size_t)loop.counts[i] * sizeof(float);
         const size_t whole = ls_tensor_bytes(&l->out[i]);

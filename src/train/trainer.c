@@ -39,10 +39,12 @@ static ls_run_options run_options(trainer *t) {
     return (ls_run_options){(uint64_t)t->session.config.seed, (uint64_t)t->step, feed, t, !f16};
 }
 
-/* Which rank, and where in it? Decided together: every rank looks at its own lanes. */
+/* Which rank, and where in it? Decided together: every rank looks at its own lanes; what they do not show again was seen when it
+ * was added. */
 static ls_status diagnose(trainer *t, const ls_run_options *run) {
-    return ls_comm_agree(t->session.comm, "look for the first value that is not finite",
-                         ls_program_diagnose(t->session.train, run));
+    LS_TRY(ls_comm_agree(t->session.comm, "look for the first value that is not finite",
+                         ls_program_diagnose(t->session.train, run)));
+    return ls_comm_suspect_report(t->session.comm, run->step);
 }
 
 /* Overflow is answered by a smaller loss scale; at the smallest one it is no matter of scale. */
