@@ -113,12 +113,10 @@ ls_status ls_board_report_failure(const ls_board *board, int rank) {
         return LS_FAIL(LS_ERR_COMM, "%s%s", text, culprit == rank ? "; this is that rank" : "");
     ls_board_call call;
     ls_board_say_rank(board, rank, who, sizeof who);
-    const int has_call = ls_board_last_call(board, rank, &call);
-    if (has_call) ls_board_say_call(&call, doing, sizeof doing);
+    if (!ls_board_last_call(board, rank, &call))
+        return LS_FAIL(LS_ERR_COMM, "%s; this is %s, before its first collective", text, who);
+    ls_board_say_call(&call, doing, sizeof doing);
     const int waits = ls_board_get_stand(board, rank).state == LS_RANK_WAITING;
-    return LS_FAIL(LS_ERR_COMM, "%s; this is %s, %s %s", text, who,
-                   !has_call ? "before its first collective"
-                   : waits   ? "waiting at"
-                             : "after",
+    return LS_FAIL(LS_ERR_COMM, "%s; this is %s, %s %s", text, who, waits ? "waiting at" : "after",
                    doing);
 }
