@@ -53,7 +53,7 @@ static ls_status hash_parameter(ls_program *p, const char *name, ls_sha256 *sha)
     const ls_type type = ls_value_whole_type(info);
     const size_t bytes = ls_type_bytes(&type);
     ls_named_tensor named = {name, {type.dtype, type.shape, NULL}};
-    if (!info->sharded) {
+    if (!info->piece) {
         named.tensor.data = ls_program_address(p, &p->rank->places[v], 0, 0);
         return hash_tensor(sha, &named);
     }

@@ -13,7 +13,7 @@ static ls_status fetch_value(ls_program *p, const ls_value_info *info, const ls_
                              ls_arena *arena, void **data_out) {
     const ls_type type = ls_value_whole_type(info);
     const size_t bytes = ls_type_bytes(&type);
-    if (!info->sharded && p->device->ops->kind == LS_DEVICE_CPU) {
+    if (!info->piece && p->device->ops->kind == LS_DEVICE_CPU) {
         *data_out = ls_program_address(p, place, 0, 0);
         return LS_OK;
     }

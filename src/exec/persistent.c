@@ -45,12 +45,17 @@ static ls_status init_block(void *user, int64_t task, int worker) {
     return LS_OK;
 }
 
+/* Kept whole even though only a piece of it is current? */
+static int is_whole(const ls_value_info *info) {
+    return !info->piece || ls_shape_equal(&info->type.shape, &info->whole);
+}
+
 void ls_program_range(const ls_program *p, const ls_value_info *info, int64_t *first_out,
                       int64_t *count_out) {
-    const int64_t held = ls_shape_count(&info->type.shape);
     const ls_type whole = ls_value_whole_type(info);
-    *first_out = info->sharded ? p->member * held : 0;
-    *count_out = info->sharded ? ls_shard_count(ls_type_count(&whole), held, p->member) : held;
+    const int64_t count = ls_type_count(&whole);
+    *first_out = is_whole(info) ? 0 : p->member * info->piece;
+    *count_out = is_whole(info) ? count : ls_shard_count(count, info->piece, p->member);
 }
 
 ls_status ls_program_init(ls_program *p, uint64_t seed) {
@@ -91,8 +96,10 @@ static ls_status find_place(const ls_program *p, const char *name, ls_value *val
 static ls_status fetch_pieces(ls_program *p, ls_value v, char *host) {
     const ls_value_info *info = &p->plan->graph->values[v];
     const ls_type whole = ls_value_whole_type(info);
-    const ls_comm_part part = {ls_program_address(p, &p->rank->places[v], 0, 0),
-                               ls_type_bytes(&whole), ls_type_bytes(&info->type)};
+    const size_t piece_bytes = (size_t)info->piece * ls_dtype_bytes(whole.dtype);
+    const char *mine = ls_program_address(p, &p->rank->places[v], 0, 0);
+    if (is_whole(info)) mine += (size_t)p->member * piece_bytes;
+    const ls_comm_part part = {mine, ls_type_bytes(&whole), piece_bytes};
     ls_comm_call call = {.op = "fetch",
                          .scope = info->name,
                          .id = v,
@@ -128,7 +135,7 @@ ls_status ls_program_fetch(ls_program *p, const char *name, void *host, size_t h
     if (host_bytes < bytes)
         return LS_FAIL(LS_ERR_INVALID, "fetch '%s': it has %zu bytes, the buffer %zu", name, bytes,
                        host_bytes);
-    if (info->sharded) return fetch_pieces(p, v, host);
+    if (info->piece) return fetch_pieces(p, v, host);
     return p->device->ops->copy_out(p->device, host, ls_program_address(p, place, 0, 0), bytes);
 }
 

@@ -5,7 +5,7 @@
 #include "exec/program.h"
 
 void *ls_program_address(const ls_program *p, const ls_place *place, int slot, int level) {
-    char *base = p->base[place->region] + place->offset;
+    char *base = p->base[place->region] + place->offset + (size_t)p->member * place->member_stride;
     if (place->region == LS_REGION_SLOTS) base += (size_t)slot * p->rank->slot_bytes;
     if (place->region == LS_REGION_GRADIENTS) base += (size_t)level * p->rank->gradient_bytes;
     return base;

@@ -130,14 +130,14 @@ ls_status ls_graph_output(ls_graph *graph, const char *name, ls_value value) {
     return LS_OK;
 }
 
-void ls_graph_set_whole(ls_graph *graph, ls_value v, ls_shape whole) {
+void ls_graph_set_piece(ls_graph *graph, ls_value v, int64_t piece, ls_shape whole) {
     if (v < 0 || v >= graph->n_values) return;
-    graph->values[v].sharded = 1;
+    graph->values[v].piece = piece;
     graph->values[v].whole = whole;
 }
 
 ls_type ls_value_whole_type(const ls_value_info *info) {
-    return info->sharded ? (ls_type){info->type.dtype, info->whole} : info->type;
+    return info->piece ? (ls_type){info->type.dtype, info->whole} : info->type;
 }
 
 void ls_graph_set_unit(ls_graph *graph, int unit) {

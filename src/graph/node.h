@@ -12,7 +12,9 @@ typedef struct ls_value_info {
     int32_t node;    /* RESULT: producer; else -1 */
     int out_index;   /* RESULT: which result */
     ls_value source; /* ACCUM: the summed lane value; else NONE */
-    int sharded;     /* persistent: `type` is this rank's flat piece of a tensor of shape `whole` */
+    /* Persistent, kept in pieces of so many elements, a rank each (0: not): `type` is this rank's flat piece of a tensor of shape
+     * `whole`, or, where lanes read all of it, the whole tensor of which only this rank's piece is current between steps. */
+    int64_t piece;
     ls_shape whole;
 } ls_value_info;
 
@@ -78,8 +80,8 @@ typedef struct ls_rewriter {
     void *user;
 } ls_rewriter;
 LS_API ls_status ls_graph_rewrite_with(const ls_graph *from, ls_graph *to, const ls_rewriter *r);
-/* Persistent leaf v holds a flat piece of a tensor of this shape. */
-LS_API void ls_graph_set_whole(ls_graph *graph, ls_value v, ls_shape whole);
+/* Persistent leaf v is kept in pieces: see ls_value_info. */
+LS_API void ls_graph_set_piece(ls_graph *graph, ls_value v, int64_t piece, ls_shape whole);
 /* Type of the whole tensor of a persistent value. */
 LS_API ls_type ls_value_whole_type(const ls_value_info *info);
 

@@ -111,6 +111,9 @@ struct ls_op {
     void (*print)(const void *attr, ls_text *out);
     /* Index of the input whose memory out `i` is (view, in-place update), or -1. NULL: none. */
     int (*alias)(const ls_sig *sig, int i);
+    /* Bytes between the places of neighbouring members' results in the input's memory: a result that aliases begins at its input +
+     * member * stride. NULL: 0. */
+    size_t (*alias_stride)(const ls_sig *sig, int i);
     /* Bit i set: out[0] may be written over input i when that input is not needed again. */
     unsigned may_overwrite;
     const ls_kernel *const *kernels; /* best first, reference last, NULL-terminated */

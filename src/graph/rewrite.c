@@ -38,7 +38,7 @@ static ls_status copy_leaf(copier *c, ls_value v) {
     case LS_VALUE_RESULT:
         break;
     }
-    if (info->sharded) ls_graph_set_whole(c->to, c->map[v], info->whole);
+    if (info->piece) ls_graph_set_piece(c->to, c->map[v], info->piece, info->whole);
     return ls_graph_status(c->to);
 }
 

@@ -30,14 +30,26 @@ static ls_status find_roots(ls_plan *plan) {
     const ls_graph *g = plan->graph;
     plan->roots = ls_arena_alloc(plan->arena, sizeof(ls_value) * (size_t)(g->n_values + 1));
     if (!plan->roots) return LS_ERR_NO_MEMORY;
+    plan->member_stride = ls_arena_alloc(plan->arena, sizeof(size_t) * (size_t)(g->n_values + 1));
+    plan->room = ls_arena_alloc(plan->arena, sizeof(size_t) * (size_t)(g->n_values + 1));
+    ls_type *in = ls_arena_alloc(plan->arena, sizeof *in * (size_t)(g->n_values + 1));
+    if (!plan->member_stride || !plan->room || !in) return LS_ERR_NO_MEMORY;
     for (int64_t v = 0; v < g->n_values; v++) plan->roots[v] = (ls_value)v;
     for (int64_t n = 0; n < g->n_nodes; n++) {
         const ls_node *node = &g->nodes[n];
         if (!node->op->alias) continue;
-        const ls_sig sig = {node->op, node->attr, node->n_in, node->n_out, NULL, NULL};
+        ls_type out[LS_MAX_OUT];
+        ls_sig sig;
+        ls_node_sig(g, node, in, out, &sig);
         for (int i = 0; i < node->n_out; i++) {
             const int a = node->op->alias(&sig, i);
-            if (a >= 0) plan->roots[node->out[i]] = plan->roots[node->in[a]];
+            if (a < 0) continue;
+            const ls_value v = node->out[i], root = plan->roots[node->in[a]];
+            const size_t own = node->op->alias_stride ? node->op->alias_stride(&sig, i) : 0;
+            plan->roots[v] = root;
+            plan->member_stride[v] = plan->member_stride[node->in[a]] + own;
+            if (own * (size_t)plan->n_members > plan->room[root])
+                plan->room[root] = own * (size_t)plan->n_members;
         }
     }
     return LS_OK;

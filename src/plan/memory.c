@@ -51,9 +51,10 @@ static void find_homes(placer *p) {
 
 /* Appends the value to a region that is laid out end to end. Lane sums begin at whole blocks of the wire's formats. */
 static void append_place(placer *p, ls_value v, ls_region region, size_t *end) {
-    const size_t bytes = ls_type_bytes(&p->graph->values[v].type);
+    size_t bytes = ls_type_bytes(&p->graph->values[v].type);
+    if (p->plan->room[v] > bytes) bytes = p->plan->room[v];
     const size_t align = region == LS_REGION_GRADIENTS ? LS_SUM_ALIGN : LS_PLACE_ALIGN;
-    p->rank->places[v] = (ls_place){region, *end, bytes};
+    p->rank->places[v] = (ls_place){region, *end, bytes, 0};
     *end += ls_align_up(bytes ? bytes : 1, align);
 }
 
@@ -319,7 +320,10 @@ static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) 
     place_shared(&p, end);
     for (int s = 0; s < rank->n_segments; s++) LS_TRY(place_scratch(&p, &rank->segments[s], arena));
     for (int64_t v = 0; v < plan->graph->n_values; v++)
-        if (plan->roots[v] != (ls_value)v) rank->places[v] = rank->places[plan->roots[v]];
+        if (plan->roots[v] != (ls_value)v) {
+            rank->places[v] = rank->places[plan->roots[v]];
+            rank->places[v].member_stride = plan->member_stride[v];
+        }
     total_regions(&p, end);
     return LS_OK;
 }

@@ -30,6 +30,7 @@ typedef struct ls_place {
     ls_region region;
     size_t offset; /* within the region; within one slot or one gradient buffer */
     size_t bytes;
+    size_t member_stride; /* a data-parallel member's view begins at offset + member * stride */
 } ls_place;
 
 typedef enum ls_segment_kind {
@@ -113,13 +114,15 @@ struct ls_plan {
     ls_plan_options options;
     ls_device_kind kernel_device;
     int n_stages, n_units;
-    int *unit_stage;      /* per unit + 1 (index 0 = unit -1) */
-    ls_value *roots;      /* per value: the value whose memory it is */
-    int n_members;        /* of axis dp */
-    int64_t bucket_bytes; /* tensors exchanged together */
-    int n_buckets;        /* of gradients, zero 0 and 1 */
-    int *sum_bucket;      /* per value: bucket of a lane sum, or -1 */
-    int n_ranks;          /* stages */
+    int *unit_stage;       /* per unit + 1 (index 0 = unit -1) */
+    ls_value *roots;       /* per value: the value whose memory it is */
+    size_t *member_stride; /* per value: of its view of the root */
+    size_t *room;          /* per root: bytes it needs for all members' views; 0: its own */
+    int n_members;         /* of axis dp */
+    int64_t bucket_bytes;  /* tensors exchanged together */
+    int n_buckets;         /* of gradients, zero 0 and 1 */
+    int *sum_bucket;       /* per value: bucket of a lane sum, or -1 */
+    int n_ranks;           /* stages */
     ls_rank_plan *ranks;
     ls_channel *channels;
     int n_channels;

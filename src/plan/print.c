@@ -157,8 +157,8 @@ static void print_data_parallel(const ls_plan *plan, ls_text *out) {
                    o->hosts > 1 ? "pieces staged for other hosts" : "memory shared by all ranks");
     int64_t pieces = 0;
     for (int64_t v = 0; v < plan->graph->n_values; v++)
-        if (plan->graph->values[v].kind == LS_VALUE_PARAM && plan->graph->values[v].sharded)
-            pieces += ls_type_count(&plan->graph->values[v].type);
+        if (plan->graph->values[v].kind == LS_VALUE_PARAM && plan->graph->values[v].piece)
+            pieces += plan->graph->values[v].piece;
     if (pieces)
         ls_text_append(out,
                        "  a rank keeps %lld of %lld parameters: of each tensor lanes/ranks = "

@@ -7,6 +7,7 @@
  * Sums over members are made in the order of the lane tree, so no bit depends on `size` or `zero`. */
 #include <string.h>
 
+#include "op/own_piece/own_piece.h"
 #include "plan/pass/data_parallel.h"
 #include "plan/pass/replace.h"
 
@@ -68,16 +69,34 @@ static void mark_sharded(dp_pass *p) {
     }
 }
 
+ls_value ls_dp_piece(dp_pass *p, ls_value x, int64_t count) {
+    const ls_own_piece_attr attr = {count, p->o->lanes, p->o->size};
+    return ls_own_piece(p->to, x, &attr);
+}
+
+/* Zero 1 and 2: a parameter that lanes read as it is, and not a copy made of it, is its own gathered copy. */
+static void mark_in_place(dp_pass *p) {
+    const ls_graph *g = p->from;
+    if (p->o->zero > 2) return;
+    for (int64_t n = 0; n < g->n_nodes; n++) {
+        const ls_node *node = &g->nodes[n];
+        if (node->phase != LS_PHASE_FORWARD && node->phase != LS_PHASE_BACKWARD) continue;
+        for (int i = 0; i < node->n_in; i++)
+            if (g->values[node->in[i]].kind == LS_VALUE_PARAM) p->in_place[node->in[i]] = 1;
+    }
+}
+
 /* A persistent leaf of which this rank keeps a piece. */
 static ls_status shard_leaf(dp_pass *p, ls_value v) {
     const ls_value_info *info = &p->from->values[v];
     const int64_t piece = ls_shard_piece(ls_type_count(&info->type), p->o->lanes, p->o->size);
-    const ls_shape shape = {.n_dims = 1, .dims = {piece}};
+    const ls_shape shape =
+        p->in_place[v] ? info->type.shape : (ls_shape){.n_dims = 1, .dims = {piece}};
     p->map[v] =
         info->kind == LS_VALUE_PARAM
             ? ls_graph_param(p->to, info->name, info->type.dtype, shape, info->init)
             : ls_graph_state(p->to, info->name, info->type.dtype, shape, info->init, info->role);
-    ls_graph_set_whole(p->to, p->map[v], info->type.shape);
+    ls_graph_set_piece(p->to, p->map[v], piece, info->type.shape);
     return ls_graph_status(p->to);
 }
 
@@ -176,9 +195,10 @@ static ls_status make_pass(dp_pass *p) {
     p->sharded = ls_arena_alloc(p->arena, n);
     p->whole = ls_arena_alloc(p->arena, n * sizeof *p->whole);
     p->whole_run = ls_arena_alloc(p->arena, n * sizeof *p->whole_run);
+    p->in_place = ls_arena_alloc(p->arena, n);
     p->grad_source = ls_arena_alloc(p->arena, n);
     p->reduced = ls_arena_alloc(p->arena, n * sizeof *p->reduced);
-    if (!p->sharded || !p->whole || !p->whole_run || !p->grad_source || !p->reduced)
+    if (!p->in_place || !p->sharded || !p->whole || !p->whole_run || !p->grad_source || !p->reduced)
         return LS_ERR_NO_MEMORY;
     p->run = -1;
     for (int64_t v = 0; v < p->from->n_values; v++) {
@@ -187,7 +207,10 @@ static ls_status make_pass(dp_pass *p) {
         p->whole_run[v] = -1;
         if (ls_dp_is_gradient(info)) p->grad_source[info->source] = 1;
     }
-    if (p->o->zero >= 1) mark_sharded(p);
+    if (p->o->zero >= 1) {
+        mark_sharded(p);
+        mark_in_place(p);
+    }
     return ls_dp_find_runs(p);
 }
 

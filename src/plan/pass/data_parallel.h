@@ -23,7 +23,9 @@ typedef struct dp_pass {
     ls_arena *arena;
     int n_tickets;
     /* gathering (zero >= 1) */
-    char *sharded;   /* per old value: kept as a piece */
+    char *sharded; /* per old value: kept as a piece */
+    char *
+        in_place; /* per old value: a sharded parameter that lanes read as it is (zero 1, 2): kept whole, gathered in place */
     ls_value *whole; /* per old value: gathered, for lane nodes */
     int *whole_run;  /* per old value: the run for which it was gathered; -1 never */
     int *node_run;   /* per old node: its run of lane nodes of one phase and unit; -1 none */
@@ -42,6 +44,8 @@ typedef struct dp_pass {
     dp_bucket *norms; /* sums of squares waiting to be gathered */
 } dp_pass;
 
+/* This rank's piece of a value of the new graph, as a view. */
+ls_value ls_dp_piece(dp_pass *p, ls_value x, int64_t count);
 dp_bucket *ls_dp_bucket_open(dp_pass *p); /* NULL: out of memory */
 ls_status ls_dp_bucket_add(dp_pass *p, dp_bucket *b, ls_value from, ls_value x, int64_t count);
 int ls_dp_bucket_is_full(const dp_pass *p, const dp_bucket *b, int64_t more_bytes);

@@ -51,9 +51,11 @@ static ls_status start_gathers(dp_pass *p, const ls_value *values, int n, dp_buc
     for (int i = 0; i < n; i++) {
         const ls_value_info *info = &p->from->values[values[i]];
         const int64_t bytes = (int64_t)ls_type_bytes(&info->type);
-        if (*n_out == 0 || ls_dp_bucket_is_full(p, out[*n_out - 1], bytes)) {
+        const int in_place = p->in_place[values[i]];
+        if (*n_out == 0 || out[*n_out - 1]->attr.in_place != in_place ||
+            ls_dp_bucket_is_full(p, out[*n_out - 1], bytes)) {
             if (!(out[*n_out] = ls_dp_bucket_open(p))) return LS_ERR_NO_MEMORY;
-            (*n_out)++;
+            out[(*n_out)++]->attr.in_place = in_place;
         }
         LS_TRY(ls_dp_bucket_add(p, out[*n_out - 1], values[i], p->map[values[i]],
                                 ls_type_count(&info->type)));
@@ -173,8 +175,13 @@ ls_status ls_dp_prepare_node(dp_pass *p, const ls_node *node) {
     for (int i = 0; i < node->n_in; i++) reads_pieces |= p->sharded[node->in[i]];
     if (!reads_pieces) return ls_node_emit(node, p->to, p->map, NULL);
     if (keeps_pieces(p, node)) {
+        const ls_value v = node->in[0], whole = p->map[v];
         p->sharded[node->out[0]] = 1;
-        return ls_node_emit(node, p->to, p->map, NULL);
+        if (p->in_place[v])
+            p->map[v] = ls_dp_piece(p, whole, ls_type_count(&p->from->values[v].type));
+        const ls_status status = ls_node_emit(node, p->to, p->map, NULL);
+        p->map[v] = whole;
+        return status;
     }
     for (int i = 0; i < node->n_in; i++) {
         const ls_value v = node->in[i];

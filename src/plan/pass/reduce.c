@@ -126,7 +126,7 @@ static ls_status start_buckets(dp_pass *p, dp_bucket **buckets, int *n_out) {
             if (!b) return LS_ERR_NO_MEMORY;
             b->attr.wire = (int)p->o->wire;
             b->attr.fast = p->o->fast;
-            b->attr.in_place = p->o->zero == 0 && !p->o->fast;
+            b->attr.in_place = !p->o->fast;
             buckets[(*n_out)++] = b;
         }
         LS_TRY(
@@ -155,7 +155,10 @@ static ls_status finish_buckets(dp_pass *p, dp_bucket **buckets, int n) {
     for (int b = 0; b < n; b++) {
         LS_TRY(ls_dp_wait(p, buckets[b],
                           p->o->fast ? &ls_op_all_reduce_wait : &ls_op_reduce_scatter_wait));
-        for (int i = 0; i < buckets[b]->attr.n; i++) p->map[buckets[b]->from[i]] = buckets[b]->y[i];
+        for (int i = 0; i < buckets[b]->attr.n; i++)
+            p->map[buckets[b]->from[i]] =
+                p->o->zero == 1 ? ls_dp_piece(p, buckets[b]->y[i], buckets[b]->attr.counts[i])
+                                : buckets[b]->y[i];
         if (gathers) LS_TRY(gather_sums(p, buckets[b], &buckets[b]));
     }
     for (int b = 0; gathers && b < n; b++) {
@@ -194,11 +197,12 @@ ls_status ls_dp_begin_update(dp_pass *p) {
     const char *scope = p->to->scope;
     ls_status status = LS_OK;
     LS_TRY(ls_dp_map_sums(p));
-    if (p->o->zero <= 1) {
-        ls_graph_set_unit(p->to, -1);
-        ls_graph_set_scope(p->to, "gradients");
-        status = reduce_sums(p);
-    }
+    ls_graph_set_unit(p->to, -1);
+    ls_graph_set_scope(p->to, "gradients");
+    if (p->o->zero <= 1) status = reduce_sums(p);
+    for (int64_t v = 0; status == LS_OK && v < p->from->n_values; v++)
+        if (p->in_place[v])
+            p->map[v] = ls_dp_piece(p, p->map[v], ls_type_count(&p->from->values[v].type));
     ls_graph_set_unit(p->to, unit);
     ls_graph_set_scope(p->to, scope);
     return status;
