@@ -34,7 +34,12 @@ static ls_status find_roots(ls_plan *plan) {
     plan->room = ls_arena_alloc(plan->arena, sizeof(size_t) * (size_t)(g->n_values + 1));
     ls_type *in = ls_arena_alloc(plan->arena, sizeof *in * (size_t)(g->n_values + 1));
     if (!plan->member_stride || !plan->room || !in) return LS_ERR_NO_MEMORY;
-    for (int64_t v = 0; v < g->n_values; v++) plan->roots[v] = (ls_value)v;
+    for (int64_t v = 0; v < g->n_values; v++) {
+        plan->roots[v] = (ls_value)v;
+        plan->room[v] = (size_t)(g->values[v].piece * plan->n_members) *
+                        ls_dtype_bytes(g->values[v].type.dtype);
+        if (!ls_shape_equal(&g->values[v].type.shape, &g->values[v].whole)) plan->room[v] = 0;
+    }
     for (int64_t n = 0; n < g->n_nodes; n++) {
         const ls_node *node = &g->nodes[n];
         if (!node->op->alias) continue;
