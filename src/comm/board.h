@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 enum {
-    LS_BOARD_LOG = 256, /* calls of a rank that are remembered */
+    LS_BOARD_LOG = 512, /* calls of a rank that are remembered */
     LS_BOARD_SLOTS =
         LS_COMM_MAX_TICKETS + 2, /* the last two: ls_comm_exchange, ls_shared_exchange */
     LS_BOARD_TICKET_EXCHANGE = LS_COMM_MAX_TICKETS, /* of ls_comm_exchange, over any transport */

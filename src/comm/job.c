@@ -87,12 +87,23 @@ static ls_status make_memory(size_t bytes, int *fd_out) {
     return LS_OK;
 }
 
+/* /tmp is everybody's: a folder that another user put there says nothing true. */
+static ls_status claim_folder(const char *folder) {
+    struct stat info;
+    if (lstat(folder, &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != getuid())
+        return LS_FAIL(LS_ERR_IO,
+                       "%s is not a folder of this user: remove it, or set XDG_RUNTIME_DIR",
+                       folder);
+    (void)chmod(folder, 0700);
+    return LS_OK;
+}
+
 /* The file says through which descriptor of its process the board is to be had. */
 static ls_status register_job(ls_job *job) {
     char folder[256], text[64];
     runtime_folder(folder, sizeof folder);
     LS_TRY(ls_dir_make(folder));
-    (void)chmod(folder, 0700);
+    LS_TRY(claim_folder(folder));
     job_path(getpid(), job->path, sizeof job->path);
     const int n = snprintf(text, sizeof text, "%d\n", job->fd);
     LS_TRY(ls_file_write_atomic(job->path, text, (size_t)n));
@@ -169,12 +180,16 @@ ls_status ls_job_join(pid_t pid, ls_job **out) {
     return open_running(pid, 1, out);
 }
 
-/* The pid of "123.job" when that process is there, else 0. */
+/* The pid of "123.job" when that process is there, else 0. A file that a killed supervisor left is removed. */
 static pid_t pid_of_file(const char *name) {
-    char *end;
+    char *end, path[320];
     const long pid = strtol(name, &end, 10);
-    return end > name && strcmp(end, ".job") == 0 && ls_process_state((pid_t)pid, 0) ? (pid_t)pid
-                                                                                     : 0;
+    if (end == name || strcmp(end, ".job") != 0 || pid <= 0 || pid > INT32_MAX) return 0;
+    const char state = ls_process_state((pid_t)pid, 0);
+    if (state != 0 && state != 'Z') return (pid_t)pid;
+    job_path((pid_t)pid, path, sizeof path);
+    (void)unlink(path);
+    return 0;
 }
 
 ls_status ls_job_list(pid_t **pids_out, int *n_out) {

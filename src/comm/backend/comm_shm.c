@@ -36,6 +36,7 @@ static ls_status make_mine(shm_block *block, announcement *mine, void **out) {
     if (memory == MAP_FAILED)
         return LS_FAIL(LS_ERR_NO_MEMORY, "%llu bytes of shared memory could not be mapped: %s",
                        (unsigned long long)mine->bytes, strerror(errno));
+    (void)madvise(memory, mine->bytes, MADV_HUGEPAGE); /* heeded where shmem_enabled is "advise" */
     mine->fd = block->fd;
     *out = memory;
     return LS_OK;

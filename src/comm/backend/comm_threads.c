@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+enum { MAX_THREADS = 512 }; /* an exchange of pointers fits */
+
 /* Freed when every rank has given it back: a peer that has not yet noticed a failure may still be reading. */
 typedef struct hub_memory {
     void *data;
@@ -126,7 +128,9 @@ static ls_status fill_hub(ls_comm_hub *hub, const ls_comm_options *options) {
 
 ls_status ls_comm_hub_create(int size, const ls_comm_options *options, ls_comm_hub **out) {
     const ls_comm_options defaults = {0};
-    if (size < 1) return LS_FAIL(LS_ERR_INVALID, "%d ranks were asked for; at least 1", size);
+    if (size < 1 || size > MAX_THREADS)
+        return LS_FAIL(LS_ERR_INVALID, "%d ranks as threads were asked for; 1 to %d", size,
+                       MAX_THREADS);
     ls_comm_hub *hub = ls_alloc(sizeof *hub);
     if (!hub) return LS_ERR_NO_MEMORY;
     hub->size = size;

@@ -187,20 +187,54 @@ static void test_threads(void **state) {
     }
 }
 
-/* With two ranks there is no majority: both sides are in the sentence. */
+/* With two ranks there is no majority: both sides are in the sentence, and the one that did not go on as in the step before
+ * is the culprit. */
 static void test_two_ranks(void **state) {
     (void)state;
-    double when = 0;
-    outcome out[MAX_RANKS];
-    plot p = {DEED_OP, 1, 0, &when, ""};
-    run_threads(2, NULL, behave, &p, out);
-    for (int r = 0; r < 2; r++) {
-        assert_int_equal(out[r].status, LS_ERR_COMM);
-        assert_non_null(strstr(out[r].message, "rank 1 (pid "));
-        assert_non_null(strstr(out[r].message, "started step 12 all_to_all \"h.3.attn\""));
-        assert_non_null(strstr(out[r].message, ", but rank 0 (pid "));
-        assert_non_null(strstr(out[r].message, "started step 12 reduce_scatter \"h.3.attn\""));
+    static const deed deeds[] = {DEED_OP,    DEED_SHAPE, DEED_DTYPE, DEED_STEP,
+                                 DEED_BYTES, DEED_SKIP,  DEED_EXTRA};
+    for (size_t i = 0; i < 2 * sizeof deeds / sizeof *deeds; i++) {
+        double when = 0;
+        char other[32];
+        outcome out[MAX_RANKS];
+        plot p = {deeds[i / 2], (int)(i % 2), (int)(i % 3), &when, "started step 12 "};
+        run_threads(2, NULL, behave, &p, out);
+        check_blame(&p, out, 2);
+        (void)snprintf(other, sizeof other, ", but rank %d (pid ", 1 - p.culprit);
+        assert_non_null(strstr(out[1 - p.culprit].message, other));
+        assert_int_equal(out[p.culprit].status, LS_ERR_COMM);
+        assert_non_null(strstr(out[p.culprit].message, "this is that rank"));
     }
+}
+
+static ls_status come_late(ls_comm *comm, void *user, outcome *out) {
+    (void)user;
+    (void)out;
+    if (comm->rank == 1) usleep(2400000);
+    return ls_comm_exchange(comm, "here", NULL, 0, NULL);
+}
+
+/* Late, but not too late: one line for all ranks, and the run goes on. */
+static void test_warning(void **state) {
+    (void)state;
+    outcome out[MAX_RANKS];
+    char text[4096] = "";
+    FILE *file = tmpfile();
+    const int kept = dup(STDERR_FILENO);
+    assert_non_null(file);
+    (void)dup2(fileno(file), STDERR_FILENO);
+    run_threads(3, NULL, come_late, NULL, out);
+    (void)dup2(kept, STDERR_FILENO);
+    close(kept);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    (void)fclose(file);
+    for (int r = 0; r < 3; r++) assert_int_equal(out[r].status, LS_OK);
+    const char *line = strstr(text, "warning: rank 1 (pid ");
+    assert_non_null(line);
+    assert_non_null(strstr(line, "is late by 2."));
+    assert_non_null(strstr(line, "ranks 0, 2 wait at "));
+    assert_null(strstr(line + 1, "warning: "));
 }
 
 /* Processes; the one that is stopped is ended afterwards. */
@@ -314,6 +348,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_two_ranks),
+        cmocka_unit_test(test_warning),
         cmocka_unit_test(test_processes),
         cmocka_unit_test(test_death_during_compute),
         cmocka_unit_test(test_death_before_joining),
