@@ -155,8 +155,8 @@ static ls_status run_pairs(rank_room *room, outcome *out) {
         for (int k = 0; k < 2; k++)
             LS_TRY(start_call(&calls[k], room, &cases[(c + k) % N_CASES], 17 + k,
                               (uint64_t)(100 + c)));
-        volatile double busy = 0;
-        for (int i = 0; i < 1000 * ls_comm_rank(room->comm); i++) busy += i;
+        volatile int busy = 0;
+        while (busy < 1000 * ls_comm_rank(room->comm)) busy++;
         for (int k = 0; k < 2; k++) {
             const int which = (k + c) % 2;
             LS_TRY(wait_call(&calls[which], y[which]));
