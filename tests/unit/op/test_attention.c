@@ -170,7 +170,7 @@ static void launch(const ls_sig *sig, const ls_kernel *k, const ls_tensor *in, l
     void *workspace = ls_alloc(bytes);
     assert_non_null(workspace);
     memset(workspace, 0xff, bytes);
-    const ls_launch l = {sig, in, out, workspace, NULL, {0}};
+    const ls_launch l = {.sig = sig, .in = in, .out = out, .workspace = workspace};
     assert_int_equal(k->launch(&l), LS_OK);
     ls_free(workspace);
 }

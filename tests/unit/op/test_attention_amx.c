@@ -50,7 +50,8 @@ static void run(const ls_sig *sig, const ls_kernel *kernel, const ls_tensor *in,
     void *workspace = ls_alloc(bytes);
     assert_non_null(workspace);
     memset(workspace, 0xff, bytes); /* NaN */
-    const ls_launch launch = {sig, in, out, workspace, pool, {0}};
+    const ls_launch launch = {
+        .sig = sig, .in = in, .out = out, .workspace = workspace, .pool = pool};
     assert_int_equal(kernel->launch(&launch), LS_OK);
     ls_free(workspace);
     ls_pool_destroy(pool);

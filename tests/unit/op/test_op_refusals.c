@@ -261,7 +261,7 @@ static ls_status run_all(const ls_op *op, const void *attr, const ls_tensor *in,
         if ((*k)->isa > ls_cpu_isa() || ((*k)->refuses && (*k)->refuses(&sig))) continue;
         void *workspace = ls_alloc((*k)->workspace_bytes ? (*k)->workspace_bytes(&sig, 1) : 0);
         assert_non_null(workspace);
-        const ls_launch launch = {&sig, in, out, workspace, NULL, {0}};
+        const ls_launch launch = {.sig = &sig, .in = in, .out = out, .workspace = workspace};
         const ls_status one = (*k)->launch(&launch);
         status = one != LS_OK ? one : status;
         ls_free(workspace);
@@ -305,7 +305,7 @@ static void check_nan(const ls_kernel *kernel, const ls_sig *sig, const ls_tenso
     if (kernel->isa > ls_cpu_isa() || (kernel->refuses && kernel->refuses(sig))) return;
     void *workspace = ls_alloc(kernel->workspace_bytes ? kernel->workspace_bytes(sig, 1) : 0);
     assert_non_null(workspace);
-    const ls_launch launch = {sig, in, out, workspace, NULL, {0}};
+    const ls_launch launch = {.sig = sig, .in = in, .out = out, .workspace = workspace};
     assert_int_equal(kernel->launch(&launch), LS_OK);
     if (!isnan(ls_tensor_get(&out[which], at))) fail_msg("%s swallows NaN", kernel->name);
     ls_free(workspace);
