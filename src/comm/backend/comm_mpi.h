@@ -80,6 +80,7 @@ typedef struct ls_mpi_inbox {
     int tickets[LS_BOARD_SLOTS], first, n;
     int listening; /* a receive for `header` is under way */
     ls_mpi_header header;
+    ls_board_cell_call heard; /* the last call that a header told of; read by comm_mpi_peers.c */
 } ls_mpi_inbox;
 
 typedef struct ls_mpi_request {
@@ -124,6 +125,8 @@ ls_status ls_mpi_load(ls_mpi_library *out);
 /* Joins; the rest of ls_comm_open_mpi. */
 ls_status ls_mpi_join(const ls_mpi_library *library, const ls_comm_options *options, ls_comm **out);
 
+/* pthread_create, but signals are left to the program's own threads. */
+int ls_mpi_create_thread(pthread_t *thread, void *(*fn)(void *), void *user);
 ls_status ls_mpi_thread_start(ls_mpi *mpi);
 ls_mpi_task *ls_mpi_task_create(ls_mpi *mpi, ls_mpi_verb verb) LS_MUST_CHECK;
 void ls_mpi_task_post(ls_mpi *mpi, ls_mpi_task *task);

@@ -3,12 +3,14 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "comm/backend/comm_mpi.h"
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 static const double quit_seconds = 0.2;
+enum { GRACE_NS = 200000000 };
 
 /* What every rank tells of itself. */
 typedef struct introduction {
@@ -180,7 +182,23 @@ static int stop_thread(ls_mpi *mpi, int together) {
     return 1;
 }
 
+/* mpirun waits for all its processes, and a stopped one does not end by itself. */
+static void end_stopped(const ls_mpi *mpi) {
+    const ls_board *board = mpi->job ? ls_job_board(mpi->job) : NULL;
+    const int culprit = board ? ls_board_failure(board, NULL) : -1;
+    if (culprit < 0 || strcmp(mpi->hosts[culprit], mpi->hosts[mpi->place.rank]) != 0) return;
+    const ls_board_stand stand = ls_board_get_stand(board, culprit);
+    if (stand.pid > 0 && ls_process_state(stand.pid, stand.born) == 'T')
+        (void)kill(stand.pid, SIGKILL);
+}
+
 static void leave(ls_mpi *mpi, int together) {
+    if (!together) {
+        /* MPI may end a process whose peer goes away: the others hear why from us first. */
+        const struct timespec grace = {0, mpi->n_hosts > 1 ? GRACE_NS : 0};
+        (void)nanosleep(&grace, NULL);
+        end_stopped(mpi);
+    }
     const int ended = stop_thread(mpi, together);
     ls_mpi_peers_stop(mpi->peers);
     if (!ended) {
@@ -207,10 +225,20 @@ void ls_mpi_leave(void *user) {
     leave(mpi, ls_board_failure(ls_job_board(mpi->job), NULL) < 0);
 }
 
+/* mpirun of MPICH tells the others of a dead rank with SIGUSR1, which would end them before they can say what happened. Threads
+ * made from here on inherit this. */
+static void block_notice(void) {
+    sigset_t notice;
+    (void)sigemptyset(&notice);
+    (void)sigaddset(&notice, SIGUSR1);
+    (void)pthread_sigmask(SIG_BLOCK, &notice, NULL);
+}
+
 ls_status ls_mpi_join(const ls_mpi_library *library, const ls_comm_options *options,
                       ls_comm **out) {
     ls_mpi *mpi = ls_alloc(sizeof *mpi);
     if (!mpi) return LS_ERR_NO_MEMORY;
+    block_notice();
     mpi->library = *library;
     mpi->world = ls_alloc(library->plugin->world_bytes);
     ls_status status = mpi->world ? ls_mpi_thread_start(mpi) : LS_ERR_NO_MEMORY;

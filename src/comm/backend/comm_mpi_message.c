@@ -162,6 +162,9 @@ static void take_header(ls_mpi *mpi, int ticket, int peer) {
         fail(mpi, "receiving from", peer, "a message that Lockstep did not send");
         return;
     }
+    ls_board_call heard = got->call;
+    heard.seconds = ls_clock_seconds();
+    ls_cell_write(&inbox->heard.version, inbox->heard.words, &heard, sizeof heard);
     if (got->call.number != call->header.call.number || got->call.hash != call->header.call.hash) {
         /* The rank's thread sees to the blame. */
         atomic_store(&mpi->mismatch, call->header.call.number + 1);

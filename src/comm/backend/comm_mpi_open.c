@@ -99,7 +99,7 @@ static int find_plugin(const char *mpi, char *path, ls_text *looked) {
     } places[] = {{named ? named : "", ""},
                   {program, ""},
                   {program, "/../" LS_LIBDIR "/lockstep"},
-                  {program, "/../lib/lockstep"},
+                  {program, "/.."},
                   {program, "/../lib64/lockstep"},
                   {library, "/lockstep"},
                   {library, ""}};

@@ -9,7 +9,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -202,9 +201,18 @@ static void read_link(ls_mpi_peers *peers, ls_peer_link *link) {
     } while (!link->is_over);
 }
 
+/* What the rank called since it told of it last: its messages say so. */
+static void note_heard(ls_mpi_peers *peers, int rank, const ls_board_stand *stand) {
+    const ls_board_cell_call *heard = &peers->mpi->inboxes[rank].heard;
+    ls_board_call call;
+    ls_cell_read(&heard->version, heard->words, &call, sizeof call);
+    if (call.op[0]) ls_board_relay(peers->board, rank, stand, &call, 1);
+}
+
 static void lose_link(ls_mpi_peers *peers, ls_peer_link *link, const char *what) {
     if (link->rank >= 0 && !link->said_bye) {
         ls_board_stand stand = ls_board_get_stand(peers->board, link->rank);
+        note_heard(peers, link->rank, &stand);
         blame(peers, link->rank, what);
         if (stand.state != LS_RANK_LEFT && stand.state != LS_RANK_FAILED) {
             stand.state = LS_RANK_DEAD;
@@ -291,11 +299,7 @@ ls_status ls_mpi_peers_start(ls_mpi_peers *peers, const ls_mpi_address *hub) {
         LS_TRY(ls_peer_connect(hub, peers->mpi->place.rank, &fd));
         peers->links[0] = (ls_peer_link){.fd = fd, .rank = 0};
     }
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int code = pthread_create(&peers->thread, NULL, run_peers, peers);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    const int code = ls_mpi_create_thread(&peers->thread, run_peers, peers);
     peers->running = code == 0;
     if (code)
         return LS_FAIL(LS_ERR_COMM, "the thread that watches other hosts cannot be started: %s",

@@ -73,7 +73,8 @@ static int is_done(void *user) {
 ls_status ls_mpi_task_run(ls_mpi *mpi, ls_mpi_task *task) {
     task_wait wait = {mpi, task, 0};
     ls_mpi_task_post(mpi, task);
-    if (mpi->shared) LS_TRY(ls_shared_wait(mpi->shared, LS_BOARD_TICKET_INNER, -1, is_done, &wait));
+    if (mpi->shared)
+        LS_TRY(ls_shared_wait(mpi->shared, LS_BOARD_TICKET_INNER, mpi->place.rank, is_done, &wait));
     while (!is_done(&wait)) continue;
     if (task->status != LS_OK) return LS_FAIL(task->status, "%s", task->message);
     return LS_OK;
@@ -197,6 +198,18 @@ static void *run_thread(void *user) {
     }
 }
 
+int ls_mpi_create_thread(pthread_t *thread, void *(*fn)(void *), void *user) {
+    const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    sigset_t blocked, before;
+    (void)sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        (void)sigdelset(&blocked, faults[i]);
+    (void)pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    const int code = pthread_create(thread, NULL, fn, user);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return code;
+}
+
 ls_status ls_mpi_thread_start(ls_mpi *mpi) {
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -204,12 +217,7 @@ ls_status ls_mpi_thread_start(ls_mpi *mpi) {
     pthread_mutex_init(&mpi->lock, NULL);
     pthread_cond_init(&mpi->woken, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    /* Signals are for the program's own threads. */
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int code = pthread_create(&mpi->thread, NULL, run_thread, mpi);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    const int code = ls_mpi_create_thread(&mpi->thread, run_thread, mpi);
     if (code == 0) return LS_OK;
     pthread_cond_destroy(&mpi->woken);
     pthread_mutex_destroy(&mpi->lock);

@@ -63,9 +63,11 @@ static ls_status create(ls_shared *shared, ls_shared_block *block) {
     const int alone = mpi->place.host_size == 1;
     window *mine = ls_alloc(sizeof *mine);
     ls_status status = mine ? LS_OK : LS_ERR_NO_MEMORY;
+    /* Who is late, or elsewhere, is named before MPI hangs in it. */
+    if (!alone) status = agree_on_host(mpi, status);
     if (status == LS_OK)
         status = alone ? make_alone(mpi, block) : make_window(mpi, block, &mine->handle);
-    if (!alone) status = agree_on_host(mpi, status);
+    if (!alone && status == LS_OK) status = agree_on_host(mpi, status);
     block->handle = mine;
     if (status == LS_OK) return LS_OK;
     if (mine && !alone) free_window(mpi, mine->handle);
