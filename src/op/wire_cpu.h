@@ -20,31 +20,25 @@ typedef struct wire_block {
 
 /* --- the largest absolute value of a block, as bits ----------------------------------------------------------------- */
 
-#ifdef __SSE2__
-typedef union wire_ints {
-    v16u all;
-    __m128i x[4];
-#ifdef __AVX2__
-    __m256i y[2];
-#endif
-} wire_ints;
-#endif
-
 #if defined(__AVX512F__)
 V16_INLINE uint32_t wire_max_bits(v16u a, v16u b) {
     return (uint32_t)_mm512_reduce_max_epi32(_mm512_max_epi32((__m512i)a, (__m512i)b));
 }
 #elif defined(__AVX2__)
 V16_INLINE uint32_t wire_max_bits(v16u a, v16u b) {
-    const wire_ints p = {a}, q = {b};
     const __m256i y =
-        _mm256_max_epi32(_mm256_max_epi32(p.y[0], p.y[1]), _mm256_max_epi32(q.y[0], q.y[1]));
+        _mm256_max_epi32(_mm256_max_epi32((__m256i)v16_low((v16)a), (__m256i)v16_high((v16)a)),
+                         _mm256_max_epi32((__m256i)v16_low((v16)b), (__m256i)v16_high((v16)b)));
     __m128i x = _mm_max_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
     x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0x4e));
     x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0xb1));
     return (uint32_t)_mm_cvtsi128_si32(x);
 }
 #elif defined(__SSE2__)
+typedef union wire_ints {
+    v16u all;
+    __m128i x[4];
+} wire_ints;
 V16_INLINE __m128i wire_max_ints(__m128i a, __m128i b) {
     const __m128i mask = _mm_cmpgt_epi32(a, b);
     return _mm_or_si128(_mm_and_si128(mask, a), _mm_andnot_si128(mask, b));
@@ -80,19 +74,27 @@ V16_INLINE v16 wire_load_bytes(const unsigned char *p) {
 }
 #elif defined(__SSE2__)
 V16_INLINE void wire_store_bytes(unsigned char *p, v16i x) {
-    const wire_ints in = {(v16u)x};
+    const union {
+        v16i all;
+        __m128i x[4];
+    } in = {x};
     _mm_storeu_si128((__m128i *)(void *)p, _mm_packs_epi16(_mm_packs_epi32(in.x[0], in.x[1]),
                                                            _mm_packs_epi32(in.x[2], in.x[3])));
 }
 V16_INLINE v16 wire_load_bytes(const unsigned char *p) {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    v16_parts y;
+#ifdef __AVX2__
+    y.y[0] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+    y.y[1] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
+#else
     const __m128i zero = _mm_setzero_si128();
     const __m128i low = _mm_unpacklo_epi8(zero, bytes), high = _mm_unpackhi_epi8(zero, bytes);
-    v16_parts y;
     y.x[0] = _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(zero, low), 24));
     y.x[1] = _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpackhi_epi16(zero, low), 24));
     y.x[2] = _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(zero, high), 24));
     y.x[3] = _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpackhi_epi16(zero, high), 24));
+#endif
     return y.all;
 }
 #else
@@ -106,43 +108,72 @@ V16_INLINE v16 wire_load_bytes(const unsigned char *p) {
 }
 #endif
 
-V16_INLINE float wire_float(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+/* One number in all lanes. GCC 12 builds a vector wider than the registers from scalars, one by one. */
+V16_INLINE v16 wire_splat(uint32_t bits) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    v16_parts y;
+    y.y[0] = y.y[1] = _mm256_castsi256_ps(_mm256_set1_epi32((int)bits));
+    return y.all;
+#elif defined(__SSE2__) && !defined(__AVX512F__)
+    v16_parts y;
+    y.x[0] = y.x[1] = y.x[2] = y.x[3] = _mm_castsi128_ps(_mm_set1_epi32((int)bits));
+    return y.all;
+#else
+    return (v16)((v16u){0} + bits);
+#endif
 }
-/* k + 127 of the block's scale 2^k, WIRE_NAN_BYTE when an element is not finite. 127 2^k, for the least k that holds amax, ends in
- * 0x7e0000: amax with a larger mantissa needs the next k. Elements past the largest scale's 127 are cut to it. */
-V16_INLINE int wire_scale_byte(wire_block *b) {
+/* Within 127 of 0; NaN may become a number. */
+V16_INLINE v16 wire_cut(v16 x) {
+#if defined(__AVX512F__)
+    const __m512 most = _mm512_set1_ps(127);
+    return (v16)_mm512_max_ps(_mm512_min_ps((__m512)x, most), -most);
+#elif defined(__AVX2__)
+    const __m256 most = _mm256_set1_ps(127), least = _mm256_set1_ps(-127);
+    v16_parts y = {x};
+    for (int i = 0; i < 2; i++) y.y[i] = _mm256_max_ps(_mm256_min_ps(y.y[i], most), least);
+    return y.all;
+#elif defined(__SSE2__)
+    const __m128 most = _mm_set1_ps(127), least = _mm_set1_ps(-127);
+    v16_parts y = {x};
+    for (int i = 0; i < 4; i++) y.x[i] = _mm_max_ps(_mm_min_ps(y.x[i], most), least);
+    return y.all;
+#else
+    return v16_clamp(x, -127, 127);
+#endif
+}
+
+/* What one block needs. No vector depends on a branch: below AVX-512, one that does goes through memory. */
+typedef struct wire_scaling {
+    int byte;           /* k + 127 of the scale 2^k; WIRE_NAN_BYTE when an element is not finite */
+    v16 inverse, scale; /* 2^-k, 2^k: normal numbers for every k there is */
+    v16u keep, set;     /* a NaN block keeps no bit and sets those of NaN */
+} wire_scaling;
+
+/* 127 2^k, for the least k that holds amax, ends in 0x7e0000: amax with a larger mantissa needs the next k. */
+V16_INLINE wire_scaling wire_scale_block(const wire_block *b) {
     const uint32_t most = wire_max_bits((v16u)v16_abs(b->x[0]), (v16u)v16_abs(b->x[1]));
-    const uint32_t largest = 0x7f7e0000u; /* 127 2^121 */
-    if (__builtin_expect(most > largest, 0)) {
-        if (most >= 0x7f800000u) return WIRE_NAN_BYTE;
-        for (int i = 0; i < 2; i++)
-            b->x[i] = v16_clamp(b->x[i], -wire_float(largest), wire_float(largest));
-        return 121 + 127;
-    }
-    const int byte = (int)((most + 0x1ffffu) >> 23) - 6;
-    return byte < 1 ? 1 : byte;
+    const int is_nan = most >= 0x7f800000u;
+    int byte = (int)((most + 0x1ffffu) >> 23) - 6;
+    byte = byte < 1 ? 1 : byte > 248 ? 248 : byte;
+    return (wire_scaling){.byte = is_nan ? WIRE_NAN_BYTE : byte,
+                          .inverse = wire_splat((uint32_t)(254 - byte) << 23),
+                          .scale = wire_splat((uint32_t)byte << 23),
+                          .keep = (v16u)wire_splat(is_nan ? 0 : ~0u),
+                          .set = (v16u)wire_splat(is_nan ? 0x7fc00000u : 0)};
 }
-/* 2^-k; its exponent is in the normal range for every k there is. */
-V16_INLINE float wire_inverse(int byte) {
-    return wire_float((uint32_t)(254 - byte) << 23);
+/* x / 2^k as whole numbers: x + shifter rounds x to one. */
+V16_INLINE v16 wire_quantize(v16 x, v16 inverse) {
+    const float shifter = 12582912.0f; /* 1.5 * 2^23 */
+    return wire_cut((x * inverse + shifter) - shifter);
 }
-V16_INLINE float wire_scale(int byte) {
-    return byte == WIRE_NAN_BYTE ? NAN : wire_float((uint32_t)byte << 23);
-}
-/* x + shifter rounds x to a whole number, in the low bits of the sum. */
-V16_INLINE v16 wire_shifted(v16 x, float inverse) {
-    return x * inverse + 12582912.0f;
+V16_INLINE v16 wire_scale_of(int byte) {
+    return wire_splat(byte == WIRE_NAN_BYTE ? 0x7fc00000u : (uint32_t)byte << 23);
 }
 
 V16_INLINE wire_block wire_round_int8(wire_block b) {
-    const int byte = wire_scale_byte(&b);
-    if (__builtin_expect(byte == WIRE_NAN_BYTE, 0))
-        return (wire_block){{v16_set(NAN), v16_set(NAN)}};
-    const float inverse = wire_inverse(byte), scale = wire_scale(byte);
-    for (int i = 0; i < 2; i++) b.x[i] = (wire_shifted(b.x[i], inverse) - 12582912.0f) * scale;
+    const wire_scaling s = wire_scale_block(&b);
+    for (int i = 0; i < 2; i++)
+        b.x[i] = (v16)(((v16u)(wire_quantize(b.x[i], s.inverse) * s.scale) & s.keep) | s.set);
     return b;
 }
 V16_INLINE v16 wire_round_bf16(v16 x) {
@@ -158,22 +189,22 @@ V16_INLINE wire_block wire_round(int wire, wire_block b) {
         for (int i = 0; i < 2; i++) b.x[i] = wire_round_bf16(b.x[i]);
     return b;
 }
-/* n elements, at least 1, and zeros. */
+/* n elements and zeros. A short block goes through memory, so that whole ones stay in registers. */
 V16_INLINE wire_block wire_load(const float *x, int64_t n) {
-    if (n >= LS_WIRE_BLOCK) return (wire_block){{v16_load_f32(x), v16_load_f32(x + V16_LANES)}};
-    wire_block b = {{v16_set(0), v16_set(0)}};
-    b.x[0] = v16_load_f32_n(x, n < V16_LANES ? n : V16_LANES, 0);
-    if (n > V16_LANES) b.x[1] = v16_load_f32_n(x + V16_LANES, n - V16_LANES, 0);
-    return b;
+    float padded[LS_WIRE_BLOCK];
+    if (__builtin_expect(n < LS_WIRE_BLOCK, 0)) {
+        memset(padded, 0, sizeof padded);
+        memcpy(padded, x, sizeof *x * (size_t)n);
+        x = padded;
+    }
+    return (wire_block){{v16_load_f32(x), v16_load_f32(x + V16_LANES)}};
 }
 V16_INLINE void wire_store(float *y, wire_block b, int64_t n) {
-    if (n >= LS_WIRE_BLOCK) {
-        v16_store_f32(y, b.x[0]);
-        v16_store_f32(y + V16_LANES, b.x[1]);
-        return;
-    }
-    v16_store_f32_n(y, b.x[0], n < V16_LANES ? n : V16_LANES);
-    if (n > V16_LANES) v16_store_f32_n(y + V16_LANES, b.x[1], n - V16_LANES);
+    float padded[LS_WIRE_BLOCK];
+    float *to = n < LS_WIRE_BLOCK ? padded : y;
+    v16_store_f32(to, b.x[0]);
+    v16_store_f32(to + V16_LANES, b.x[1]);
+    if (__builtin_expect(n < LS_WIRE_BLOCK, 0)) memcpy(y, padded, sizeof *y * (size_t)n);
 }
 
 /* Block 0 or 1 of the unit that begins at `unit`. */
@@ -186,24 +217,26 @@ V16_INLINE wire_block wire_decode(int wire, const unsigned char *unit, int which
             memcpy(&bits, unit + 2 * first, sizeof bits);
             b.x[i] = v16_from_bf16(bits);
         } else {
-            b.x[i] = wire_load_bytes(unit + first) * wire_scale(unit[LS_SHARD_UNIT + which]);
+            b.x[i] = wire_load_bytes(unit + first) * wire_scale_of(unit[LS_SHARD_UNIT + which]);
         }
     }
     return b;
 }
 V16_INLINE void wire_encode(int wire, wire_block b, unsigned char *unit, int which) {
-    const int byte = wire == LS_WIRE_INT8 ? wire_scale_byte(&b) : 0;
-    for (int i = 0; i < 2; i++) {
-        const int first = which * LS_WIRE_BLOCK + i * V16_LANES;
-        if (wire == LS_WIRE_BF16) {
+    if (wire == LS_WIRE_BF16) {
+        for (int i = 0; i < 2; i++) {
             const v16h bits = v16_upper((v16u)wire_round_bf16(b.x[i]));
-            memcpy(unit + 2 * first, &bits, sizeof bits);
-        } else {
-            const v16i whole = (v16i)wire_shifted(b.x[i], wire_inverse(byte)) - 0x4b400000;
-            wire_store_bytes(unit + first, byte == WIRE_NAN_BYTE ? v16i_set(0) : whole);
+            memcpy(unit + 2 * (which * LS_WIRE_BLOCK + i * V16_LANES), &bits, sizeof bits);
         }
+        return;
     }
-    if (wire == LS_WIRE_INT8) unit[LS_SHARD_UNIT + which] = (unsigned char)byte;
+    const wire_scaling s = wire_scale_block(&b);
+    for (int i = 0; i < 2; i++) {
+        const v16 shifted = wire_quantize(b.x[i], s.inverse) + 12582912.0f;
+        const v16u whole = ((v16u)shifted - 0x4b400000u) & s.keep;
+        wire_store_bytes(unit + which * LS_WIRE_BLOCK + i * V16_LANES, (v16i)whole);
+    }
+    unit[LS_SHARD_UNIT + which] = (unsigned char)s.byte;
 }
 
 /* --- sums over operands --------------------------------------------------------------------------------------------- */
@@ -280,8 +313,8 @@ V16_INLINE void wire_encode_as(int wire, const float *x, int64_t count, unsigned
     for (int64_t at = 0; at < count; at += LS_SHARD_UNIT, out += wire_unit_bytes(wire))
         for (int b = 0; b < 2; b++) {
             const int64_t first = at + b * LS_WIRE_BLOCK;
-            const wire_block zeros = {{v16_set(0), v16_set(0)}};
-            wire_encode(wire, first < count ? wire_load(x + first, count - first) : zeros, out, b);
+            const int64_t n = first < count ? count - first : 0;
+            wire_encode(wire, wire_load(n ? x + first : x, n), out, b);
         }
 }
 static inline void wire_encode_all(int wire, const float *x, int64_t count, void *out) {
