@@ -17,6 +17,8 @@ static const double tick_seconds = 0.1, max_tick_seconds = 0.25;
 static const double stopped_seconds = 1.0; /* longer than a debugger's blink */
 static const double warn_seconds = 2.0, warn_again_seconds = 30.0;
 static const double default_late_seconds = 60.0;
+/* Ranks of one host that wait for each other, each for what the other has certainly not done. */
+static const double ring_seconds = 1.0;
 
 typedef struct watched {
     uint32_t events; /* of the rank at the last tick */
@@ -66,21 +68,52 @@ static int look_at_process(ls_watch *watch, int rank, double tick) {
     return 1;
 }
 
-/* Whom a waiting rank waits for in the end: the first of the chain that waits for nobody, or the lowest rank of a ring in which
- * all wait for each other. */
+static uint64_t count_calls(const ls_watch *watch, int rank) {
+    return atomic_load_explicit(&watch->board->ranks[rank].n_started, memory_order_acquire);
+}
+
+/* Whom a waiting rank waits for in the end: the first of the chain that waits for nobody, or, of a ring in which all wait for each
+ * other, the rank that has started the fewest calls (it left one out), of several the lowest. */
 static int find_late(const ls_watch *watch, int waiter) {
     const int size = watch->board->size;
-    int at = waiter, lowest;
+    int at = waiter;
     for (int i = 0; i < size; i++) {
         if (watch->stands[at].state != LS_RANK_WAITING) return at;
         at = watch->stands[at].peer;
     }
-    lowest = at;
+    int behind = at;
     for (int i = 0; i < size; i++) {
         at = watch->stands[at].peer;
-        if (at < lowest) lowest = at;
+        const uint64_t n = count_calls(watch, at), least = count_calls(watch, behind);
+        if (n < least || (n == least && at < behind)) behind = at;
     }
-    return lowest;
+    return behind;
+}
+
+/* Does a waiting rank of this host wait for something that its peer, also of this host, has not done? Bytes may be on their way
+ * between hosts; within one they are there at once. */
+static int is_stuck(const ls_watch *watch, int rank) {
+    const ls_board_stand *stand = &watch->stands[rank];
+    const ls_board_rank *ranks = watch->board->ranks;
+    const int node = watch->options.node;
+    if (stand->node != node || watch->stands[stand->peer].node != node) return 0;
+    if (count_calls(watch, stand->peer) <= stand->number) return 1;
+    /* Then it waits for the peer to be done with the call. */
+    for (int t = 0; t < LS_BOARD_SLOTS; t++)
+        if (atomic_load(&ranks[rank].slots[t].started) == stand->number + 1)
+            return atomic_load(&ranks[stand->peer].slots[t].done) <= stand->number;
+    return 0;
+}
+
+/* Is `rank` in a ring that can never end? */
+static int is_ring_stuck(const ls_watch *watch, int rank) {
+    int at = rank;
+    for (int i = 0; i < watch->board->size; i++) {
+        if (watch->stands[at].state != LS_RANK_WAITING || !is_stuck(watch, at)) return 0;
+        at = watch->stands[at].peer;
+        if (at == rank) return 1;
+    }
+    return 0;
 }
 
 static void warn_of_late(ls_watch *watch, int rank) {
@@ -108,7 +141,11 @@ static void look_for_late(ls_watch *watch, double tick) {
                 watch->stands[other].state == LS_RANK_WAITING && find_late(watch, other) == r;
         w->late = is_waited_for && events == w->events ? w->late + tick : 0;
         w->events = events;
-        if (w->late > watch->options.late_seconds) {
+        if (w->late > ring_seconds && is_ring_stuck(watch, r)) {
+            blame(watch, r,
+                  "is in a ring of waiting ranks and has made the fewest collectives: it left one "
+                  "out, or waits for it too early");
+        } else if (w->late > watch->options.late_seconds) {
             char what[128];
             const int in_ring = watch->stands[r].state == LS_RANK_WAITING;
             (void)snprintf(what, sizeof what, "is alive but %s by %.1f s (late_seconds %g)",
