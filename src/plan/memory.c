@@ -261,8 +261,9 @@ static ls_status place_scratch(placer *p, ls_segment *segment, ls_arena *scratch
             const ls_value v = node->out[k];
             if (p->block_of[v] < 0) continue;
             p->rank->places[v] =
-                (ls_place){LS_REGION_SCRATCH, find_block(p, p->block_of[v])->offset,
-                           ls_type_bytes(&p->graph->values[v].type)};
+                (ls_place){.region = LS_REGION_SCRATCH,
+                           .offset = find_block(p, p->block_of[v])->offset,
+                           .bytes = ls_type_bytes(&p->graph->values[v].type)};
         }
     }
     return LS_OK;
