@@ -71,15 +71,6 @@ typedef ls_status (*ls_rewrite_fn)(void *user, const ls_graph *from, const ls_no
                                    ls_graph *to, ls_value *map, int *handled);
 LS_API ls_status ls_graph_rewrite(const ls_graph *from, ls_graph *to, ls_rewrite_fn rewrite,
                                   void *user);
-/* The same with a say over leaves: `leaf` is asked before leaf v is copied and may set map[v] itself. */
-typedef ls_status (*ls_rewrite_leaf_fn)(void *user, const ls_graph *from, ls_value v, ls_graph *to,
-                                        ls_value *map, int *handled);
-typedef struct ls_rewriter {
-    ls_rewrite_fn node;
-    ls_rewrite_leaf_fn leaf;
-    void *user;
-} ls_rewriter;
-LS_API ls_status ls_graph_rewrite_with(const ls_graph *from, ls_graph *to, const ls_rewriter *r);
 /* Persistent leaf v is kept in pieces: see ls_value_info. */
 LS_API void ls_graph_set_piece(ls_graph *graph, ls_value v, int64_t piece, ls_shape whole);
 /* Type of the whole tensor of a persistent value. */

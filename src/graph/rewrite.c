@@ -3,7 +3,6 @@
 #include "graph/node.h"
 
 typedef struct copier {
-    const ls_rewriter *rewriter;
     const ls_graph *from;
     ls_graph *to;
     ls_value *map;
@@ -15,10 +14,6 @@ static ls_status copy_leaf(copier *c, ls_value v) {
     const ls_value_info *info = &c->from->values[v];
     const ls_shape shape = info->type.shape;
     const ls_dtype dtype = info->type.dtype;
-    int handled = 0;
-    if (c->rewriter->leaf)
-        LS_TRY(c->rewriter->leaf(c->rewriter->user, c->from, v, c->to, c->map, &handled));
-    if (handled) return ls_graph_status(c->to);
     switch (info->kind) {
     case LS_VALUE_INPUT:
         c->map[v] = ls_graph_input(c->to, info->name, dtype, shape);
@@ -61,8 +56,7 @@ static ls_status copy_node(copier *c, const ls_node *node) {
     return LS_OK;
 }
 
-static ls_status copy_nodes(copier *c) {
-    const ls_rewriter *r = c->rewriter;
+static ls_status copy_nodes(copier *c, ls_rewrite_fn rewrite, void *user) {
     ls_value next = 0;
     for (int64_t n = 0; n < c->from->n_nodes; n++) {
         const ls_node *node = &c->from->nodes[n];
@@ -71,9 +65,9 @@ static ls_status copy_nodes(copier *c) {
         ls_graph_set_phase(c->to, node->phase);
         ls_graph_set_scope(c->to, node->scope);
         int handled = 0;
-        if (r->node) {
+        if (rewrite) {
             handled = 1;
-            LS_TRY(r->node(r->user, c->from, node, c->to, c->map, &handled));
+            LS_TRY(rewrite(user, c->from, node, c->to, c->map, &handled));
         }
         if (!handled) LS_TRY(copy_node(c, node));
     }
@@ -84,19 +78,14 @@ static ls_status copy_nodes(copier *c) {
 }
 
 ls_status ls_graph_rewrite(const ls_graph *from, ls_graph *to, ls_rewrite_fn rewrite, void *user) {
-    const ls_rewriter rewriter = {.node = rewrite, .user = user};
-    return ls_graph_rewrite_with(from, to, &rewriter);
-}
-
-ls_status ls_graph_rewrite_with(const ls_graph *from, ls_graph *to, const ls_rewriter *r) {
     LS_TRY(ls_graph_status(from));
-    copier c = {.rewriter = r, .from = from, .to = to};
+    copier c = {.from = from, .to = to};
     LS_TRY(ls_arena_create(&c.arena));
     ls_status status = LS_ERR_NO_MEMORY;
     c.map = ls_arena_alloc(c.arena, sizeof *c.map * (size_t)(from->n_values + 1));
     if (c.map) {
         for (int64_t v = 0; v < from->n_values; v++) c.map[v] = LS_VALUE_NONE;
-        status = copy_nodes(&c);
+        status = copy_nodes(&c, rewrite, user);
     }
     ls_graph_set_unit(to, from->unit);
     ls_graph_set_phase(to, from->phase);

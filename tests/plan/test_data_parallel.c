@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
+#include "base/fs.h"
 #include "base/rng.h"
 #include "exec/program.h"
 #include "lockstep/model.h"
@@ -23,7 +23,7 @@ enum { LANES = 8, STEPS = 3, TOKENS = 8, VOCAB = 61, MAX_RANKS = 8 };
 typedef struct setup {
     ls_model_kind model;
     ls_precision precision;
-    int ranks, zero, lanes, hosts, tied;
+    int ranks, zero, lanes, hosts, tied, reference;
     ls_wire wire;
     ls_recompute recompute;
     int64_t bucket_bytes;
@@ -60,6 +60,7 @@ static ls_status try_plan(const setup *s, const char *device, ls_plan **out) {
                                      .zero = s->zero,
                                      .wire = s->wire,
                                      .hosts = s->hosts,
+                                     .reference_kernels = s->reference,
                                      .bucket_bytes = s->bucket_bytes,
                                      .optim = &optim,
                                      .static_count = count};
@@ -342,6 +343,39 @@ static void test_thousand_ranks(void **state) {
     }
 }
 
+/* What is printed of each stage: schedule, collectives, bytes. Reference kernels: their workspace does not depend on the machine. */
+static void test_golden_plans(void **state) {
+    (void)state;
+    for (int zero = 0; zero <= 3; zero++) {
+        const setup s = {.model = LS_MODEL_GPT2,
+                         .optim = LS_OPTIM_ADAMW,
+                         .ranks = 4,
+                         .zero = zero,
+                         .tied = 1,
+                         .reference = 1,
+                         .wire = zero == 2 ? LS_WIRE_INT8 : LS_WIRE_F32,
+                         .hosts = zero == 2 ? 2 : 1,
+                         .bucket_bytes = 16 << 10};
+        ls_plan *plan = NULL;
+        char *text = NULL, *want = NULL, path[256];
+        size_t bytes;
+        if (try_plan(&s, "fake", &plan) != LS_OK) fail_msg("%s", ls_error_message());
+        assert_int_equal(ls_plan_print(plan, 0, &text), LS_OK);
+        snprintf(path, sizeof path, "tests/plan/golden/data_parallel_zero%d.txt", zero);
+        if (getenv("LS_UPDATE_GOLDEN"))
+            assert_int_equal(ls_file_write_atomic(path, text, strlen(text)), LS_OK);
+        if (ls_file_read(path, &want, &bytes) != LS_OK) fail_msg("%s", ls_error_message());
+        if (strcmp(want, text) != 0) {
+            fputs(text, stderr);
+            fail_msg("the plan differs from %s (printed above); LS_UPDATE_GOLDEN=1 accepts it",
+                     path);
+        }
+        ls_free(want);
+        ls_free(text);
+        ls_plan_destroy(plan);
+    }
+}
+
 static void test_refusals(void **state) {
     (void)state;
     static const struct {
@@ -381,6 +415,7 @@ int main(void) {
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_bytes_formula),
         cmocka_unit_test(test_thousand_ranks),
+        cmocka_unit_test(test_golden_plans),
         cmocka_unit_test(test_gpt2_f32),
         cmocka_unit_test(test_tied_in_small_buckets),
         cmocka_unit_test(test_llama_bf16),

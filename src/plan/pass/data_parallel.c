@@ -103,12 +103,11 @@ static ls_status shard_leaf(dp_pass *p, ls_value v) {
 /* A lane sum. Until it is summed over members, a number that every rank needs goes by another name. */
 static ls_status map_sum(dp_pass *p, ls_value v) {
     const ls_value_info *info = &p->from->values[v];
-    if (p->o->zero >= 2) {
-        LS_TRY(ls_dp_end_lanes(p));
+    if (p->o->training && p->o->zero >= 2) {
         p->map[v] = ls_graph_accumulate(p->to, info->name, p->reduced[info->source]);
         return ls_graph_status(p->to);
     }
-    const char *name = ls_dp_is_gradient(info)
+    const char *name = ls_dp_is_gradient(info) || !p->o->training
                            ? info->name
                            : ls_arena_format(p->to->arena, "local/%s", info->name);
     if (!name) return LS_ERR_NO_MEMORY;
@@ -116,78 +115,71 @@ static ls_status map_sum(dp_pass *p, ls_value v) {
     return ls_graph_status(p->to);
 }
 
-ls_status ls_dp_map_sums(dp_pass *p) {
+static ls_status map_sums(dp_pass *p) {
+    if (p->o->training && p->o->zero >= 2) LS_TRY(ls_dp_end_lanes(p));
     for (int64_t v = 0; v < p->from->n_values; v++)
-        if (p->from->values[v].kind == LS_VALUE_ACCUM && p->map[v] == LS_VALUE_NONE)
-            LS_TRY(map_sum(p, (ls_value)v));
+        if (p->from->values[v].kind == LS_VALUE_ACCUM) LS_TRY(map_sum(p, (ls_value)v));
     return LS_OK;
 }
 
-static ls_status rewrite_leaf(void *user, const ls_graph *from, ls_value v, ls_graph *to,
-                              ls_value *map, int *handled) {
-    dp_pass *p = user;
-    const ls_value_info *info = &from->values[v];
-    p->to = to;
-    p->map = map;
-    *handled = 1;
-    if (p->sharded[v]) return shard_leaf(p, v);
-    if (info->kind == LS_VALUE_ACCUM && p->o->training) return map_sum(p, v);
-    *handled = 0;
-    return LS_OK;
-}
-
-/* State that a PREPARE node reads and that is kept whole. */
-static ls_status map_states(dp_pass *p, const ls_node *node) {
-    for (int i = 0; i < node->n_in; i++) {
-        const ls_value v = node->in[i];
+/* Persistent values and inputs, in their order: programs that share weights find them at the same places. */
+static ls_status map_leaves(dp_pass *p) {
+    for (int64_t v = 0; v < p->from->n_values; v++) {
         const ls_value_info *info = &p->from->values[v];
-        if (info->kind != LS_VALUE_STATE || p->map[v] != LS_VALUE_NONE) continue;
-        p->map[v] = ls_graph_state(p->to, info->name, info->type.dtype, info->type.shape,
-                                   info->init, info->role);
+        const ls_dtype dtype = info->type.dtype;
+        const ls_shape shape = info->type.shape;
+        if (p->sharded[v])
+            LS_TRY(shard_leaf(p, (ls_value)v));
+        else if (info->kind == LS_VALUE_PARAM)
+            p->map[v] = ls_graph_param(p->to, info->name, dtype, shape, info->init);
+        else if (info->kind == LS_VALUE_STATE)
+            p->map[v] = ls_graph_state(p->to, info->name, dtype, shape, info->init, info->role);
+        else if (info->kind == LS_VALUE_INPUT)
+            p->map[v] = ls_graph_input(p->to, info->name, dtype, shape);
+        else if (info->kind == LS_VALUE_STEP_INPUT)
+            p->map[v] = ls_graph_step_input(p->to, info->name, dtype, shape);
     }
     return ls_graph_status(p->to);
 }
 
-/* Gathers look ahead: parameters in their order, then what is made of them once a step, before any lane node. */
-static ls_status prepare_all(dp_pass *p) {
-    p->prepared = 1;
-    for (int64_t v = 0; v < p->from->n_values; v++)
-        if (p->sharded[v] && p->map[v] == LS_VALUE_NONE) LS_TRY(shard_leaf(p, (ls_value)v));
+static ls_status emit_node(dp_pass *p, const ls_node *node) {
+    int handled = 0;
+    ls_graph_set_phase(p->to, node->phase);
+    ls_graph_set_unit(p->to, node->unit);
+    ls_graph_set_scope(p->to, node->scope);
+    switch (node->phase) {
+    case LS_PHASE_PREPARE:
+        return ls_dp_prepare_node(p, node);
+    case LS_PHASE_UPDATE:
+        LS_TRY(ls_dp_before_update_node(p, node));
+        LS_TRY(ls_dp_sum_squares(p, node, &handled));
+        return handled ? LS_OK : ls_node_emit(node, p->to, p->map, NULL);
+    default:
+        LS_TRY(ls_dp_before_lane_node(p, node, node - p->from->nodes));
+        LS_TRY(ls_dp_emit_with_whole(p, node));
+        return ls_dp_after_lane_node(p, node);
+    }
+}
+
+/* Nodes of phases first to last, in their order. A model may have built an update (running statistics) among its layers. */
+static ls_status emit_phases(dp_pass *p, ls_phase first, ls_phase last) {
     for (int64_t n = 0; n < p->from->n_nodes; n++) {
         const ls_node *node = &p->from->nodes[n];
-        if (node->phase != LS_PHASE_PREPARE) continue;
-        LS_TRY(map_states(p, node));
-        ls_graph_set_phase(p->to, node->phase);
-        ls_graph_set_unit(p->to, node->unit);
-        ls_graph_set_scope(p->to, node->scope);
-        LS_TRY(ls_dp_prepare_node(p, node));
+        if (node->phase >= first && node->phase <= last) LS_TRY(emit_node(p, node));
     }
     return LS_OK;
 }
 
-static ls_status rewrite_node(void *user, const ls_graph *from, const ls_node *node, ls_graph *to,
-                              ls_value *map, int *handled) {
-    dp_pass *p = user;
-    p->to = to;
-    p->map = map;
-    *handled = 0;
-    if (p->o->zero >= 1 && !p->prepared) LS_TRY(prepare_all(p));
-    switch (node->phase) {
-    case LS_PHASE_PREPARE:
-        *handled = p->o->zero >= 1;
-        return LS_OK;
-    case LS_PHASE_FORWARD:
-    case LS_PHASE_BACKWARD:
-        LS_TRY(ls_dp_before_lane_node(p, node, node - from->nodes));
-        LS_TRY(ls_dp_emit_with_whole(p, node));
-        LS_TRY(ls_dp_after_lane_node(p, node));
-        *handled = 1;
-        return LS_OK;
-    default:
-        LS_TRY(ls_dp_begin_update(p));
-        LS_TRY(ls_dp_before_update_node(p, node));
-        return ls_dp_sum_squares(p, node, handled);
-    }
+static ls_status rewrite(dp_pass *p) {
+    LS_TRY(map_leaves(p));
+    LS_TRY(emit_phases(p, LS_PHASE_PREPARE, LS_PHASE_PREPARE));
+    LS_TRY(emit_phases(p, LS_PHASE_FORWARD, LS_PHASE_BACKWARD));
+    LS_TRY(map_sums(p));
+    if (p->o->training) LS_TRY(ls_dp_begin_update(p));
+    LS_TRY(emit_phases(p, LS_PHASE_UPDATE, LS_PHASE_UPDATE));
+    for (int64_t i = 0; i < p->from->n_outputs; i++)
+        LS_TRY(ls_graph_output(p->to, p->from->outputs[i].name, p->map[p->from->outputs[i].value]));
+    return ls_graph_status(p->to);
 }
 
 static ls_status make_pass(dp_pass *p) {
@@ -196,14 +188,16 @@ static ls_status make_pass(dp_pass *p) {
     p->whole = ls_arena_alloc(p->arena, n * sizeof *p->whole);
     p->whole_run = ls_arena_alloc(p->arena, n * sizeof *p->whole_run);
     p->in_place = ls_arena_alloc(p->arena, n);
+    p->map = ls_arena_alloc(p->arena, n * sizeof *p->map);
     p->grad_source = ls_arena_alloc(p->arena, n);
     p->reduced = ls_arena_alloc(p->arena, n * sizeof *p->reduced);
-    if (!p->in_place || !p->sharded || !p->whole || !p->whole_run || !p->grad_source || !p->reduced)
+    if (!p->map || !p->in_place || !p->sharded || !p->whole || !p->whole_run || !p->grad_source ||
+        !p->reduced)
         return LS_ERR_NO_MEMORY;
     p->run = -1;
     for (int64_t v = 0; v < p->from->n_values; v++) {
         const ls_value_info *info = &p->from->values[v];
-        p->whole[v] = p->reduced[v] = LS_VALUE_NONE;
+        p->map[v] = p->whole[v] = p->reduced[v] = LS_VALUE_NONE;
         p->whole_run[v] = -1;
         if (ls_dp_is_gradient(info)) p->grad_source[info->source] = 1;
     }
@@ -216,18 +210,16 @@ static ls_status make_pass(dp_pass *p) {
 
 ls_status ls_pass_data_parallel(ls_graph **graph, const ls_dp_options *options) {
     dp_pass p = {.o = options, .from = *graph};
-    ls_graph *fresh = NULL;
     LS_TRY(ls_arena_create(&p.arena));
     ls_status status = make_pass(&p);
-    const ls_rewriter rewriter = {rewrite_node, rewrite_leaf, &p};
-    if (status == LS_OK) status = ls_graph_create(&fresh);
-    if (status == LS_OK) status = ls_graph_rewrite_with(*graph, fresh, &rewriter);
+    if (status == LS_OK) status = ls_graph_create(&p.to);
+    if (status == LS_OK) status = rewrite(&p);
     ls_arena_destroy(p.arena);
     if (status != LS_OK) {
-        ls_graph_destroy(fresh);
+        ls_graph_destroy(p.to);
         return status;
     }
     ls_graph_destroy(*graph);
-    *graph = fresh;
+    *graph = p.to;
     return LS_OK;
 }

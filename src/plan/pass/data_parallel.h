@@ -19,7 +19,7 @@ typedef struct dp_pass {
     const ls_dp_options *o;
     const ls_graph *from;
     ls_graph *to;
-    ls_value *map; /* of the rewrite: pieces, for what is sharded */
+    ls_value *map; /* per old value: the new one; a piece, for what is sharded */
     ls_arena *arena;
     int n_tickets;
     /* gathering (zero >= 1) */
@@ -32,15 +32,12 @@ typedef struct dp_pass {
     int n_runs, run;
     dp_bucket **run_buckets; /* per run: its gathers under way; list by run_n */
     int *run_n;
-    int prepared;     /* PREPARE nodes are emitted */
     int gathered_all; /* zero 1, 2: done */
     /* reducing (zero >= 2) */
     char *grad_source; /* per old value: a lane's gradient that is summed */
     ls_value *reduced; /* per old value: my piece of it, summed over members */
     dp_bucket *open, *under_way;
-    int lanes_done;
     /* update */
-    int update_begun;
     dp_bucket *norms; /* sums of squares waiting to be gathered */
 } dp_pass;
 
@@ -61,10 +58,9 @@ ls_status ls_dp_emit_with_whole(dp_pass *p, const ls_node *node);
 /* reduce.c: sums over members. */
 ls_status ls_dp_after_lane_node(dp_pass *p, const ls_node *node); /* zero >= 2 */
 ls_status ls_dp_end_lanes(dp_pass *p);                            /* zero >= 2 */
-ls_status ls_dp_begin_update(dp_pass *p);                         /* zero <= 1 */
+ls_status ls_dp_begin_update(dp_pass *p);
 ls_status ls_dp_before_update_node(dp_pass *p, const ls_node *node);
 ls_status ls_dp_sum_squares(dp_pass *p, const ls_node *node, int *handled);
-ls_status ls_dp_map_sums(dp_pass *p); /* lane sums that are not mapped yet */
 int ls_dp_is_gradient(const ls_value_info *info);
 
 #endif

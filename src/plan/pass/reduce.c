@@ -70,8 +70,6 @@ static ls_status reduce_numbers(dp_pass *p) {
 }
 
 ls_status ls_dp_end_lanes(dp_pass *p) {
-    if (p->lanes_done) return LS_OK;
-    p->lanes_done = 1;
     ls_graph_set_phase(p->to, LS_PHASE_BACKWARD);
     LS_TRY(start_reduce(p));
     LS_TRY(finish_reduce(p, p->under_way));
@@ -191,21 +189,14 @@ static ls_status reduce_sums(dp_pass *p) {
 }
 
 ls_status ls_dp_begin_update(dp_pass *p) {
-    if (p->update_begun || !p->o->training) return LS_OK;
-    p->update_begun = 1;
-    const int unit = p->to->unit;
-    const char *scope = p->to->scope;
-    ls_status status = LS_OK;
-    LS_TRY(ls_dp_map_sums(p));
+    ls_graph_set_phase(p->to, LS_PHASE_UPDATE);
     ls_graph_set_unit(p->to, -1);
     ls_graph_set_scope(p->to, "gradients");
-    if (p->o->zero <= 1) status = reduce_sums(p);
-    for (int64_t v = 0; status == LS_OK && v < p->from->n_values; v++)
+    if (p->o->zero <= 1) LS_TRY(reduce_sums(p));
+    for (int64_t v = 0; v < p->from->n_values; v++)
         if (p->in_place[v])
             p->map[v] = ls_dp_piece(p, p->map[v], ls_type_count(&p->from->values[v].type));
-    ls_graph_set_unit(p->to, unit);
-    ls_graph_set_scope(p->to, scope);
-    return status;
+    return ls_graph_status(p->to);
 }
 
 /* --- sums of squares of pieces --- */
