@@ -260,10 +260,9 @@ static ls_status place_scratch(placer *p, ls_segment *segment, ls_arena *scratch
         for (int k = 0; k < node->n_out; k++) {
             const ls_value v = node->out[k];
             if (p->block_of[v] < 0) continue;
-            p->rank->places[v] =
-                (ls_place){.region = LS_REGION_SCRATCH,
-                           .offset = find_block(p, p->block_of[v])->offset,
-                           .bytes = ls_type_bytes(&p->graph->values[v].type)};
+            p->rank->places[v] = (ls_place){.region = LS_REGION_SCRATCH,
+                                            .offset = find_block(p, p->block_of[v])->offset,
+                                            .bytes = ls_type_bytes(&p->graph->values[v].type)};
         }
     }
     return LS_OK;
