@@ -284,6 +284,34 @@ static void test_hub_without_memory(void **state) {
     }
 }
 
+/* The n-th allocation of one rank fails while all make memory: nobody hangs, and nobody goes on alone. */
+static ls_status make_memory_short(ls_comm *comm, void *user, outcome *out) {
+    void *memory = NULL;
+    const int64_t before = ls_alloc_n_refused();
+    if (comm->rank == 1) ls_alloc_fail_at(*(const int *)user, 0);
+    ls_status status = ls_comm_memory_create(comm, 1000, &memory);
+    if (status == LS_OK) status = ls_comm_exchange(comm, "here", NULL, 0, NULL);
+    out->n_wrong = ls_alloc_n_refused() - before;
+    ls_alloc_fail_at(0, 0);
+    return status;
+}
+
+static void test_memory_without_memory(void **state) {
+    (void)state;
+    outcome *out = shared_outcomes();
+    int n_refused = 0;
+    for (int n = 1; n == 1 || out[1].n_wrong; n++) {
+        assert_true(n < 50);
+        run_processes(2, NULL, make_memory_short, &n, out);
+        n_refused += out[1].n_wrong != 0;
+        assert_int_equal(out[1].status, out[1].n_wrong ? LS_ERR_NO_MEMORY : LS_OK);
+        assert_int_equal(out[0].status != LS_OK, out[1].status != LS_OK);
+        if (out[0].status != LS_OK) assert_non_null(strstr(out[0].message, "rank 1"));
+        assert_true(out[0].ended - out[0].begun < 2);
+    }
+    assert_true(n_refused >= 2);
+}
+
 int main(void) {
     setenv("XDG_RUNTIME_DIR", getenv("LS_TEST_TMP") ? getenv("LS_TEST_TMP") : "/tmp", 1);
     const struct CMUnitTest tests[] = {
@@ -297,6 +325,7 @@ int main(void) {
         cmocka_unit_test(test_job_refusals),
         cmocka_unit_test(test_exchange_and_agree),
         cmocka_unit_test(test_hub_without_memory),
+        cmocka_unit_test(test_memory_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
