@@ -61,8 +61,9 @@ static inline ls_tensor take_tensor(rank_room *room, const ls_type *type) {
     return t;
 }
 
-/* Element e of tensor i that member `rank` has. */
+/* Element e of tensor i that member `rank` has. Seed 0: whole numbers, whose sums are exact in any order (mpi_reference.c). */
 static inline float value_of(uint64_t seed, int rank, int i, int64_t e) {
+    if (seed == 0) return (float)((rank * 131 + e * 7) % 201 - 100);
     const ls_rng_key key = {seed, (uint64_t)rank, (uint64_t)i};
     return (float)ls_rng_normal(key, (uint64_t)e) * ldexpf(1, (int)(e / 64 % 7) * 4 - 12);
 }
