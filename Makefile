@@ -5,11 +5,13 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
+FAULTS ?= 100
+EXACT ?=
 # What configuring says is kept in a file and shown only when it fails.
 configure = mkdir -p $(2) && { cmake --preset $(1) >$(2)/configure.log 2>&1 || { cat $(2)/configure.log; exit 1; }; }
 build = $(call configure,$(1),$(2)) && cmake --build $(2) -j $(JOBS) -- --quiet
 
-.PHONY: release test demo debug asan ubsan tsan cuda static fuzz lint docs format bench install clean help
+.PHONY: release test demo check-exact chaos debug asan ubsan tsan cuda static fuzz lint docs format bench install clean help
 
 release: ## build the program: build/lockstep (this is plain `make`)
 	@$(call build,release,build)
@@ -21,6 +23,12 @@ demo: ## install what is needed, build, and train a small GPT on real text
 	@tools/deps.sh
 	@$(MAKE) release
 	@tools/demo.sh
+
+check-exact: release ## train in every layout of ranks, ZeRO, transport and wire format: one hash each (EXACT="--sample 8" for less)
+	@tools/check_exact.sh $(EXACT)
+
+chaos: release ## put FAULTS (100) faults into runs of eight ranks: each must be named within two seconds
+	@build/lockstep chaos -n 8 --faults $(FAULTS) -- train configs/exact_gpt.yaml steps=40 out=out/chaos
 
 debug: ## build without optimisation: build-debug/lockstep
 	@$(call build,debug,build-debug)
@@ -61,4 +69,4 @@ clean: ## remove every build folder
 	rm -rf build build-debug build-asan build-ubsan build-tsan build-fuzz build-cuda build-static build-lint build-ci-logs
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile

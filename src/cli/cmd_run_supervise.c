@@ -214,11 +214,14 @@ static void watch_ranks(supervisor *self) {
     }
 }
 
-/* Signal, own failure, standstill, then whoever left first: a rank that only heard of another's failure ends with the status
- * of LS_ERR_COMM. */
-static int find_culprit(const ls_ranks_result *result) {
+/* Whom the ranks blamed; else signal, own failure, standstill, then whoever left first: a rank that only heard of another's
+ * failure ends with the status of LS_ERR_COMM. */
+static int find_culprit(const ls_job *job, const ls_ranks_result *result) {
     const int heard = ls_status_exit_code(LS_ERR_COMM);
-    int culprit = -1, best = 0;
+    char sentence[1024];
+    int culprit = job ? ls_job_failure(job, sentence) : -1, best = 0;
+    if (culprit >= 0 && result->ends[culprit].exit_status != 0) return culprit;
+    culprit = -1;
     for (int rank = 0; rank < result->size; rank++) {
         const ls_ranks_end *end = &result->ends[rank];
         if (!end->has_ended || end->exit_status == 0) continue;
@@ -276,7 +279,7 @@ ls_status ls_ranks_supervise(const ls_ranks_options *options, ls_ranks_result **
     send_group(&self, SIGKILL);
     for (int rank = 0; status == LS_OK && rank < options->size; rank++)
         ls_job_report(self.job, rank, &self.result->ends[rank].report);
-    self.result->culprit = find_culprit(self.result);
+    self.result->culprit = find_culprit(self.job, self.result);
     close_all(&self);
     if (status != LS_OK) {
         ls_free(self.result);
