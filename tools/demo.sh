@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make demo`: trains a small GPT on the King James Bible and says how well it compresses text it has not seen.
+# `make demo`: trains a small GPT on the King James Bible on two ranks and says how well it compresses text it has not seen.
 # Its last line is "demo: {JSON}". usage: tools/demo.sh [KEY=VALUE...]  (overrides of configs/demo.yaml)
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,8 +24,8 @@ held_begin=$((bytes * 95 / 100))
 
 echo "== tokenizer and token shards"
 "$program" data prepare configs/demo.yaml "$@"
-echo "== training ($("$program" version | sed -n 's/^cpu *//p'))"
-"$program" train configs/demo.yaml "$@" --json >"$out/report.json"
+echo "== training on two ranks ($("$program" version | sed -n 's/^cpu *//p'))"
+"$program" run -n 2 -- train configs/demo.yaml "$@" --json >"$out/report.json"
 echo "== held out: the last $((bytes - held_begin)) bytes, never seen in training"
 bits=$(field bits_per_byte "$out/report.json")
 gzip_bits=$(compressed_bits gzip -9)
