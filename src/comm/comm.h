@@ -62,7 +62,7 @@ typedef struct ls_comm_ops {
     ls_status (*arrive)(ls_comm *comm, int ticket, int peer, ls_comm_view *views_out);
     /* I have read all I wanted. Waits until nobody needs my parts any more; the ticket is free again. */
     ls_status (*finish)(ls_comm *comm, int ticket);
-    /* Has a peer failed? Cheap (one load): asked between nodes. */
+    /* Has a peer failed? Cheap: asked between nodes, and now and then in long work. Who asks is not late. */
     ls_status (*check)(ls_comm *comm);
     void (*abort)(ls_comm *comm, const char *reason);
     void (*close)(ls_comm *comm);

@@ -33,8 +33,10 @@ ls_board *ls_shared_board(const ls_shared *shared) {
     return shared->board;
 }
 
+/* Who asks is getting on: waiting ranks see the count of events grow, without being woken for it. */
 static ls_status check_peers(ls_comm *comm) {
-    const ls_board *board = shared_of(comm)->board;
+    ls_board *board = shared_of(comm)->board;
+    atomic_fetch_add_explicit(&board->ranks[comm->rank].events, 1, memory_order_relaxed);
     if (atomic_load_explicit(&board->failed, memory_order_relaxed) == 0) return LS_OK;
     return ls_board_report_failure(board, comm->rank);
 }

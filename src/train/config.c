@@ -60,7 +60,7 @@ static const ls_config_field run_fields[] = {
     FIELD(bucket_bytes, INT, "0", 0, 1e12, NULL, "tensors exchanged together, in bytes of f32; 0 = chosen so that the link's latency is at most a twentieth. Changes no result"),
     KEYED("link.latency_us", link_latency_us, FLOAT, "0", 0, 1e7, "latency between ranks, in microseconds; 0 = 5 on one host, 50 between hosts"),
     KEYED("link.gbps", link_gbps, FLOAT, "0", 0, 1e6, "bandwidth between ranks, in Gbit/s; 0 = 64 on one host, 10 between hosts"),
-    FIELD(late_seconds, FLOAT, "60", 0.1, 1e6, NULL, "a rank that is alive but does not arrive at an exchange for so long ends the run"),
+    FIELD(late_seconds, FLOAT, "60", 0.1, 1e6, NULL, "a rank that is alive, but neither arrives at an exchange nor gets on with its work for so long, ends the run"),
     FIELD(log_every, INT, "1", 1, 1e9, NULL, "steps between lines of metrics.jsonl"),
     FIELD(eval_every, INT, "0", 0, 1e15, NULL, "steps between evaluations on the early-stopping part; 0 = only at the end"),
     FIELD(eval_windows, INT, "0", 0, 1e15, NULL, "sequences (or images) of such an evaluation; 0 = all"),

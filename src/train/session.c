@@ -76,10 +76,17 @@ ls_status ls_session_open_device(ls_session *s) {
     return ls_pool_create((int)s->config.threads, 0, &s->pool);
 }
 
+/* Long work of one rank is not lateness as long as it gets on. */
+static void say_alive(void *user, const char *what, int64_t done, int64_t total, double rate) {
+    (void)what, (void)done, (void)total, (void)rate;
+    if (ls_comm_check(user) != LS_OK) ls_error_clear(); /* the next collective says it */
+}
+
 /* The first rank makes tokenizer and shards; the others find them made. */
 static ls_status open_source(ls_session *s) {
     ls_status status = LS_OK;
-    if (ls_comm_rank(s->comm) == 0) status = ls_source_open(&s->config, NULL, NULL, &s->source);
+    if (ls_comm_rank(s->comm) == 0)
+        status = ls_source_open(&s->config, s->comm ? say_alive : NULL, s->comm, &s->source);
     LS_TRY(ls_comm_agree(s->comm, "prepare the data", status));
     if (!s->source) status = ls_source_open(&s->config, NULL, NULL, &s->source);
     LS_TRY(ls_comm_agree(s->comm, "open the data", status));
