@@ -30,6 +30,9 @@ typedef struct ls_mpi_plugin {
     int version;        /* LS_MPI_PLUGIN_VERSION */
     size_t world_bytes; /* zeroed memory for `world`, 16-byte aligned; the caller's */
     const char *name;   /* "Open MPI" */
+    /* MPI_Finalize may hang between hosts, and the launcher does not mind when it is left out (MPICH 4.0 over UCX over TCP: a
+     * program that does nothing but talk and finalize shows it). */
+    int hangs_at_end;
     int (*init)(void *world, ls_mpi_place *out);
     const char *(*error)(void *world);
     int (*all_gather)(void *world, const void *mine, size_t bytes, void *all_out);

@@ -175,6 +175,7 @@ const ls_mpi_plugin ls_mpi_plugin_table = {
     .name = "Open MPI",
 #else
     .name = "MPICH",
+    .hangs_at_end = 1,
 #endif
     .init = init,
     .error = error,

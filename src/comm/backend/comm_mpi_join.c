@@ -3,13 +3,15 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "comm/backend/comm_mpi.h"
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-static const double quit_seconds = 0.2;
+static const double quit_seconds = 0.2, finalize_seconds = 5.0;
 enum { GRACE_NS = 200000000 };
 
 /* What every rank tells of itself. */
@@ -164,19 +166,55 @@ static ls_status join(ls_mpi *mpi, const ls_comm_options *options) {
     return open_engine(mpi, options);
 }
 
-/* 1 when the thread has ended. */
-static int stop_thread(ls_mpi *mpi, int together) {
-    ls_mpi_task *task = ls_mpi_task_create(mpi, together ? LS_MPI_FINALIZE : LS_MPI_QUIT);
-    if (!task) return 0;
-    const double until = ls_clock_seconds() + quit_seconds;
+/* Gives the thread something to do and waits so long; not longer than a moment when a rank has failed. 1 when it is done. */
+static int try_for(ls_mpi *mpi, ls_mpi_task *task, double seconds) {
+    const double begun = ls_clock_seconds();
+    double failed_since = 0;
     ls_mpi_task_post(mpi, task);
     for (;;) {
         const uint32_t seen = atomic_load(&mpi->events);
-        if (atomic_load(&task->done)) break;
-        const int failed = mpi->job && ls_board_failure(ls_job_board(mpi->job), NULL) >= 0;
-        if ((!together || failed) && ls_clock_seconds() > until) return 0;
+        const double now = ls_clock_seconds();
+        if (atomic_load(&task->done)) return 1;
+        if (!failed_since && mpi->job && ls_board_failure(ls_job_board(mpi->job), NULL) >= 0)
+            failed_since = now;
+        if (now - begun > seconds || (failed_since && now - failed_since > quit_seconds)) return 0;
         ls_mpi_sleep(mpi, seen);
     }
+}
+
+/* Waits until all ranks are about to leave, however long the slowest takes. 0 when one has failed. */
+static int meet(ls_mpi *mpi) {
+    char *all = ls_alloc((size_t)mpi->place.size + 1); /* and mine */
+    ls_mpi_task *task = all ? ls_mpi_task_create(mpi, LS_MPI_GATHER) : NULL;
+    if (!task) return 0;
+    task->in = all + mpi->place.size;
+    task->bytes = 1;
+    task->out = all;
+    if (!try_for(mpi, task, INFINITY)) return 0; /* the thread still has the memory */
+    const int met = task->status == LS_OK;
+    ls_free(task);
+    ls_free(all);
+    return met;
+}
+
+/* What MPI_Finalize would have told mpirun of MPICH (its PMI, version 1), which takes any other end for an accident. */
+static void say_goodbye(void) {
+    const char *fd = ls_config_env("PMI_FD"), goodbye[] = "cmd=finalize\n";
+    char answer[64];
+    if (!fd || !ls_config_env("HYDI_CONTROL_FD")) return;
+    if (write((int)strtol(fd, NULL, 10), goodbye, sizeof goodbye - 1) > 0)
+        (void)!read((int)strtol(fd, NULL, 10), answer, sizeof answer);
+}
+
+/* 1 when the thread has ended. After all have met nobody needs MPI any more. */
+static int stop_thread(ls_mpi *mpi, int together) {
+    together = together && meet(mpi);
+    if (together && mpi->n_hosts > 1 && mpi->library.plugin->hangs_at_end) {
+        say_goodbye();
+        together = 0;
+    }
+    ls_mpi_task *task = ls_mpi_task_create(mpi, together ? LS_MPI_FINALIZE : LS_MPI_QUIT);
+    if (!task || !try_for(mpi, task, together ? finalize_seconds : quit_seconds)) return 0;
     (void)pthread_join(mpi->thread, NULL);
     ls_free(task);
     return 1;
@@ -194,8 +232,8 @@ static void end_stopped(const ls_mpi *mpi) {
 
 static void leave(ls_mpi *mpi, int together) {
     if (!together) {
-        /* MPI may end a process whose peer goes away: the others hear why from us first. */
-        const struct timespec grace = {0, mpi->n_hosts > 1 ? GRACE_NS : 0};
+        /* MPI may end a process whose peer goes away, and mpirun ends them all: the others say first what they know. */
+        const struct timespec grace = {0, GRACE_NS};
         (void)nanosleep(&grace, NULL);
         end_stopped(mpi);
     }
