@@ -43,8 +43,9 @@ static void gather_opinions(const ls_board *board, uint64_t number, opinion *o) 
     }
 }
 
+/* A majority and somebody who disagrees: between hosts his call may come later than their complaint. */
 static int is_settled(const opinion *o) {
-    return o->n_known == o->size || 2 * o->n_most > o->size;
+    return o->n_known == o->size || (2 * o->n_most > o->size && o->n_most < o->n_known);
 }
 
 static int is_same_place(const ls_board_call *a, const ls_board_call *b) {
