@@ -1,5 +1,5 @@
 # One plugin for each MPI that is installed (src/comm/backend/comm_mpi.c, see src/comm/mpi_plugin.h): the program links no MPI and
-# loads the plugin of the MPI that started it. LS_MPI_PLUGINS: their targets.
+# loads the plugin of the MPI that started it. LS_MPI_PLUGINS: their targets; ls_mpi_openmpi and ls_mpi_mpich: for benches.
 set(LS_MPI_PLUGINS)
 function(ls_mpi_plugin name compiler package)
   find_program(LS_MPICC_${name} ${compiler})
@@ -21,9 +21,11 @@ function(ls_mpi_plugin name compiler package)
     set(link ${LS_MPI_${name}_LDFLAGS})
   endif()
   list(TRANSFORM compile REPLACE "^-I" "")
+  add_library(ls_mpi_${name} INTERFACE)
+  target_include_directories(ls_mpi_${name} SYSTEM INTERFACE ${compile})
+  target_link_libraries(ls_mpi_${name} INTERFACE ${link})
   add_library(lockstep_mpi_${name} MODULE ${PROJECT_SOURCE_DIR}/src/comm/backend/comm_mpi.c)
-  target_link_libraries(lockstep_mpi_${name} PRIVATE ls_flags ${link})
-  target_include_directories(lockstep_mpi_${name} SYSTEM PRIVATE ${compile})
+  target_link_libraries(lockstep_mpi_${name} PRIVATE ls_flags ls_mpi_${name})
   target_link_options(lockstep_mpi_${name} PRIVATE LINKER:--no-undefined)
   set_target_properties(lockstep_mpi_${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   set(LS_MPI_PLUGINS ${LS_MPI_PLUGINS} lockstep_mpi_${name} PARENT_SCOPE)

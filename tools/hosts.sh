@@ -25,6 +25,7 @@ hosts_missing() {
 
 # hosts_holder FILE: starts a process with namespaces of its own and writes its id to the file.
 hosts_holder() {
+    # shellcheck disable=SC2016 # the inner shell expands it
     setpriv --pdeathsig KILL unshare --net --uts --mount --ipc setpriv --pdeathsig KILL \
         sh -c 'trap "" INT TERM HUP; echo $$ >"$0.new" && mv "$0.new" "$0" && exec sleep 86400' "$hosts_dir/$1" </dev/null >/dev/null 2>&1 &
     disown # bash need not tell that it was killed
@@ -163,7 +164,8 @@ hosts_stop() {
     rm -rf "$hosts_dir"
 }
 
-# hosts_mpirun MPI RANKS COMMAND...: from host1, its other hosts reached by this script in the place of ssh.
+# hosts_mpirun MPI RANKS COMMAND...: from host1, its other hosts reached by this script in the place of ssh. A rank that ends with
+# an error does not end the others, so that each can say what it saw, and Open MPI soon sees that a host is gone (docs/clusters.md).
 hosts_mpirun() {
     local mpi=$1 ranks=$2 each list k
     shift 2
@@ -174,12 +176,13 @@ hosts_mpirun() {
         for k in $(seq "$hosts_n"); do list="$list${list:+,}host$k:$each"; done
         hosts_on host1 env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun.openmpi -n "$ranks" --host "$list" \
             --mca plm_rsh_agent "$hosts_dir/agent" --mca plm_rsh_no_tree_spawn 1 --bind-to none \
-            --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 "$@"
+            --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 --mca orte_abort_on_non_zero_status 0 \
+            --mca oob_tcp_keepalive_time 2 --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3 "$@"
         ;;
     mpich)
         for k in $(seq "$hosts_n"); do list="$list${list:+,}host$k:$each"; done
         hosts_on host1 env FI_TCP_IFACE=eth0 FI_SOCKETS_IFACE=eth0 mpirun.mpich -n "$ranks" -hosts "$list" \
-            -launcher rsh -launcher-exec "$hosts_dir/agent" -iface eth0 "$@"
+            -launcher rsh -launcher-exec "$hosts_dir/agent" -iface eth0 -disable-auto-cleanup "$@"
         ;;
     *)
         echo "hosts: no MPI '$mpi'; there are openmpi and mpich" >&2

@@ -87,6 +87,7 @@ struct ls_comm {
         *hosts;           /* [size], the transport's: host of each rank; NULL = all on this one */
     void *page, *landing; /* of ls_comm_exchange; NULL before the first */
     ls_comm_suspect suspect;
+    uint64_t step; /* of the program's last collective; exchanges are announced under it */
 };
 
 /* Remembers the first of a step. Local. */

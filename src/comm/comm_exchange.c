@@ -41,6 +41,7 @@ ls_status ls_comm_exchange(ls_comm *comm, const char *what, const void *mine, si
     const ls_comm_part part = {comm->page, bytes * (size_t)comm->size, bytes};
     const ls_comm_call call = {.op = "exchange",
                                .scope = what,
+                               .step = comm->step,
                                .id = -1,
                                .dtype = LS_DTYPE_U8,
                                .shape = {1, {(int64_t)bytes}},

@@ -110,14 +110,19 @@ static int is_own(const ls_program *p, int region) {
     return region != LS_REGION_CHANNELS && p->rank->bytes[region] > 0 && !is_shared(p, region);
 }
 
-/* Peers read each other's regions: all of them are one piece of the transport's memory. */
+static int is_common(const ls_program *p, int region) {
+    return is_own(p, region) && p->rank->read_by_peers[region];
+}
+
+/* The regions that peers read are one piece of the transport's memory. Ranks run the same plan, so all make it or none does. */
 static ls_status allocate_common(ls_program *p) {
     size_t total = 0, at = 0;
     for (int i = 0; i < LS_REGION_COUNT; i++)
-        if (is_own(p, i)) total += ls_align_up(p->rank->bytes[i], LS_PLACE_ALIGN);
+        if (is_common(p, i)) total += ls_align_up(p->rank->bytes[i], LS_PLACE_ALIGN);
+    if (total == 0) return LS_OK;
     LS_TRY(ls_comm_memory_create(p->comm, total, (void **)&p->memory));
     for (int i = 0; i < LS_REGION_COUNT; i++) {
-        if (!is_own(p, i)) continue;
+        if (!is_common(p, i)) continue;
         p->base[i] = p->memory + at;
         at += ls_align_up(p->rank->bytes[i], LS_PLACE_ALIGN);
         ls_device_count(p->device, (int64_t)p->rank->bytes[i]);
@@ -127,9 +132,9 @@ static ls_status allocate_common(ls_program *p) {
 
 static ls_status allocate_regions(ls_program *p) {
     if (p->weights_of) LS_TRY(share_regions(p));
-    if (p->plan->n_members > 1) return allocate_common(p);
+    LS_TRY(allocate_common(p));
     for (int i = 0; i < LS_REGION_COUNT; i++) {
-        if (!is_own(p, i)) continue;
+        if (!is_own(p, i) || is_common(p, i)) continue;
         LS_TRY(ls_device_alloc(p->device, p->rank->bytes[i], (void **)&p->base[i]));
     }
     return LS_OK;
@@ -183,7 +188,7 @@ void ls_program_destroy(ls_program *p) {
     if (!p) return;
     for (int i = 0; i < LS_REGION_COUNT; i++) {
         if (!p->base[i] || is_shared(p, i)) continue;
-        if (p->memory)
+        if (is_common(p, i))
             ls_device_count(p->device, -(int64_t)p->rank->bytes[i]);
         else
             ls_device_release(p->device, p->base[i], p->rank->bytes[i]);

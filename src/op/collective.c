@@ -26,6 +26,11 @@ const ls_collective_row *ls_collective_of(const ls_op *op) {
     return NULL;
 }
 
+int ls_collective_is_start(const ls_op *op) {
+    const ls_collective_row *row = ls_collective_of(op);
+    return row && row->start == op;
+}
+
 /* --- attributes ------------------------------------------------------------------------------------------------------ */
 
 static int is_power_of_two(int n) {

@@ -41,6 +41,8 @@ typedef struct ls_collective_attr {
     int64_t counts[LS_COMM_MAX_PARTS]; /* elements of each whole tensor */
 } ls_collective_attr;
 
+/* Is it the first half of a collective? */
+LS_API int ls_collective_is_start(const ls_op *op);
 /* Elements of member pieces of tensor i: ls_shard_piece with the attribute's unit. */
 LS_API int64_t ls_collective_piece(const ls_collective_attr *attr, int i);
 /* Builders. pending_out holds attr->n + 1 values (the last is the staging, LS_VALUE_NONE when there is none). */

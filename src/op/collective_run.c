@@ -126,7 +126,9 @@ ls_status ls_collective_sum_start(const ls_launch *l, const ls_wire_fns *fns) {
         LS_TRY(run_tiles(&loop));
     }
     const ls_comm_call call = make_call(&r);
-    return l->comm ? l->comm->ops->start(l->comm, &call) : LS_OK;
+    if (!l->comm) return LS_OK;
+    l->comm->step = call.step;
+    return l->comm->ops->start(l->comm, &call);
 }
 
 ls_status ls_collective_copy_start(const ls_launch *l) {

@@ -1,6 +1,7 @@
 /* The static memory plan of each rank: a region and an offset for every value, greedy by size inside a segment's scratch. */
 #include <string.h>
 
+#include "op/collective.h"
 #include "plan/plan.h"
 
 /* A block of scratch that lives from position `first` to `last` of its segment. */
@@ -307,6 +308,26 @@ ls_status ls_plan_find_buckets(ls_plan *plan) {
     return LS_OK;
 }
 
+/* Regions that hold what collectives give, or pieces of persistent values, which a checkpoint gathers. */
+static void find_read_by_peers(const ls_plan *plan, ls_rank_plan *rank) {
+    const ls_graph *g = plan->graph;
+    if (plan->n_members == 1) return;
+    for (int64_t n = 0; n < g->n_nodes; n++) {
+        const ls_node *node = &g->nodes[n];
+        if (!ls_collective_is_start(node->op)) continue;
+        for (int i = 0; i < node->n_in; i++)
+            if (rank->places[node->in[i]].region != LS_REGION_NONE)
+                rank->read_by_peers[rank->places[node->in[i]].region] = 1;
+        for (int i = 0; i < node->n_out; i++) /* the staging */
+            if (rank->places[node->out[i]].region != LS_REGION_NONE &&
+                g->values[node->out[i]].type.dtype == LS_DTYPE_U8)
+                rank->read_by_peers[rank->places[node->out[i]].region] = 1;
+    }
+    for (int64_t v = 0; v < g->n_values; v++)
+        if (g->values[v].piece && rank->places[v].region != LS_REGION_NONE)
+            rank->read_by_peers[rank->places[v].region] = 1;
+}
+
 static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) {
     placer p = {.plan = plan, .rank = rank, .graph = plan->graph};
     const size_t n = (size_t)plan->graph->n_values + 1;
@@ -325,6 +346,7 @@ static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) 
             rank->places[v].member_stride = plan->member_stride[v];
         }
     total_regions(&p, end);
+    find_read_by_peers(plan, rank);
     return LS_OK;
 }
 

@@ -104,6 +104,7 @@ typedef struct ls_rank_plan {
     int n_folds;
     size_t slot_bytes, gradient_bytes; /* of one slot, of one buffer */
     size_t bytes[LS_REGION_COUNT];
+    int read_by_peers[LS_REGION_COUNT]; /* must lie in the transport's memory */
     double flops_per_lane;
 } ls_rank_plan;
 

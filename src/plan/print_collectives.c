@@ -9,12 +9,6 @@
 static const char *const segment_names[] = {"prepare", "forward", "backward",
                                             "weight",  "reduce",  "update"};
 
-static int is_start(const ls_node *node) {
-    const size_t n = strlen(node->op->name);
-    return node->op->attr_bytes == sizeof(ls_collective_attr) && n > 6 &&
-           strcmp(node->op->name + n - 6, "_start") == 0;
-}
-
 /* Bytes that a rank takes from the others: all pieces but its own, or (all_reduce) all of every other. */
 static double taken_bytes(const ls_graph *g, const ls_node *node) {
     const ls_collective_attr *a = node->attr;
@@ -46,7 +40,7 @@ ls_status ls_plan_exchanges(const ls_plan *plan, const ls_rank_plan *rank, ls_ar
         const ls_segment *segment = &rank->segments[s];
         for (int64_t i = 0; i < segment->n_nodes; i++) {
             const ls_node *node = &plan->graph->nodes[segment->nodes[i]];
-            if (!is_start(node)) continue;
+            if (!ls_collective_is_start(node->op)) continue;
             char *op = ls_arena_strdup(arena, node->op->name);
             if (!op) return LS_ERR_NO_MEMORY;
             op[strlen(op) - 6] = '\0';

@@ -46,6 +46,12 @@ ls_status ls_dp_after_lane_node(dp_pass *p, const ls_node *node) {
     return LS_OK;
 }
 
+/* In memory that peers may read: what a lane leaves for its backward pass stays out of it. */
+static ls_value copy_number(dp_pass *p, ls_value source) {
+    const ls_cast_attr attr = {.dtype = LS_DTYPE_F32};
+    return ls_graph_node(p->to, &ls_op_cast, &attr, &p->map[source], 1, NULL);
+}
+
 /* Loss, counts and statistics: everybody needs them whole. Of this round of lanes (zero 2, 3), or of all my lanes. */
 static ls_status reduce_numbers(dp_pass *p) {
     const int per_lane = p->o->zero >= 2;
@@ -62,8 +68,7 @@ static ls_status reduce_numbers(dp_pass *p) {
         }
         if (last) break;
         if (!b && !(b = ls_dp_bucket_open(p))) return LS_ERR_NO_MEMORY;
-        const ls_value x =
-            per_lane ? ls_cast(p->to, p->map[info->source], LS_DTYPE_F32) : p->map[v];
+        const ls_value x = per_lane ? copy_number(p, info->source) : p->map[v];
         LS_TRY(ls_dp_bucket_add(p, b, info->source, x, ls_type_count(&info->type)));
     }
     return LS_OK;
