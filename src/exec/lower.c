@@ -165,6 +165,11 @@ ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options
         return LS_FAIL(LS_ERR_INVALID,
                        "lower: a plan for %d ranks needs a transport of that size, got %d", n_ranks,
                        ls_comm_size(options->comm));
+    if (plan->n_members > 1 && plan->options.fast && !options->comm->ops->fast_all_reduce)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "mode = fast: transport %s makes no sums of its own; use transport mpi "
+                       "(mpirun -n %d lockstep train ...) or mode = exact",
+                       options->comm->ops->name, n_ranks);
     ls_program *p = ls_alloc(sizeof *p);
     if (!p) return LS_ERR_NO_MEMORY;
     p->plan = plan;

@@ -1,5 +1,6 @@
 /* The run loop: one `for` over commands, one over steps. It decides nothing and allocates nothing. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "exec/program.h"
@@ -36,9 +37,11 @@ ls_status ls_program_launch(ls_program *p, ls_step *step, const ls_command *comm
     };
     const ls_status status = step->kernel->launch(&launch);
     if (status == LS_OK || status == LS_ERR_COMM) return status;
-    return ls_error_prefix(status, "step %llu lane %d, op %s%s%s",
-                           (unsigned long long)options->step, lane, step->node->op->name,
-                           *step->node->scope ? " in " : "", step->node->scope);
+    char where[32] = "";
+    if (lane >= 0) snprintf(where, sizeof where, " lane %d", lane);
+    return ls_error_prefix(status, "step %llu%s, op %s%s%s", (unsigned long long)options->step,
+                           where, step->node->op->name, *step->node->scope ? " in " : "",
+                           step->node->scope);
 }
 
 static ls_status run_steps(ls_program *p, const ls_command *command,
