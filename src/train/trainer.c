@@ -166,6 +166,7 @@ static ls_status run_loop(trainer *t) {
             const double before = ls_clock_seconds();
             LS_TRY(
                 ls_peak_measure(t->session.pool, c->precision, &t->progress.peak_flops_per_second));
+            t->progress.peak_flops_per_second *= t->result->ranks; /* as if all were alike */
             t->eval_seconds += ls_clock_seconds() - before;
         }
         if (t->options->progress) t->options->progress(t->options->user, &t->progress);
