@@ -178,6 +178,27 @@ static void test_top_shows_the_ranks(void **state) {
     assert_int_not_equal(gone.exit_code, 0);
 }
 
+/* The slow rank is marked, and nobody else: it comes last and waits for nobody. */
+static void test_top_marks_the_straggler(void **state) {
+    (void)state;
+    setenv("LOCKSTEP_FAULT", "kind=slow,rank=2,step=3,seconds=0.2", 1);
+    const char *line =
+        text_of("run -n 4 -- train " EXACT "steps=100000", run_folder(), run_folder(), "slow");
+    const pid_t pid = start_program(line, text_of("%s/slow.txt", run_folder()));
+    unsetenv("LOCKSTEP_FAULT");
+    run_result table = {0};
+    for (int i = 0; i < 100 && !strstr(table.out, "<- straggler"); i++) {
+        sleep_us(200000);
+        table = run_program(text_of("top %d", (int)pid));
+    }
+    kill(pid, SIGKILL);
+    assert_int_equal(wait_program(pid), 1000 + SIGKILL);
+    assert_int_equal(count_text(table.out, "<- straggler"), 1);
+    const char *row = strstr(table.out, "\n     2 ");
+    assert_non_null(row);
+    assert_true(strstr(row, "<- straggler") < strchr(row + 1, '\n'));
+}
+
 typedef struct refusal {
     const char *line;
     int exit_code;
@@ -233,6 +254,7 @@ int main(void) {
         cmocka_unit_test(test_a_signal_saves),
         cmocka_unit_test(test_a_killed_supervisor_takes_its_ranks_along),
         cmocka_unit_test(test_top_shows_the_ranks),
+        cmocka_unit_test(test_top_marks_the_straggler),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_other_verbs),
     };
