@@ -230,6 +230,10 @@ int ls_job_failure(const ls_job *job, char sentence_out[LS_BOARD_SENTENCE]) {
 static ls_rank_state look_from_outside(const ls_board_stand *stand) {
     if (stand->pid == 0 || stand->state == LS_RANK_LEFT || stand->state == LS_RANK_FAILED)
         return (ls_rank_state)stand->state;
+    /* A rank of another host is what was relayed of it: its pid means nothing here. */
+    char host[64] = "";
+    (void)gethostname(host, sizeof host - 1);
+    if (stand->host[0] && strcmp(stand->host, host) != 0) return (ls_rank_state)stand->state;
     const char state = ls_process_state(stand->pid, stand->born);
     if (state == 0 || state == 'Z' || state == 'X') return LS_RANK_DEAD;
     return state == 'T' || state == 't' ? LS_RANK_STOPPED : (ls_rank_state)stand->state;
