@@ -164,8 +164,8 @@ hosts_stop() {
     rm -rf "$hosts_dir"
 }
 
-# hosts_mpirun MPI RANKS COMMAND...: from host1, its other hosts reached by this script in the place of ssh. A rank that ends with
-# an error does not end the others, so that each can say what it saw, and Open MPI soon sees that a host is gone (docs/clusters.md).
+# hosts_mpirun MPI RANKS COMMAND...: from host1, its other hosts reached by this script in the place of ssh. With
+# these options Open MPI soon sees that a host is gone, and MPICH lets the other ranks of a host say what they know.
 hosts_mpirun() {
     local mpi=$1 ranks=$2 each list k
     shift 2
@@ -176,7 +176,7 @@ hosts_mpirun() {
         for k in $(seq "$hosts_n"); do list="$list${list:+,}host$k:$each"; done
         hosts_on host1 env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun.openmpi -n "$ranks" --host "$list" \
             --mca plm_rsh_agent "$hosts_dir/agent" --mca plm_rsh_no_tree_spawn 1 --bind-to none \
-            --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 --mca orte_abort_on_non_zero_status 0 \
+            --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 \
             --mca oob_tcp_keepalive_time 2 --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3 "$@"
         ;;
     mpich)
