@@ -50,11 +50,13 @@ hash_of() { sed -n 's/^weights sha256://p' "$1"; }
 
 # check_hash MPI RANKS WIRE KEY=VALUE...: on the hosts that are up.
 check_hash() {
-    local mpi=$1 ranks=$2 wire=$3 found
+    local mpi=$1 ranks=$2 wire=$3 found status=0
     shift 3
     # shellcheck disable=SC2046
-    hosts_mpirun "$mpi" "$ranks" timeout 60 $(train_words "many" "wire=$wire" "$@") >"$tmp/out" 2>&1 </dev/null ||
-        fail "$mpi, $hosts_n hosts, $ranks ranks, wire $wire $*: $(cat "$tmp/out")"
+    hosts_mpirun "$mpi" "$ranks" $(train_words "many" "wire=$wire" "$@") >"$tmp/out" 2>&1 </dev/null || status=$?
+    # Hydra's own mpirun now and then dies of SIGPIPE while it takes leave of its daemons; the ranks have ended well by then.
+    [ $status -eq 0 ] || [ "$mpi $status" = "mpich 141" ] ||
+        fail "$mpi, $hosts_n hosts, $ranks ranks, wire $wire $*: status $status, $(cat "$tmp/out")"
     found=$(hash_of "$tmp/out")
     echo "$mpi: $hosts_n hosts, $ranks ranks, wire $wire $*: ${found:0:16}"
     [ "$found" = "$(cat "$tmp/hash.$wire")" ] || fail "one rank ends with $(cat "$tmp/hash.$wire"), these with ${found:-nothing}"
@@ -107,7 +109,7 @@ part_slow_link() {
 bytes_of_run() {
     local mpi=$1 wire=$2 steps=$3 before
     before=$(hosts_bytes)
-    hosts_mpirun "$mpi" 2 timeout 60 "$program" train configs/tiny.yaml "steps=$steps" optim.warmup=2 eval_every=0 data.split=false log_every=1000 \
+    hosts_mpirun "$mpi" 2 "$program" train configs/tiny.yaml "steps=$steps" optim.warmup=2 eval_every=0 data.split=false log_every=1000 \
         tensorboard=false "wire=$wire" "data.cache=$tmp/cache" "out=$tmp/bytes" threads=1 -q >"$tmp/out" 2>&1 </dev/null ||
         fail "$mpi, wire $wire: $(cat "$tmp/out")"
     [ -n "$(hash_of "$tmp/out")" ] || fail "$mpi, wire $wire: $(cat "$tmp/out")"
