@@ -159,10 +159,9 @@ static void prepare_outputs(applied *a) {
     for (int i = 0; i < a->sig.n_out; i++) {
         const int of = a->op->alias ? a->op->alias(&a->sig, i) : -1;
         const size_t bytes = ls_type_bytes(&a->out_types[i]);
-        if (of >= 0)
-            memcpy(a->out[i].data, a->in[of].data, bytes);
-        else
-            memset(a->out[i].data, POISON_BYTE, bytes);
+        const size_t given = of >= 0 ? ls_type_bytes(&a->sig.in[of]) : 0;
+        memset(a->out[i].data, POISON_BYTE, bytes); /* a view may be longer than what it views */
+        if (of >= 0) memcpy(a->out[i].data, a->in[of].data, given < bytes ? given : bytes);
     }
 }
 
