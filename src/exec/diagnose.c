@@ -13,6 +13,21 @@ static int64_t find_non_finite(const ls_tensor *tensor) {
     return -1;
 }
 
+/* A rank answers for what it updates: its piece, where ranks keep pieces, also of a tensor that is gathered in place. */
+static ls_tensor owned_part(const ls_program *p, int64_t v) {
+    const ls_value_info *info = &p->plan->graph->values[v];
+    ls_tensor part = {info->type.dtype, info->type.shape,
+                      ls_program_address(p, &p->rank->places[v], 0, 0)};
+    if (!info->piece) return part;
+    const ls_type whole = ls_value_whole_type(info);
+    if (ls_shape_equal(&info->type.shape, &info->whole))
+        part.data =
+            (char *)part.data + (size_t)(p->member * info->piece) * ls_dtype_bytes(whole.dtype);
+    part.shape = (ls_shape){
+        .n_dims = 1, .dims = {ls_shard_count(ls_type_count(&whole), info->piece, p->member)}};
+    return part;
+}
+
 static ls_status scan_persistent(const ls_program *p, const ls_run_options *options) {
     const ls_graph *g = p->plan->graph;
     for (int64_t v = 0; v < g->n_values; v++) {
@@ -20,8 +35,7 @@ static ls_status scan_persistent(const ls_program *p, const ls_run_options *opti
         const ls_place *place = &p->rank->places[v];
         const int persistent = info->kind == LS_VALUE_PARAM || info->kind == LS_VALUE_STATE;
         if (!persistent || place->region == LS_REGION_NONE) continue;
-        const ls_tensor tensor = {info->type.dtype, info->type.shape,
-                                  ls_program_address(p, place, 0, 0)};
+        const ls_tensor tensor = owned_part(p, v);
         const int64_t at = find_non_finite(&tensor);
         if (at >= 0)
             return LS_FAIL(
