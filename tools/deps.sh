@@ -8,7 +8,7 @@ usage() {
 usage: tools/deps.sh [--list] [--all | GROUP...]
 Installs the Debian packages of the groups that are missing (default: build test demo).
   build  compiler, CMake, Ninja, the libraries and their headers, both MPIs
-  test   cmocka
+  test   cmocka, and ip and tc for several hosts on one machine
   demo   the text that `make demo` trains on, and the compressors it is compared with
   data   Fashion-MNIST for configs/fashion.yaml
   lint   clang and clang-format 14
@@ -26,7 +26,7 @@ packages_of() {
         echo libjansson-dev libyaml-dev libzstd-dev libxxhash-dev libssl-dev libpcre2-dev libutf8proc-dev zlib1g-dev
         echo libopenmpi-dev openmpi-bin libmpich-dev mpich
         ;;
-    test) echo libcmocka-dev ;;
+    test) echo libcmocka-dev iproute2 ;;
     demo) echo bible-kjv bible-kjv-text gzip xz-utils ;;
     data) echo dataset-fashion-mnist ;;
     lint) echo clang-14 clang-format-14 git ;;
