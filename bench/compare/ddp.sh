@@ -113,7 +113,7 @@ echo "# $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(nproc) CPUs;
 echo "# $("$program" version | head -1); $("$python" -c 'import torch; print("PyTorch", torch.__version__)')"
 : >"$out/commands" && : >"$out/rows"
 for round in $(seq "$rounds"); do
-    run_all | sed "s/^/$round /" | tee -a "$out/rows"
+    run_all | sed -u "s/^/$round /" | tee -a "$out/rows"
 done
 echo "# load after: $(cut -d' ' -f1-3 /proc/loadavg)"
 sort -u "$out/commands" | sed 's/^/# /'
