@@ -1,7 +1,8 @@
-/* Everything. In the data's order: dataset, tokenizer, tokens, loader; graph, model, optim; plan, program; checkpoint, train. */
+/* Everything. In the data's order: dataset, tokenizer, tokens, loader; graph, model, optim; comm, plan, program; checkpoint, train. */
 #ifndef LOCKSTEP_LOCKSTEP_H
 #define LOCKSTEP_LOCKSTEP_H
 #include "lockstep/checkpoint.h"
+#include "lockstep/comm.h"
 #include "lockstep/data.h"
 #include "lockstep/graph.h"
 #include "lockstep/memory.h"
