@@ -8,6 +8,7 @@
 #   MODEL      gpt2_124m (batch 4 x 64 tokens) or demo (4 layers, width 256, 2,048 tokens; batch 32 x 128)
 #   PRECISION  f32 or bf16 (DDP: autocast; FSDP: parameters of bf16, reduced in f32)
 #   PEERS      (environment) which: default "ddp fsdp"
+#   ZEROS      (environment) our stages over the link beside DDP: default "0 1"
 #   PEER_PYTHON  a Python that has PyTorch; without it one is installed from PyPI under out/compare (several GB)
 #   LOCKSTEP   the program (build/lockstep)
 set -eu
@@ -83,7 +84,7 @@ peer() {
     peer_rank 1 "$@" >"$out/log1" 2>&1 </dev/null &
     peer_rank 0 "$@" >"$out/log" 2>&1 </dev/null || { cat "$out/log" >&2 && return 1; }
     wait $!
-    awk '/^tokens_per_second/ { print $2, $6 + 0 }' "$out/log"
+    awk -v counted=$([ "$where" = host ] || echo 1) '/^tokens_per_second/ { print $2, counted ? $6 : 0 }' "$out/log"
 }
 
 run_all() {
@@ -94,7 +95,9 @@ run_all() {
             echo "$peer $(peer "$peer")"
         done
     else
-        for wire in f32 bf16 int8; do echo "lockstep-zero0-$wire $(ours 0 $wire)"; done
+        for zero in ${ZEROS:-0 1}; do
+            for wire in f32 bf16 int8; do echo "lockstep-zero$zero-$wire $(ours "$zero" $wire)"; done
+        done
         case " $peers " in *" ddp "*)
             echo "ddp $(peer ddp)"
             echo "ddp-bf16-hook $(peer ddp --compress)"

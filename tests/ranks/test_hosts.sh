@@ -5,6 +5,9 @@
 # dies or loses its cable is named by every survivor within two seconds.
 # usage: test_hosts.sh BUILD_DIR [PART...]   (hashes, slow_link, bytes, faults; default: all)
 set -eu
+if [ "$(id -u)" -ne 0 ] && unshare --user --map-root-user --mount true 2>/dev/null; then
+    exec unshare --user --map-root-user --mount "$0" "$@"
+fi
 build=$(readlink -f "$1")
 shift
 program=$build/lockstep
