@@ -42,7 +42,12 @@ if [ "$where" = link ]; then
     hosts_start 2 1gbit
 fi
 
-# ours ZERO WIRE: prints tokens a second, and with a link the bytes that a rank received a step.
+# Waits for so many lines of metrics.jsonl, or for the end of the process.
+wait_for_steps() {
+    while [ "$(wc -l 2>/dev/null <"$out/run/metrics.jsonl" || echo 0)" -lt "$1" ] && kill -0 "$2" 2>/dev/null; do sleep 0.02; done
+}
+
+# ours ZERO WIRE: prints tokens a second, and with a link the bytes that a rank received a step, without first steps and checkpoint.
 ours() {
     local before=0 after=0
     # shellcheck disable=SC2086
@@ -54,15 +59,18 @@ ours() {
         "$program" run -n 2 -t 1 -- "$@" >"$out/log" 2>&1 || { cat "$out/log" >&2 && return 1; }
     else
         echo "\$ mpirun -n 2 --host host1:1,host2:1 taskset -c RANK $program $* link.gbps=1" >>"$out/commands"
-        before=$(hosts_bytes)
         # shellcheck disable=SC2016
         hosts_mpirun openmpi 2 sh -c 'exec taskset -c "$OMPI_COMM_WORLD_RANK" "$@"' sh "$program" "$@" link.gbps=1 \
-            >"$out/log" 2>&1 </dev/null || { cat "$out/log" >&2 && return 1; }
+            >"$out/log" 2>&1 </dev/null &
+        wait_for_steps 2 $!
+        before=$(hosts_bytes)
+        wait_for_steps "$steps" $!
         after=$(hosts_bytes)
+        wait $! || { cat "$out/log" >&2 && return 1; }
     fi
     sed -n 's/.*"kind":"step".*"seconds":\([0-9.]*\),.*/\1/p' "$out/run/metrics.jsonl" |
         awk -v tokens=$((batch * window)) 'NR > 2 { print tokens / ($1 - last) } { last = $1 }' | sort -n |
-        awk -v bytes=$(((after - before) / steps / 2)) '{ v[NR] = $1 }
+        awk -v bytes=$(((after - before) / (steps - 2) / 2)) '{ v[NR] = $1 }
             END { printf "%.1f %d\n", NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2, bytes }'
     rm -rf "$out/run"
 }
@@ -84,7 +92,7 @@ peer() {
     peer_rank 1 "$@" >"$out/log1" 2>&1 </dev/null &
     peer_rank 0 "$@" >"$out/log" 2>&1 </dev/null || { cat "$out/log" >&2 && return 1; }
     wait $!
-    awk -v counted=$([ "$where" = host ] || echo 1) '/^tokens_per_second/ { print $2, counted ? $6 : 0 }' "$out/log"
+    awk -v counted="$([ "$where" = host ] || echo 1)" '/^tokens_per_second/ { print $2, counted ? $6 : 0 }' "$out/log"
 }
 
 run_all() {
