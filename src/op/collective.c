@@ -69,9 +69,10 @@ static ls_status check_cut(const ls_collective_row *row, const ls_collective_att
 
 static ls_status check_attr(const ls_collective_row *row, const ls_collective_attr *a) {
     LS_TRY(check_cut(row, a));
-    if (a->wire < 0 || a->wire >= LS_WIRE_COUNT || (!row->sums && a->wire != LS_WIRE_F32))
+    const int rounded = row->sums || (row == &rows[LS_COLLECTIVE_ALL_GATHER] && a->in_place);
+    if (a->wire < 0 || a->wire >= LS_WIRE_COUNT || (!rounded && a->wire != LS_WIRE_F32))
         return LS_FAIL(LS_ERR_INVALID, "op %s: wire must be %s, got %d", row->name,
-                       row->sums ? "0 to 2 (f32, bf16, int8)" : "0 (bytes travel as they are)",
+                       rounded ? "0 to 2 (f32, bf16, int8)" : "0 (bytes travel as they are)",
                        a->wire);
     if (a->ticket < 0 || a->ticket >= LS_COMM_MAX_TICKETS)
         return LS_FAIL(LS_ERR_INVALID, "op %s: ticket must be 0 to %d, got %d", row->name,
@@ -97,7 +98,8 @@ int64_t ls_collective_piece(const ls_collective_attr *a, int i) {
 }
 
 int ls_collective_is_encoded(const ls_collective_row *row, const ls_collective_attr *a) {
-    return a->staged && a->wire != LS_WIRE_F32 && row->sums && row->scatter;
+    return a->staged && a->wire != LS_WIRE_F32 &&
+           ((row->sums && row->scatter) || row == &rows[LS_COLLECTIVE_ALL_GATHER]);
 }
 
 int ls_collective_is_staged(const ls_collective_attr *a) {
@@ -124,7 +126,8 @@ static size_t align_64(size_t bytes) {
 size_t ls_collective_send_offset(const ls_collective_row *row, const ls_collective_attr *a, int i) {
     size_t at = 0;
     for (int k = 0; k < i && ls_collective_is_encoded(row, a); k++)
-        at += align_64(ls_wire_bytes(a->wire, a->counts[k]));
+        at += align_64(
+            ls_wire_bytes(a->wire, row->scatter ? a->counts[k] : ls_collective_piece(a, k)));
     return at;
 }
 
@@ -155,7 +158,7 @@ static ls_status check_x(const ls_collective_row *row, const ls_collective_attr 
                          const ls_type *x) {
     const int64_t piece = ls_collective_piece(a, i);
     char shape[128];
-    if (row->sums && x->dtype != LS_DTYPE_F32)
+    if ((row->sums || a->wire != LS_WIRE_F32) && x->dtype != LS_DTYPE_F32)
         return LS_FAIL(LS_ERR_INVALID, "op %s: sums are of f32, x %d is %s", row->name, i,
                        ls_dtype_name(x->dtype));
     if (row == &rows[LS_COLLECTIVE_ALL_GATHER] && !a->in_place) {

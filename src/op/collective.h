@@ -20,7 +20,8 @@
  * | send, recv     | any shape, any  | member `from` gives, `to` gets it; others: zeros. One call: send starts it, recv ends it |
  *
  * in_place (reduce_scatter, all_gather): y_i is x_i's memory and has x_i's type counts[i]; reduce_scatter leaves the sum in my piece
- * of it (the rest is undefined), all_gather finds my piece there and fills the rest. pending_i is x_i's memory as well.
+ * of it (the rest is undefined), all_gather finds my piece there and fills the rest. pending_i is x_i's memory as well. An in-place
+ * all_gather with a `wire` is of f32 values that were rounded to it: between hosts they travel encoded, without a change.
  * Reference values: MPI_Reduce_scatter, MPI_Allgather, ... of MPI 4.0. Collective over the members. */
 #ifndef LS_OP_COLLECTIVE_H
 #define LS_OP_COLLECTIVE_H

@@ -60,6 +60,9 @@ void ls_collective_print(const void *attr, ls_text *out);
 ls_status ls_collective_copy_start(const ls_launch *launch);
 ls_status ls_collective_copy_wait(const ls_launch *launch);
 size_t ls_collective_wait_workspace(const ls_sig *sig, int n_threads);
+/* all_gather: of sums that were rounded to a wire format, also encoded in it. */
+ls_status ls_collective_gather_start(const ls_launch *launch, const ls_wire_fns *fns);
+ls_status ls_collective_gather_wait(const ls_launch *launch, const ls_wire_fns *fns);
 /* For those that sum: with one level's arithmetic. */
 ls_status ls_collective_sum_start(const ls_launch *launch, const ls_wire_fns *fns);
 ls_status ls_collective_sum_wait(const ls_launch *launch, const ls_wire_fns *fns);

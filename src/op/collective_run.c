@@ -21,6 +21,7 @@ typedef struct run {
     char *staging;      /* NULL: not staged */
     ls_comm_part parts[LS_COMM_MAX_PARTS];
     ls_comm_view *views;     /* wait: [size][n] */
+    int member;              /* whose pieces are decoded */
     atomic_int *is_infinite; /* sums: set when one is not finite */
 } run;
 
@@ -110,9 +111,17 @@ static ls_status run_tiles(tile_loop *loop) {
 
 /* --- start ----------------------------------------------------------------------------------------------------------- */
 
+/* Elements of part i that I give: all members' pieces, or my own. */
+static int64_t given_count(const run *r, int i) {
+    const int64_t count = r->attr->counts[i];
+    return r->row->scatter ? count
+                           : ls_shard_count(count, ls_collective_piece(r->attr, i), r->rank);
+}
+
 static void encode_tile(const run *r, int part, int64_t begin, int64_t count) {
     char *out = r->staging + ls_collective_send_offset(r->row, r->attr, part);
-    r->fns->encode(r->attr->wire, (const float *)r->x[part].data + begin, count,
+    const int64_t first = r->row->scatter ? 0 : r->rank * ls_collective_piece(r->attr, part);
+    r->fns->encode(r->attr->wire, (const float *)r->x[part].data + first + begin, count,
                    out + ls_wire_bytes(r->attr->wire, begin));
 }
 
@@ -122,7 +131,7 @@ ls_status ls_collective_sum_start(const ls_launch *l, const ls_wire_fns *fns) {
     if (r.attr->fast) return LS_OK;
     if (ls_collective_is_encoded(r.row, r.attr)) {
         tile_loop loop = {.run = &r, .fn = encode_tile};
-        for (int i = 0; i < r.attr->n; i++) loop.counts[i] = r.attr->counts[i];
+        for (int i = 0; i < r.attr->n; i++) loop.counts[i] = given_count(&r, i);
         LS_TRY(run_tiles(&loop));
     }
     const ls_comm_call call = make_call(&r);
@@ -226,6 +235,37 @@ ls_status ls_collective_copy_wait(const ls_launch *l) {
     }
     for (int i = 0; r.row->to && r.rank != r.attr->to && i < r.attr->n; i++)
         LS_TRY(place(&r, l->out[i].data, NULL, ls_tensor_bytes(&l->out[i])));
+    return finish(&r);
+}
+
+/* A sum of one operand is its value. */
+static void decode_tile(const run *r, int part, int64_t begin, int64_t count) {
+    const ls_wire_sum one = {.wire = r->attr->wire,
+                             .encoded = 1,
+                             .n = 1,
+                             .stride = r->attr->n,
+                             .views = views_of(r, r->member) + part};
+    float *y = r->launch->out[part].data;
+    r->fns->sum(&one, begin, count, y + r->member * ls_collective_piece(r->attr, part) + begin);
+}
+
+ls_status ls_collective_gather_start(const ls_launch *l, const ls_wire_fns *fns) {
+    return ls_collective_sum_start(l, fns);
+}
+
+ls_status ls_collective_gather_wait(const ls_launch *l, const ls_wire_fns *fns) {
+    run r;
+    LS_TRY(open_run(l, fns, 1, &r));
+    if (!ls_collective_is_encoded(r.row, r.attr)) return ls_collective_copy_wait(l);
+    LS_TRY(take_all(&r));
+    for (r.member = 0; r.member < r.size; r.member++) {
+        if (r.member == r.rank) continue;
+        tile_loop loop = {.run = &r, .fn = decode_tile};
+        for (int i = 0; i < r.attr->n; i++)
+            loop.counts[i] =
+                ls_shard_count(r.attr->counts[i], ls_collective_piece(r.attr, i), r.member);
+        LS_TRY(run_tiles(&loop));
+    }
     return finish(&r);
 }
 

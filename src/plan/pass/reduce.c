@@ -147,6 +147,7 @@ static ls_status gather_sums(dp_pass *p, dp_bucket *reduced, dp_bucket **out) {
     dp_bucket *b = ls_dp_bucket_open(p);
     if (!b) return LS_ERR_NO_MEMORY;
     b->attr.in_place = 1;
+    b->attr.wire = (int)p->o->wire; /* the sums are rounded to it */
     for (int i = 0; i < reduced->attr.n; i++)
         LS_TRY(ls_dp_bucket_add(p, b, reduced->from[i], reduced->y[i], reduced->attr.counts[i]));
     *out = b;
