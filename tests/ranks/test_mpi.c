@@ -178,7 +178,7 @@ static void check_fault(const mpi_kind *kind, const fault_case *c, int split) {
         int rank = -1;
         double when = 0;
         if (sscanf(line, "rank %d failed at %lf", &rank, &when) != 2 || rank == culprit) continue;
-        snprintf(heard, sizeof heard, "%s", line);
+        snprintf(heard, sizeof heard, "%.*s", (int)sizeof heard - 1, line);
         n_told += strstr(line, c->words) && strstr(line, name) && strstr(line, " on host ") &&
                   strstr(line, "step ");
         last = when > last ? when : last;
