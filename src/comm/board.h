@@ -145,6 +145,8 @@ LS_API void ls_board_say_rank(const ls_board *board, int rank, char *out, size_t
 LS_API void ls_board_say_last(const ls_board *board, int rank, char *out, size_t out_bytes);
 /* "ranks 0-2, 4 wait at step 12 all_reduce", without `not_rank`; "" when nobody waits. */
 LS_API void ls_board_say_waiting(const ls_board *board, int not_rank, char *out, size_t out_bytes);
+/* Records "RANK WHAT; its last collective ...; who waits" as the first failure. */
+LS_API void ls_board_blame(ls_board *board, int rank, const char *what);
 /* Records LS_ERR_COMM in the calling thread: the failure's sentence and what `rank` was doing. */
 LS_API ls_status ls_board_report_failure(const ls_board *board, int rank);
 

@@ -120,3 +120,13 @@ ls_status ls_board_report_failure(const ls_board *board, int rank) {
     return LS_FAIL(LS_ERR_COMM, "%s; this is %s, %s %s", text, who, waits ? "waiting at" : "after",
                    doing);
 }
+
+void ls_board_blame(ls_board *board, int rank, const char *what) {
+    char who[112], last[192], waits[192], text[LS_BOARD_SENTENCE];
+    ls_board_say_rank(board, rank, who, sizeof who);
+    ls_board_say_last(board, rank, last, sizeof last);
+    ls_board_say_waiting(board, rank, waits, sizeof waits);
+    (void)snprintf(text, sizeof text, "%s %s; %s%s%s", who, what, last, waits[0] ? "; " : "",
+                   waits);
+    (void)ls_board_fail(board, rank, text);
+}

@@ -36,16 +36,6 @@ struct ls_watch {
     int stop;
 };
 
-static void blame(ls_watch *watch, int rank, const char *what) {
-    char who[112], last[192], waits[192], text[LS_BOARD_SENTENCE];
-    ls_board_say_rank(watch->board, rank, who, sizeof who);
-    ls_board_say_last(watch->board, rank, last, sizeof last);
-    ls_board_say_waiting(watch->board, rank, waits, sizeof waits);
-    (void)snprintf(text, sizeof text, "%s %s; %s%s%s", who, what, last, waits[0] ? "; " : "",
-                   waits);
-    (void)ls_board_fail(watch->board, rank, text);
-}
-
 /* 1 when the rank was blamed. */
 static int look_at_process(ls_watch *watch, int rank, double tick) {
     const ls_board_stand *stand = &watch->stands[rank];
@@ -56,15 +46,15 @@ static int look_at_process(ls_watch *watch, int rank, double tick) {
         /* It may have left between the two looks. */
         const ls_board_stand again = ls_board_get_stand(watch->board, rank);
         if (again.state == LS_RANK_LEFT || again.state == LS_RANK_FAILED) return 0;
-        blame(watch, rank,
-              again.state == LS_RANK_ABSENT
-                  ? "ended before it joined the run"
-                  : "is dead: its process ended or was killed without a word");
+        ls_board_blame(watch->board, rank,
+                       again.state == LS_RANK_ABSENT
+                           ? "ended before it joined the run"
+                           : "is dead: its process ended or was killed without a word");
         return 1;
     }
     w->stopped = state == 'T' || state == 't' ? w->stopped + tick : 0;
     if (w->stopped <= stopped_seconds) return 0;
-    blame(watch, rank, "is stopped (SIGSTOP or a debugger)");
+    ls_board_blame(watch->board, rank, "is stopped (SIGSTOP or a debugger)");
     return 1;
 }
 
@@ -142,16 +132,17 @@ static void look_for_late(ls_watch *watch, double tick) {
         w->late = is_waited_for && events == w->events ? w->late + tick : 0;
         w->events = events;
         if (w->late > ring_seconds && is_ring_stuck(watch, r)) {
-            blame(watch, r,
-                  "is in a ring of waiting ranks and has made the fewest collectives: it left one "
-                  "out, or waits for it too early");
+            ls_board_blame(
+                watch->board, r,
+                "is in a ring of waiting ranks and has made the fewest collectives: it left one "
+                "out, or waits for it too early");
         } else if (w->late > watch->options.late_seconds) {
             char what[128];
             const int in_ring = watch->stands[r].state == LS_RANK_WAITING;
             (void)snprintf(what, sizeof what, "is alive but %s by %.1f s (late_seconds %g)",
                            in_ring ? "in a ring of waiting ranks, late" : "late", w->late,
                            watch->options.late_seconds);
-            blame(watch, r, what);
+            ls_board_blame(watch->board, r, what);
         } else if (w->late > warn_seconds && !watch->options.quiet) {
             warn_of_late(watch, r);
         }

@@ -64,16 +64,6 @@ ls_status ls_mpi_peers_listen(ls_mpi_peers *peers, ls_mpi_address *out) {
     return LS_OK;
 }
 
-static void blame(ls_mpi_peers *peers, int rank, const char *what) {
-    char who[112], last[192], waits[192], text[LS_BOARD_SENTENCE];
-    ls_board_say_rank(peers->board, rank, who, sizeof who);
-    ls_board_say_last(peers->board, rank, last, sizeof last);
-    ls_board_say_waiting(peers->board, rank, waits, sizeof waits);
-    (void)snprintf(text, sizeof text, "%s %s; %s%s%s", who, what, last, waits[0] ? "; " : "",
-                   waits);
-    (void)ls_board_fail(peers->board, rank, text);
-}
-
 /* To all, or to all but the one it came from. */
 static void say_to_others(ls_mpi_peers *peers, const ls_peer_link *not_to, ls_peer_kind kind,
                           int rank, const void *data, size_t bytes) {
@@ -213,7 +203,7 @@ static void lose_link(ls_mpi_peers *peers, ls_peer_link *link, const char *what)
     if (link->rank >= 0 && !link->said_bye) {
         ls_board_stand stand = ls_board_get_stand(peers->board, link->rank);
         note_heard(peers, link->rank, &stand);
-        blame(peers, link->rank, what);
+        ls_board_blame(peers->board, link->rank, what);
         if (stand.state != LS_RANK_LEFT && stand.state != LS_RANK_FAILED) {
             stand.state = LS_RANK_DEAD;
             ls_board_set_stand(peers->board, link->rank, &stand);
