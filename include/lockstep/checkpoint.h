@@ -27,11 +27,62 @@ typedef struct ls_ckpt_content {
     const char *trainer_json; /* the trainer's own state, a JSON object, or NULL */
     const ls_ckpt_file *files;
     int n_files;
+    double score; /* of the model (a loss: less is better), for keep_best; NAN = none */
 } ls_ckpt_content;
 
-/* Saves every persistent value of the program as folder `dir` (replaced when it exists). Collective over the program's ranks: the
- * first writes; when it fails, all fail. */
-LS_API ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, const char *dir);
+/* What stays in the run's folder when a checkpoint is complete: the newest `last`, those whose step is a multiple of `every` (0 =
+ * none), and with `best` the one with the least score. Only checkpoints up to the new one's step count: later ones are another run's. */
+typedef struct ls_ckpt_retention {
+    int64_t last, every;
+    int best;
+} ls_ckpt_retention;
+
+typedef struct ls_ckpt_save_options {
+    int64_t shard_bytes;                /* largest tensor file; 0 = 1 GiB */
+    const ls_ckpt_retention *retention; /* NULL: nothing is removed and `latest` stays as it is */
+} ls_ckpt_save_options;
+
+/* Saves every persistent value of the program as folder `dir` (replaced when it exists), which all ranks must see; options may be NULL.
+ * Every rank writes its own part of the files, straight from the program's memory; the files' bytes do not depend on the layout. Files
+ * whose bytes are those of the newest complete checkpoint beside `dir` are linked instead of written. Collective: when it fails on
+ * one rank it fails on all, with that rank's reason, and nothing of it is left. */
+LS_API ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, const char *dir,
+                              const ls_ckpt_save_options *options);
+
+/* Saving while the program runs on: the state is copied (the stall), then a thread of each rank writes its part. The thread never
+ * talks to other ranks: they tell each other their states in an exchange of their own, at most one save at a time. */
+typedef struct ls_ckpt_saver ls_ckpt_saver;
+typedef enum ls_save_state {
+    LS_SAVE_IDLE,       /* no save under way */
+    LS_SAVE_WRITING,    /* this rank's part is being written */
+    LS_SAVE_WRITTEN,    /* it is on disk */
+    LS_SAVE_COMPLETING, /* the first rank: everybody's is; manifest, rename, latest, retention */
+    LS_SAVE_COMPLETE,   /* the first rank: done */
+    LS_SAVE_FAILED      /* see ls_ckpt_saver_error */
+} ls_save_state;
+/* Allocates the copy's memory: what ls_ckpt_snapshot_bytes says. Local. */
+LS_API ls_status ls_ckpt_saver_create(ls_program *program, ls_ckpt_saver **out);
+/* Waits for the writing thread; what is not complete is removed. Local. NULL is fine. */
+LS_API void ls_ckpt_saver_destroy(ls_ckpt_saver *saver);
+/* Copies the state and starts to write. content, dir and options are copied too. State must be IDLE on all ranks. Collective. */
+LS_API ls_status ls_ckpt_saver_begin(ls_ckpt_saver *saver, const ls_ckpt_content *content,
+                                     const char *dir, const ls_ckpt_save_options *options);
+LS_API ls_save_state ls_ckpt_saver_state(const ls_ckpt_saver *saver); /* Local, cheap, any thread */
+/* Takes everybody's states (the same on every rank, `size` of them) and goes on: when all are WRITTEN the first rank begins to complete;
+ * when it is COMPLETE, or anybody FAILED, all return to IDLE. *done_out: the save is over; then the result says how: LS_OK, or the
+ * failing rank's error, the same on all ranks. Collective in its effect: call it at the same place with the same states. */
+LS_API ls_status ls_ckpt_saver_advance(ls_ckpt_saver *saver, const int *states, int size,
+                                       int *done_out);
+/* Until no save is under way. Collective. */
+LS_API ls_status ls_ckpt_saver_wait(ls_ckpt_saver *saver);
+/* How long the copy of the last begin took, and its bytes; how long writing took, on this rank. */
+typedef struct ls_ckpt_save_times {
+    double copy_seconds, write_seconds;
+    int64_t copy_bytes, written_bytes; /* of this rank; linked files are not written */
+} ls_ckpt_save_times;
+LS_API ls_ckpt_save_times ls_ckpt_saver_times(const ls_ckpt_saver *saver);
+/* Bytes of the copy on a rank: its parts, and its share of what all members hold. */
+LS_API int64_t ls_ckpt_snapshot_bytes(const ls_plan *plan, int rank);
 
 typedef struct ls_ckpt ls_ckpt;
 /* Opens and checks the manifest against the files; tensors are mapped, their hashes checked when loaded. */

@@ -73,6 +73,8 @@ typedef struct ls_plan_options {
     ls_wire wire;    /* rounding of every node of the lane tree */
     int fast;        /* sums between ranks in the transport's own order: not exact */
     int hosts;       /* ranks are on so many hosts; 0 or 1: they share memory */
+    int kept; /* TRAIN: persistent values have two buffers; a run reads one, its updates write the other, then they change places. A process
+                * that dies in the middle leaves the state before the step intact. CPU only */
     int64_t
         bucket_bytes; /* tensors exchanged together; 0: chosen by the link's latency and bandwidth */
     double link_latency_us,

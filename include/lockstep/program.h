@@ -19,6 +19,10 @@ typedef struct ls_run_options {
     void *user;
     int check_loss; /* fail with LS_ERR_NUMERIC, before the update, when a lane's loss is not finite; the message names step,
                      * lane and the first op that made such a value */
+    ls_status (*before_update)(
+        void *
+            user); /* or NULL. Called once in a TRAIN run, before this rank gives its first gradient to others and before
+                                             * anything persistent is written: from here on the state of two runs ago may be overwritten */
 } ls_run_options;
 
 /* Draws every parameter and state value of this rank from its ls_init: a pure function of (seed, name, index). */

@@ -25,6 +25,9 @@ typedef struct ls_data_options {
     int flip;
 } ls_data_options;
 
+enum { LS_SAVE_BACKGROUND, LS_SAVE_WAIT };           /* save_mode */
+enum { LS_SAVE_ERROR_CONTINUE, LS_SAVE_ERROR_STOP }; /* on_save_error */
+
 typedef struct ls_train_config {
     int64_t steps, seed, threads, lanes, batch, window;
     double max_seconds;
@@ -35,7 +38,10 @@ typedef struct ls_train_config {
     int64_t zero, bucket_bytes;
     int wire, mode, transport;
     double late_seconds, link_latency_us, link_gbps;
-    int64_t log_every, eval_every, eval_windows, save_every, keep;
+    int64_t log_every, eval_every, eval_windows, save_every, keep, keep_every;
+    int keep_best, save_mode, on_save_error;
+    int64_t shard_bytes, hash_every, copies;
+    double notice_seconds;
     int tensorboard;
     ls_data_options data;
     ls_model_options model;

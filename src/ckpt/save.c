@@ -146,7 +146,9 @@ static ls_status swap_in(const char *temporary, const char *dir) {
     return ls_dir_remove(aside);
 }
 
-ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, const char *dir) {
+ls_status ls_ckpt_save(ls_program *program, const ls_ckpt_content *content, const char *dir,
+                       const ls_ckpt_save_options *options) {
+    (void)options;
     char temporary[LS_CKPT_PATH];
     if (snprintf(temporary, sizeof temporary, "%s.tmp.%ld", dir, (long)getpid()) >=
         (int)sizeof temporary)

@@ -45,19 +45,6 @@ static ls_status init_block(void *user, int64_t task, int worker) {
     return LS_OK;
 }
 
-/* Kept whole even though only a piece of it is current? */
-static int is_whole(const ls_value_info *info) {
-    return !info->piece || ls_shape_equal(&info->type.shape, &info->whole);
-}
-
-void ls_program_range(const ls_program *p, const ls_value_info *info, int64_t *first_out,
-                      int64_t *count_out) {
-    const ls_type whole = ls_value_whole_type(info);
-    const int64_t count = ls_type_count(&whole);
-    *first_out = is_whole(info) ? 0 : p->member * info->piece;
-    *count_out = is_whole(info) ? count : ls_shard_count(count, info->piece, p->member);
-}
-
 ls_status ls_program_init(ls_program *p, uint64_t seed) {
     const ls_graph *g = p->plan->graph;
     if (p->device->ops->kind != LS_DEVICE_CPU)
@@ -72,7 +59,7 @@ ls_status ls_program_init(ls_program *p, uint64_t seed) {
         initializer in = {.info = info, .key = {seed, 0, ls_rng_stream(info->name)}};
         in.tensor =
             (ls_tensor){info->type.dtype, info->type.shape, ls_program_address(p, place, 0, 0)};
-        ls_program_range(p, info, &in.first, &in.count);
+        ls_plan_range(info, p->member, &in.first, &in.count);
         const int64_t blocks = (in.count + INIT_BLOCK - 1) / INIT_BLOCK;
         LS_TRY(ls_pool_run(p->pool, blocks, init_block, &in));
     }
@@ -98,7 +85,7 @@ static ls_status fetch_pieces(ls_program *p, ls_value v, char *host) {
     const ls_type whole = ls_value_whole_type(info);
     const size_t piece_bytes = (size_t)info->piece * ls_dtype_bytes(whole.dtype);
     const char *mine = ls_program_address(p, &p->rank->places[v], 0, 0);
-    if (is_whole(info)) mine += (size_t)p->member * piece_bytes;
+    if (ls_plan_is_whole(info)) mine += (size_t)p->member * piece_bytes;
     const ls_comm_part part = {mine, ls_type_bytes(&whole), piece_bytes};
     ls_comm_call call = {.op = "fetch",
                          .scope = info->name,
@@ -155,8 +142,12 @@ ls_status ls_program_store(ls_program *p, const char *name, const ls_tensor *hos
                        ls_dtype_name(host->dtype), ls_shape_print(&host->shape, got));
     const size_t size = ls_dtype_bytes(type.dtype);
     int64_t first, count;
-    ls_program_range(p, info, &first, &count);
+    ls_plan_range(info, p->member, &first, &count);
     return p->device->ops->copy_in(p->device, ls_program_address(p, &p->rank->places[v], 0, 0),
                                    (const char *)host->data + (size_t)first * size,
                                    (size_t)count * size);
+}
+
+void *ls_program_part_address(const ls_program *p, const ls_plan_part *part) {
+    return p->base[part->region] + part->offset;
 }

@@ -43,6 +43,8 @@ struct ls_program {
     ls_value loss;               /* root of output "loss" on this rank, or NONE */
     int member;                  /* of the data-parallel group */
     char *memory;                /* all regions, when peers may read them; else NULL */
+    char *kept[2];               /* plan.options.kept: the two buffers of persistent values */
+    int current;                 /* the one that holds the state; the last run wrote it */
 };
 
 typedef struct ls_lower_options {
@@ -52,6 +54,9 @@ typedef struct ls_lower_options {
     ls_channel_end *channels; /* pipeline stages; NULL for one */
     const ls_program *
         weights_of; /* use this program's parameters and buffers (it must outlive the new one), or NULL */
+    char *kept
+        [2]; /* plan.options.kept: ls_plan_kept_bytes each, memory that peers can read when the plan has several members; it stays the
+                    * caller's. NULL: the program allocates them */
 } ls_lower_options;
 LS_API ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options *options,
                                   ls_program **out);
@@ -60,9 +65,11 @@ LS_API ls_status ls_plan_comm_channels(const ls_plan *plan, ls_arena *arena, ls_
 
 /* Global number of the command's lane; -1 stays. */
 int ls_program_lane(const ls_program *program, const ls_command *command);
-/* Elements of the whole tensor of a persistent value that this rank keeps. */
-void ls_program_range(const ls_program *program, const ls_value_info *info, int64_t *first_out,
-                      int64_t *count_out);
+/* Address of a part's first element in the buffer that holds the state. */
+LS_API void *ls_program_part_address(const ls_program *program, const ls_plan_part *part);
+/* The buffer that holds the state (0 or 1). Before the first run it may be set, when memory from elsewhere holds a state. */
+LS_API int ls_program_current(const ls_program *program);
+LS_API void ls_program_set_current(ls_program *program, int current);
 /* Address of a place for a lane's slot and sum buffer. */
 void *ls_program_address(const ls_program *program, const ls_place *place, int slot, int level);
 ls_status ls_program_launch(ls_program *program, ls_step *step, const ls_command *command,

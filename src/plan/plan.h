@@ -144,6 +144,29 @@ ls_status ls_plan_place(ls_plan *plan);    /* memory */
 ls_status ls_plan_choose_kernels(ls_plan *plan);
 ls_status ls_plan_count(ls_plan *plan); /* parameters and FLOPs */
 
+/* Of a persistent value: the elements that this rank's memory holds the truth of. Pieces of other members may lie beside them (a gathered
+ * copy); they are not part of the state. */
+typedef struct ls_plan_part {
+    const char *name; /* belongs to the plan */
+    ls_role role;
+    ls_type whole; /* of the logical tensor */
+    int64_t first,
+        count;     /* elements of the whole tensor, flattened in row-major order; count may be 0 */
+    int is_shared; /* every member of the data-parallel group holds the same elements */
+    ls_region region;
+    size_t offset; /* of element `first` in the region, in bytes */
+} ls_plan_part;
+/* The parts of a rank, in graph order. Local. */
+LS_API ls_status ls_plan_parts(const ls_plan *plan, int rank, ls_arena *arena,
+                               ls_plan_part **parts_out, int *n_out);
+/* Is a persistent value kept whole, though perhaps only a piece of it is current? */
+int ls_plan_is_whole(const ls_value_info *info);
+/* Elements of the whole tensor that are current at a member. */
+void ls_plan_range(const ls_value_info *info, int member, int64_t *first_out, int64_t *count_out);
+/* options.kept: bytes of one of the two buffers of persistent values (weights, optimizer, buffers), and where a region begins in it. */
+LS_API size_t ls_plan_kept_bytes(const ls_plan *plan, int rank);
+LS_API size_t ls_plan_kept_offset(const ls_plan *plan, int rank, ls_region region);
+
 /* Global number of member `member`'s lane `local`. */
 LS_API int ls_plan_lane(const ls_plan *plan, int member, int local);
 LS_API int ls_plan_stage_of_rank(const ls_plan *plan, int rank);

@@ -13,6 +13,8 @@ static const char *const transport_names[] = {"auto", "self", "threads", "shm",
                                               "mpi",  "nccl", NULL};
 static const char *const wire_names[] = {"f32", "bf16", "int8", NULL};
 static const char *const mode_names[] = {"exact", "fast", NULL};
+static const char *const save_mode_names[] = {"background", "wait", NULL};
+static const char *const save_error_names[] = {"continue", "stop", NULL};
 static const char *const recompute_names[] = {"none", "attention", "layer", "bytes", NULL};
 
 #define FIELD(name, form, text, low, high, names, words)                                   \
@@ -66,6 +68,14 @@ static const ls_config_field run_fields[] = {
     FIELD(eval_windows, INT, "0", 0, 1e15, NULL, "sequences (or images) of such an evaluation; 0 = all"),
     FIELD(save_every, INT, "0", 0, 1e15, NULL, "steps between checkpoints; 0 = only at the end"),
     FIELD(keep, INT, "2", 1, 1e6, NULL, "newest checkpoints kept"),
+    FIELD(keep_every, INT, "0", 0, 1e15, NULL, "also keep every checkpoint whose step is a multiple of this; 0 = none"),
+    FIELD(keep_best, BOOL, "false", 0, 0, NULL, "also keep the checkpoint with the lowest loss on the early-stopping part (images: the test images)"),
+    FIELD(save_mode, ENUM, "background", 0, 0, save_mode_names, "background: a checkpoint within the run is copied in memory and written while training goes on; wait: training waits for the disk"),
+    FIELD(on_save_error, ENUM, "continue", 0, 0, save_error_names, "when a checkpoint within the run cannot be written: say so and continue with the old ones, or stop. The last one must succeed"),
+    FIELD(shard_bytes, INT, "1073741824", 65536, 1e15, NULL, "largest tensor file of a checkpoint; a larger tensor has a file of its own"),
+    FIELD(hash_every, INT, "0", 0, 1e15, NULL, "steps between hashes of weights and gradients in metrics.jsonl, for `lockstep replay`; 0 = none"),
+    FIELD(notice_seconds, FLOAT, "0", 0, 1e9, NULL, "time between SIGTERM and the end of the machine (spot notice, Slurm, Kubernetes): a run whose step and save take longer is warned of at its start; 0 = not known"),
+    KEYED("recover.copies", copies, INT, "0", 0, 2, "copies of the state in memory that outlive ranks, under `lockstep run`: 0 = none, a crash goes on from the last checkpoint; 1 = on the rank's host; 2 = also on a neighbour host. Changes no result"),
     FIELD(tensorboard, BOOL, "true", 0, 0, NULL, "also write a TensorBoard event file"),
     DATA(path, STRING, NULL, 0, 0, "text file or folder (.txt, .jsonl, either with .zst), token shard (.tok), or folder of IDX images"),
     DATA(tokenizer, STRING, "bpe", 0, 0, "bpe (trained on the text), byte, or the path of a tokenizer.json"),

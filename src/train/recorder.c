@@ -188,7 +188,7 @@ ls_status ls_recorder_save(ls_session *s, const struct ls_config *values, int64_
     ls_ckpt_content content = {.step = step, .seed = (uint64_t)c->seed, .files = files};
     ls_status status = fill_content(s, values, stop, &content, texts);
     status = ls_comm_agree(s->comm, "describe the checkpoint", status);
-    if (status == LS_OK) status = ls_ckpt_save(s->train, &content, path_out);
+    if (status == LS_OK) status = ls_ckpt_save(s->train, &content, path_out, NULL);
     if (status == LS_OK && ls_comm_rank(s->comm) == 0) {
         status = ls_ckpt_set_latest(c->out, name);
         if (status == LS_OK) status = remove_old(c->out, step, c->keep);

@@ -36,7 +36,11 @@ static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *ten
 static ls_run_options run_options(trainer *t) {
     const int f16 = t->session.config.precision ==
                     LS_PRECISION_F16; /* overflow there is answered by loss scaling */
-    return (ls_run_options){(uint64_t)t->session.config.seed, (uint64_t)t->step, feed, t, !f16};
+    return (ls_run_options){.seed = (uint64_t)t->session.config.seed,
+                            .step = (uint64_t)t->step,
+                            .feed = feed,
+                            .user = t,
+                            .check_loss = !f16};
 }
 
 /* Which rank, and where in it? Decided together: every rank looks at its own lanes; what they do not show again was seen when it

@@ -34,7 +34,7 @@ static ls_status save(small_program *s, int64_t step, const char *dir) {
                                      .trainer_json = step % 2 ? NULL : "{\"a\":1}",
                                      .files = files,
                                      .n_files = 1};
-    return ls_ckpt_save(s->program, &content, dir);
+    return ls_ckpt_save(s->program, &content, dir, NULL);
 }
 
 static void check_step(const char *dir, int64_t step) {
