@@ -90,7 +90,8 @@ LS_API int ls_plan_ranks(const ls_plan *plan);
 LS_API int64_t ls_plan_bytes(const ls_plan *plan, int rank);
 /* Human text; `explain` adds the kernel of every node and why others were refused. Free with ls_free. */
 LS_API ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out);
-/* JSON text: parameters, flops, bytes.{weights,gradients,optimizer,buffers,prepared,activations,step,workspace,communication,total}, per rank too. */
+/* JSON text: parameters, flops, bytes.{weights,gradients,optimizer,buffers,prepared,activations,step,workspace,communication,total}, per rank too; with options.kept also
+ * "kept": true and bytes.kept. */
 LS_API ls_status ls_plan_print_json(const ls_plan *plan, char **text_out);
 /* The graph after all passes; belongs to the plan. */
 LS_API const ls_graph *ls_plan_graph(const ls_plan *plan);

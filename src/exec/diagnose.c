@@ -100,6 +100,7 @@ static ls_status scan_command(ls_program *p, const ls_command *command,
 
 ls_status ls_program_diagnose(ls_program *p, const ls_run_options *options) {
     if (p->device->ops->kind != LS_DEVICE_CPU || p->plan->n_ranks > 1) return LS_OK;
+    ls_program_follow(p);
     LS_TRY(scan_persistent(p, options));
     for (int64_t i = 0; i < p->rank->n_commands; i++)
         LS_TRY(scan_command(p, &p->rank->commands[i], options));

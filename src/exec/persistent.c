@@ -51,6 +51,8 @@ ls_status ls_program_init(ls_program *p, uint64_t seed) {
         return LS_FAIL(LS_ERR_UNSUPPORTED,
                        "init: values are drawn on the cpu device; this program is on '%s'",
                        p->device->ops->name);
+    ls_program_follow(p);
+    p->frozen_differ = 1;
     for (int64_t v = 0; v < g->n_values; v++) {
         const ls_value_info *info = &g->values[v];
         if (info->kind != LS_VALUE_PARAM && info->kind != LS_VALUE_STATE) continue;
@@ -114,6 +116,7 @@ static ls_status fetch_pieces(ls_program *p, ls_value v, char *host) {
 
 ls_status ls_program_fetch(ls_program *p, const char *name, void *host, size_t host_bytes) {
     ls_value v;
+    ls_program_follow(p);
     LS_TRY(find_place(p, name, &v));
     const ls_place *place = &p->rank->places[v];
     const ls_value_info *info = &p->plan->graph->values[v];
@@ -132,6 +135,8 @@ ls_status ls_program_fetch_f32(ls_program *p, const char *name, float *out) {
 
 ls_status ls_program_store(ls_program *p, const char *name, const ls_tensor *host) {
     ls_value v;
+    ls_program_follow(p);
+    p->frozen_differ = 1;
     LS_TRY(find_place(p, name, &v));
     const ls_value_info *info = &p->plan->graph->values[v];
     const ls_type type = ls_value_whole_type(info);
@@ -150,4 +155,32 @@ ls_status ls_program_store(ls_program *p, const char *name, const ls_tensor *hos
 
 void *ls_program_part_address(const ls_program *p, const ls_plan_part *part) {
     return p->base[part->region] + part->offset;
+}
+
+int ls_program_current(const ls_program *p) {
+    return p->current;
+}
+
+void ls_program_set_current(ls_program *p, int current) {
+    if (!p->plan->options.kept) return;
+    p->current = current != 0;
+    for (int i = 0; i < LS_REGION_KEPT; i++)
+        p->base[i] = p->kept[p->current] + ls_rank_kept_offset(p->rank, (ls_region)i);
+    p->base[LS_REGION_KEPT] = p->kept[!p->current];
+    p->frozen_differ = 1;
+}
+
+void ls_program_swap(ls_program *p) {
+    const int differ = p->frozen_differ;
+    ls_program_set_current(p, !p->current);
+    p->frozen_differ = differ;
+}
+
+void ls_program_copy_frozen(ls_program *p) {
+    for (int i = 0; p->frozen_differ && i < p->n_frozen; i++) {
+        const ls_place *place = &p->frozen[i];
+        const size_t to = ls_rank_kept_offset(p->rank, place->region) + place->offset;
+        memcpy(p->base[LS_REGION_KEPT] + to, p->base[place->region] + place->offset, place->bytes);
+    }
+    p->frozen_differ = 0;
 }

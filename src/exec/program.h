@@ -15,6 +15,7 @@ typedef struct ls_step {
     ls_tensor *operands; /* n_in inputs, then n_out results */
     ls_place *places;    /* of the operands */
     size_t workspace_offset;
+    int gives; /* gives a gradient of this step to others, or writes what is persistent, or comes after such */
 } ls_step;
 
 typedef struct ls_lowered {
@@ -43,8 +44,17 @@ struct ls_program {
     ls_value loss;               /* root of output "loss" on this rank, or NONE */
     int member;                  /* of the data-parallel group */
     char *memory;                /* all regions, when peers may read them; else NULL */
-    char *kept[2];               /* plan.options.kept: the two buffers of persistent values */
-    int current;                 /* the one that holds the state; the last run wrote it */
+    /* plan.options.kept. base[] of the persistent regions lies in kept[current], base[LS_REGION_KEPT] is the other one: there lie
+     * the fresh versions, which updates made in this run. */
+    char *kept[2];
+    char *kept_own;   /* both of them, when they are the device's memory */
+    int current;      /* the one that holds the state; the last run wrote it */
+    char *fresh;      /* per value: an update's result, or a view of one */
+    char *written;    /* per root: an update of this rank writes it */
+    ls_place *frozen; /* persistent values that nothing writes: equal in both buffers */
+    int n_frozen;
+    int frozen_differ; /* they were given since the last run */
+    int gave;          /* before_update was called in this run */
 };
 
 typedef struct ls_lower_options {
@@ -55,8 +65,8 @@ typedef struct ls_lower_options {
     const ls_program *
         weights_of; /* use this program's parameters and buffers (it must outlive the new one), or NULL */
     char *kept
-        [2]; /* plan.options.kept: ls_plan_kept_bytes each, memory that peers can read when the plan has several members; it stays the
-                    * caller's. NULL: the program allocates them */
+        [2]; /* plan.options.kept: ls_plan_kept_bytes each, memory that peers can read when the plan has several members, zeroed when
+                    * it is new; it stays the caller's. NULL: the program allocates them */
 } ls_lower_options;
 LS_API ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options *options,
                                   ls_program **out);
@@ -65,11 +75,18 @@ LS_API ls_status ls_plan_comm_channels(const ls_plan *plan, ls_arena *arena, ls_
 
 /* Global number of the command's lane; -1 stays. */
 int ls_program_lane(const ls_program *program, const ls_command *command);
-/* Address of a part's first element in the buffer that holds the state. */
+/* Address of a part's first element in the buffer that holds the state. Whoever writes there after the first run calls
+ * ls_program_set_current again. */
 LS_API void *ls_program_part_address(const ls_program *program, const ls_plan_part *part);
 /* The buffer that holds the state (0 or 1). Before the first run it may be set, when memory from elsewhere holds a state. */
 LS_API int ls_program_current(const ls_program *program);
 LS_API void ls_program_set_current(ls_program *program, int current);
+/* What updates wrote becomes the state. */
+void ls_program_swap(ls_program *program);
+/* Where the program whose weights it shares has them now. */
+void ls_program_follow(ls_program *program);
+/* Values that nothing writes, from the current buffer to the other. */
+void ls_program_copy_frozen(ls_program *program);
 /* Address of a place for a lane's slot and sum buffer. */
 void *ls_program_address(const ls_program *program, const ls_place *place, int slot, int level);
 ls_status ls_program_launch(ls_program *program, ls_step *step, const ls_command *command,

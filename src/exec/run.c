@@ -12,6 +12,24 @@ void *ls_program_address(const ls_program *p, const ls_place *place, int slot, i
     return base;
 }
 
+/* FORWARD programs read the weights of one that trains, whose buffers change places. */
+void ls_program_follow(ls_program *p) {
+    const ls_program *other = p->weights_of;
+    if (!other) return;
+    while (other->weights_of) other = other->weights_of;
+    p->base[LS_REGION_WEIGHTS] = other->base[LS_REGION_WEIGHTS];
+    p->base[LS_REGION_BUFFERS] = other->base[LS_REGION_BUFFERS];
+}
+
+/* Everything that lets others overwrite what they keep of the step before the last comes after this. */
+static ls_status open_update(ls_program *p, const ls_run_options *options) {
+    if (p->gave) return LS_OK;
+    p->gave = 1;
+    if (options->before_update) LS_TRY(options->before_update(options->user));
+    ls_program_copy_frozen(p);
+    return LS_OK;
+}
+
 int ls_program_lane(const ls_program *p, const ls_command *command) {
     return command->lane < 0 ? command->lane : ls_plan_lane(p->plan, p->member, command->lane);
 }
@@ -50,6 +68,7 @@ static ls_status run_steps(ls_program *p, const ls_command *command,
     const int64_t last = command->last ? command->last : segment->n_steps;
     for (int64_t i = command->first; i < last; i++) {
         if (p->comm) LS_TRY(ls_comm_check(p->comm));
+        if (segment->steps[i].gives) LS_TRY(open_update(p, options));
         LS_TRY(ls_program_launch(p, &segment->steps[i], command, options));
     }
     return LS_OK;
@@ -84,8 +103,10 @@ static ls_status fold_sums(ls_program *p, const ls_command *command) {
     return step->kernel->launch(&launch);
 }
 
-static ls_status transfer(ls_program *p, const ls_command *command) {
+static ls_status transfer(ls_program *p, const ls_command *command, const ls_run_options *options) {
     const ls_channel *channel = &p->plan->channels[command->channel];
+    if (command->kind == LS_COMMAND_SEND && channel->after >= LS_SEGMENT_BACKWARD)
+        LS_TRY(open_update(p, options));
     void *data =
         ls_program_address(p, &p->rank->places[channel->value], command->slot, command->level);
     return command->kind == LS_COMMAND_SEND ? ls_channel_send(p->channels, command->channel, data)
@@ -119,18 +140,26 @@ static ls_status run_command(ls_program *p, const ls_command *command,
         return fold_sums(p, command);
     case LS_COMMAND_SEND:
     case LS_COMMAND_RECV:
-        return transfer(p, command);
+        return transfer(p, command, options);
     }
     return LS_FAIL(LS_ERR_INTERNAL, "run: unknown command %d", (int)command->kind);
 }
 
+static ls_status run_commands(ls_program *p, const ls_run_options *options) {
+    for (int64_t i = 0; i < p->rank->n_commands; i++)
+        LS_TRY(run_command(p, &p->rank->commands[i], options));
+    return p->plan->options.mode == LS_PLAN_TRAIN ? open_update(p, options) : LS_OK;
+}
+
 ls_status ls_program_run(ls_program *p, const ls_run_options *options) {
-    for (int64_t i = 0; i < p->rank->n_commands; i++) {
-        const ls_status status = run_command(p, &p->rank->commands[i], options);
-        if (status == LS_OK) continue;
-        if (p->channels) ls_channel_abort(p->channels, ls_error_message());
-        if (p->comm && status != LS_ERR_COMM) ls_comm_abort(p->comm, ls_error_message());
-        return status;
+    ls_program_follow(p);
+    p->gave = 0;
+    const ls_status status = run_commands(p, options);
+    if (status == LS_OK) {
+        ls_program_swap(p);
+        return LS_OK;
     }
-    return LS_OK;
+    if (p->channels) ls_channel_abort(p->channels, ls_error_message());
+    if (p->comm && status != LS_ERR_COMM) ls_comm_abort(p->comm, ls_error_message());
+    return status;
 }

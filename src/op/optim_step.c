@@ -1,6 +1,9 @@
 #include "op/optim_step.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 int ls_step_alias(const ls_sig *sig, int i) {
     (void)sig;
@@ -87,20 +90,26 @@ void ls_step_print(const void *attr, ls_text *out) {
                    a->decoupled, a->centered);
 }
 
-int ls_step_begin(const ls_launch *l, ls_step_scalars *out) {
+void ls_step_copy(const ls_launch *l) {
     for (int i = 0; i < l->sig->n_out; i++) {
         const ls_tensor *from = &l->in[ls_step_alias(l->sig, i)];
         if (from->data != l->out[i].data) memcpy(l->out[i].data, from->data, ls_tensor_bytes(from));
     }
+}
+
+int ls_step_begin(const ls_launch *l, ls_step_scalars *out) {
     out->lr = ls_tensor_get(&l->in[LS_STEP_LR], 0);
     out->t = ls_tensor_get(&l->in[LS_STEP_T], 0);
     out->scale = ls_tensor_get(&l->in[LS_STEP_SCALE], 0);
-    return out->scale >= 0;
+    if (out->scale >= 0) return 1;
+    ls_step_copy(l);
+    return 0;
 }
 
 ls_status ls_step_reference(const ls_launch *l, ls_step_element_fn update) {
     ls_step_scalars scalars;
     if (!ls_step_begin(l, &scalars)) return LS_OK;
+    ls_step_copy(l);
     const int64_t count = ls_shape_count(&l->out[0].shape);
     const int n_states = l->sig->n_out - 1;
     for (int64_t i = 0; i < count; i++) {
@@ -123,26 +132,59 @@ typedef struct step_work {
     const void *coefficients;
     ls_step_block_fn update;
     int64_t count, n_blocks;
+    int again, stream;
 } step_work;
+
+/* Where the values of result `i` are read. */
+static const float *old_values(const step_work *w, int i) {
+    const ls_launch *l = w->launch;
+    return w->again ? l->out[i].data : l->in[ls_step_alias(l->sig, i)].data;
+}
+
+static int can_stream(const step_work *w) {
+    for (int i = 0; i < w->launch->sig->n_out; i++) {
+        const ls_tensor *out = &w->launch->out[i];
+        if (old_values(w, i) == out->data || (uintptr_t)out->data % 64 != 0) return 0;
+    }
+    return ls_tensor_bytes(&w->launch->out[0]) >= LS_STEP_STREAM_BYTES;
+}
 
 static ls_status run_block(void *user, int64_t task, int worker) {
     (void)worker;
     const step_work *w = user;
     const int64_t begin = task * LS_STEP_BLOCK, left = w->count - begin;
-    ls_step_block block = {.index = task, .n_blocks = w->n_blocks};
+    ls_step_block block = {.index = task, .n_blocks = w->n_blocks, .stream = w->stream};
     block.count = left < LS_STEP_BLOCK ? left : LS_STEP_BLOCK;
+    block.old_param = old_values(w, 0) + begin;
     block.param = (float *)w->launch->out[0].data + begin;
     block.grad = (const float *)w->launch->in[LS_STEP_GRAD].data + begin;
-    for (int s = 0; s < w->launch->sig->n_out - 1; s++)
+    for (int s = 0; s < w->launch->sig->n_out - 1; s++) {
+        block.old_state[s] = old_values(w, 1 + s) + begin;
         block.state[s] = (float *)w->launch->out[1 + s].data + begin;
+    }
     w->update(w->coefficients, &block);
+#ifdef __SSE2__
+    if (block.stream) _mm_sfence(); /* before anyone is told that the block is done */
+#endif
     return LS_OK;
 }
 
+static ls_status run_blocks(step_work *work) {
+    const ls_launch *l = work->launch;
+    work->count = ls_shape_count(&l->out[0].shape);
+    work->n_blocks = ls_step_block_count(work->count);
+    work->stream = can_stream(work);
+    return ls_pool_run(l->pool, work->n_blocks, run_block, work);
+}
+
 ls_status ls_step_run(const ls_launch *l, const void *coefficients, ls_step_block_fn update) {
-    step_work work = {l, coefficients, update, ls_shape_count(&l->out[0].shape), 0};
-    work.n_blocks = ls_step_block_count(work.count);
-    return ls_pool_run(l->pool, work.n_blocks, run_block, &work);
+    step_work work = {.launch = l, .coefficients = coefficients, .update = update};
+    return run_blocks(&work);
+}
+
+ls_status ls_step_run_again(const ls_launch *l, const void *coefficients, ls_step_block_fn update) {
+    step_work work = {.launch = l, .coefficients = coefficients, .update = update, .again = 1};
+    return run_blocks(&work);
 }
 
 ls_value ls_optim_step(ls_graph *graph, const ls_op *op, const ls_step_attr *attr,

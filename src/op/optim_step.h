@@ -21,6 +21,9 @@ enum {
 };
 /* Elements of a block: the unit of parallel work and of canonical sums; 64 KiB of f32. */
 enum { LS_STEP_BLOCK = 16384 };
+/* Results in other memory than their operands are streamed from this size on: a cache line written whole is not read first. Smaller
+ * ones are left in the caches. `lockstep bench` of adam_step shows both. */
+enum { LS_STEP_STREAM_BYTES = 128 << 10 };
 
 /* Every step uses the members its head comment names; the others stay 0. */
 typedef struct ls_step_attr {
@@ -38,26 +41,31 @@ typedef struct ls_step_scalars {
     double lr, t, scale;
 } ls_step_scalars;
 
-/* The first call of every launch: copies operands to results where they are not the same memory already, reads the
- * scalars. Returns 0 when the step is to be skipped. */
+/* The first call of every launch: reads the scalars. Returns 0 when the step is to be skipped: results that are not their operands'
+ * memory are copies of them then. */
 LS_API int ls_step_begin(const ls_launch *launch, ls_step_scalars *out);
+/* Copies operands to results where they are not the same memory already. */
+LS_API void ls_step_copy(const ls_launch *launch);
 
 /* One element in double; grad comes scaled. The reference kernels. */
 typedef void (*ls_step_element_fn)(const ls_step_attr *attr, const ls_step_scalars *scalars,
                                    double *param, double grad, double *state);
 LS_API ls_status ls_step_reference(const ls_launch *launch, ls_step_element_fn update);
 
-/* One block of at most LS_STEP_BLOCK elements. */
+/* One block of at most LS_STEP_BLOCK elements. `old` values are read, the others written: the same memory in place. */
 typedef struct ls_step_block {
     int64_t index, count, n_blocks;
-    float *param;
-    const float *grad;
-    float *state[LS_STEP_MAX_STATES];
+    const float *grad, *old_param, *old_state[LS_STEP_MAX_STATES];
+    float *param, *state[LS_STEP_MAX_STATES];
+    int stream; /* results are 64-byte aligned, large and not their operands: written past the caches */
 } ls_step_block;
 typedef void (*ls_step_block_fn)(const void *coefficients, const ls_step_block *block);
 /* Calls `update` for every block, spread over the pool. */
 LS_API ls_status ls_step_run(const ls_launch *launch, const void *coefficients,
                              ls_step_block_fn update);
+/* A further pass: over the results, in place. */
+LS_API ls_status ls_step_run_again(const ls_launch *launch, const void *coefficients,
+                                   ls_step_block_fn update);
 LS_API int64_t ls_step_block_count(int64_t count);
 
 /* Members of ls_op. */

@@ -33,13 +33,14 @@ typedef struct step_tail {
 V16_INLINE void step_tail_load(step_tail *tail, const ls_step_block *b, int64_t at, int n_states) {
     const size_t bytes = sizeof(float) * (size_t)(b->count - at);
     memset(tail->operands, 0, sizeof tail->operands);
-    memcpy(tail->operands[0], b->param + at, bytes);
+    memcpy(tail->operands[0], b->old_param + at, bytes);
     memcpy(tail->operands[1], b->grad + at, bytes);
-    tail->block.param = tail->operands[0];
+    tail->block.old_param = tail->block.param = tail->operands[0];
+    tail->block.stream = 0;
     tail->block.grad = tail->operands[1];
     for (int s = 0; s < n_states; s++) {
-        memcpy(tail->operands[2 + s], b->state[s] + at, bytes);
-        tail->block.state[s] = tail->operands[2 + s];
+        memcpy(tail->operands[2 + s], b->old_state[s] + at, bytes);
+        tail->block.old_state[s] = tail->block.state[s] = tail->operands[2 + s];
     }
 }
 
@@ -50,16 +51,23 @@ V16_INLINE void step_tail_store(const step_tail *tail, const ls_step_block *b, i
     for (int s = 0; s < n_states; s++) memcpy(b->state[s] + at, tail->operands[2 + s], bytes);
 }
 
+V16_INLINE void put_vector(float *to, v16 x, int stream) {
+    if (stream)
+        v16_stream_f32(to, x);
+    else
+        v16_store_f32(to, x);
+}
+
 /* count: a multiple of V16_LANES. */
 V16_INLINE void step_vectors(const void *user, const ls_step_block *b, int64_t count, int n_states,
                              float scale, step_vector_fn update) {
     for (int64_t at = 0; at < count; at += V16_LANES) {
-        step_vector x = {.param = v16_load_f32(b->param + at)};
+        step_vector x = {.param = v16_load_f32(b->old_param + at)};
         x.grad = v16_load_f32(b->grad + at) * scale;
-        for (int s = 0; s < n_states; s++) x.state[s] = v16_load_f32(b->state[s] + at);
+        for (int s = 0; s < n_states; s++) x.state[s] = v16_load_f32(b->old_state[s] + at);
         update(user, &x);
-        v16_store_f32(b->param + at, x.param);
-        for (int s = 0; s < n_states; s++) v16_store_f32(b->state[s] + at, x.state[s]);
+        put_vector(b->param + at, x.param, b->stream);
+        for (int s = 0; s < n_states; s++) put_vector(b->state[s] + at, x.state[s], b->stream);
     }
 }
 

@@ -145,6 +145,21 @@ V16_INLINE v16 v16_load_f32(const float *p) {
 V16_INLINE void v16_store_f32(float *p, v16 x) {
     *(v16_any *)p = (v16_any)x;
 }
+/* Past the caches, to an address that is a multiple of 64; _mm_sfence before others are told. */
+V16_INLINE void v16_stream_f32(float *p, v16 x) {
+#ifdef __AVX512F__
+    _mm512_stream_ps(p, (__m512)x);
+#elif defined(__SSE2__)
+    const v16_parts y = {x};
+#ifdef __AVX__
+    for (int i = 0; i < 2; i++) _mm256_stream_ps(p + 8 * i, y.y[i]);
+#else
+    for (int i = 0; i < 4; i++) _mm_stream_ps(p + 4 * i, y.x[i]);
+#endif
+#else
+    v16_store_f32(p, x);
+#endif
+}
 V16_INLINE v16 v16_from_bf16(v16h bits) {
 #if defined(__AVX512F__) || !defined(__SSE2__)
     return (v16)(__builtin_convertvector(bits, v16u) << 16);

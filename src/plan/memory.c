@@ -286,6 +286,10 @@ static void total_regions(placer *p, const size_t *end) {
             r->bytes[LS_REGION_CHANNELS] +=
                 ls_align_up(c->bytes, LS_PLACE_ALIGN) * (size_t)c->depth;
     }
+    /* What the three regions are short of two whole buffers. */
+    if (p->plan->options.kept)
+        r->bytes[LS_REGION_KEPT] = 2 * ls_rank_kept_bytes(r) - r->bytes[LS_REGION_WEIGHTS] -
+                                   r->bytes[LS_REGION_OPTIMIZER] - r->bytes[LS_REGION_BUFFERS];
 }
 
 int ls_plan_bucket_of(const ls_plan *plan, ls_value accum) {
@@ -326,6 +330,8 @@ static void find_read_by_peers(const ls_plan *plan, ls_rank_plan *rank) {
     for (int64_t v = 0; v < g->n_values; v++)
         if (g->values[v].piece && rank->places[v].region != LS_REGION_NONE)
             rank->read_by_peers[rank->places[v].region] = 1;
+    for (int i = 0; plan->options.kept && i < LS_REGION_KEPT; i++)
+        rank->read_by_peers[LS_REGION_KEPT] |= rank->read_by_peers[i];
 }
 
 static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) {

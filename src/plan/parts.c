@@ -1,4 +1,4 @@
-/* Which elements of the persistent values a rank holds. */
+/* Which elements of the persistent values a rank holds, and how they lie in a buffer that is kept. */
 #include "plan/plan.h"
 
 int ls_plan_is_whole(const ls_value_info *info) {
@@ -42,4 +42,27 @@ ls_status ls_plan_parts(const ls_plan *plan, int rank, ls_arena *arena, ls_plan_
     *parts_out = parts;
     *n_out = n;
     return LS_OK;
+}
+
+/* One region behind the other, in the order of their numbers: weights, optimizer, buffers. */
+size_t ls_rank_kept_offset(const ls_rank_plan *rank, ls_region region) {
+    size_t offset = 0;
+    for (int i = LS_REGION_WEIGHTS; i < (int)region && i < LS_REGION_KEPT; i++)
+        offset += ls_align_up(rank->bytes[i], LS_PLACE_ALIGN);
+    return offset;
+}
+
+size_t ls_rank_kept_bytes(const ls_rank_plan *rank) {
+    return ls_align_up(ls_rank_kept_offset(rank, LS_REGION_KEPT), LS_KEPT_ALIGN);
+}
+
+size_t ls_plan_kept_bytes(const ls_plan *plan, int rank) {
+    return plan->options.kept ? ls_rank_kept_bytes(&plan->ranks[ls_plan_stage_of_rank(plan, rank)])
+                              : 0;
+}
+
+size_t ls_plan_kept_offset(const ls_plan *plan, int rank, ls_region region) {
+    return plan->options.kept
+               ? ls_rank_kept_offset(&plan->ranks[ls_plan_stage_of_rank(plan, rank)], region)
+               : 0;
 }

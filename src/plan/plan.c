@@ -81,6 +81,21 @@ static ls_status check_mesh(const ls_mesh *mesh, const ls_plan_options *o) {
     return LS_OK;
 }
 
+/* Two buffers are for the process that dies: its memory must be readable from outside. */
+static ls_status check_kept(const ls_plan_options *o) {
+    if (!o->kept) return LS_OK;
+    if (o->mode != LS_PLAN_TRAIN)
+        return LS_FAIL(LS_ERR_INVALID,
+                       "plan: kept = 1 of a plan that updates nothing; only training has two "
+                       "buffers of its state (evaluation reads the one that is current)");
+    if (o->device && strcmp(o->device, "cuda") == 0)
+        return LS_FAIL(LS_ERR_UNSUPPORTED,
+                       "recover.copies > 0 on device cuda: state is kept twice in host memory "
+                       "only; set recover.copies = 0 (a crash then goes on from the last "
+                       "checkpoint) or device = cpu");
+    return LS_OK;
+}
+
 static ls_status check_data_parallel(const ls_plan_options *o) {
     if (o->zero < 0 || o->zero > 3)
         return LS_FAIL(LS_ERR_CONFIG, "zero = %d: stages are 0 (nothing is cut) to 3", o->zero);
@@ -114,6 +129,7 @@ static ls_status check_options(const ls_mesh *mesh, const ls_plan_options *o) {
     LS_TRY(check_mesh(mesh, o));
     if (o->mode == LS_PLAN_TRAIN && !o->optim)
         return LS_FAIL(LS_ERR_INVALID, "plan: training needs optimizer options, got none");
+    LS_TRY(check_kept(o));
     return check_data_parallel(o);
 }
 

@@ -11,6 +11,7 @@
     X(WEIGHTS, weights)     /* parameters */                                                     \
     X(OPTIMIZER, optimizer) /* optimizer state */                                                \
     X(BUFFERS, buffers)     /* other persistent state: running statistics, counters */           \
+    X(KEPT, kept)           /* options.kept: the other buffer of the three above */              \
     X(GRADIENTS, gradients) /* lane sums: n_levels buffers of one lane's sums */                 \
     X(PREPARED, prepared)   /* made once a step from weights: bf16 copies */                     \
     X(STEP, step)           /* step inputs, results that cross update rounds */                  \
@@ -132,7 +133,7 @@ struct ls_plan {
     double flops_per_step;
 };
 
-enum { LS_PLACE_ALIGN = 64, LS_SUM_ALIGN = 4 * LS_SHARD_UNIT };
+enum { LS_PLACE_ALIGN = 64, LS_SUM_ALIGN = 4 * LS_SHARD_UNIT, LS_KEPT_ALIGN = 4096 };
 LS_API size_t ls_align_up(size_t bytes, size_t to);
 
 /* Stages of ls_plan_make, in order. */
@@ -163,9 +164,12 @@ LS_API ls_status ls_plan_parts(const ls_plan *plan, int rank, ls_arena *arena,
 int ls_plan_is_whole(const ls_value_info *info);
 /* Elements of the whole tensor that are current at a member. */
 void ls_plan_range(const ls_value_info *info, int member, int64_t *first_out, int64_t *count_out);
-/* options.kept: bytes of one of the two buffers of persistent values (weights, optimizer, buffers), and where a region begins in it. */
+/* options.kept: bytes of one of the two buffers of persistent values (weights, optimizer, buffers), whole pages, and where a region
+ * begins in it, a multiple of LS_PLACE_ALIGN. 0 without. */
 LS_API size_t ls_plan_kept_bytes(const ls_plan *plan, int rank);
 LS_API size_t ls_plan_kept_offset(const ls_plan *plan, int rank, ls_region region);
+size_t ls_rank_kept_bytes(const ls_rank_plan *rank);
+size_t ls_rank_kept_offset(const ls_rank_plan *rank, ls_region region);
 
 /* Global number of member `member`'s lane `local`. */
 LS_API int ls_plan_lane(const ls_plan *plan, int member, int local);

@@ -75,11 +75,17 @@ static void print_command(const ls_plan *plan, const ls_rank_plan *rank, const l
 static void print_bytes(const ls_plan *plan, const ls_rank_plan *rank, ls_text *out) {
     ls_text_append(out, "  bytes:\n");
     for (int i = 0; i < LS_REGION_COUNT; i++)
-        ls_text_append(out, "    %-14s %15zu\n", region_names[i], rank->bytes[i]);
+        if (i != LS_REGION_KEPT || plan->options.kept)
+            ls_text_append(out, "    %-14s %15zu\n", region_names[i], rank->bytes[i]);
     ls_text_append(out, "    %-14s %15lld\n", "total",
                    (long long)ls_plan_bytes(plan, rank->stage * plan->n_members));
     ls_text_append(out, "  slots: %d of %zu bytes; lane sums: %d of %zu bytes\n", rank->n_slots,
                    rank->slot_bytes, rank->n_levels, rank->gradient_bytes);
+    if (plan->options.kept)
+        ls_text_append(out,
+                       "  state kept twice: a step reads one buffer of %zu bytes, its updates "
+                       "write the other\n",
+                       ls_rank_kept_bytes(rank));
 }
 
 static ls_status print_kernels(const ls_plan *plan, const ls_rank_plan *rank, ls_text *out) {
@@ -208,6 +214,7 @@ static json_t *bytes_json(const ls_plan *plan, int first, int last) {
     int failed = bytes == NULL;
     for (int i = 0; !failed && i < LS_REGION_COUNT; i++) {
         int64_t sum = 0;
+        if (i == LS_REGION_KEPT && !plan->options.kept) continue;
         for (int r = first; r <= last; r++) sum += (int64_t)plan->ranks[r].bytes[i];
         total += sum;
         failed = json_object_set_new(bytes, region_names[i], json_integer(sum));
@@ -275,6 +282,7 @@ static json_t *plan_json(const ls_plan *plan) {
     int failed = root == NULL || ranks == NULL;
     if (!failed)
         failed = json_object_set_new(root, "bytes", bytes_json(plan, 0, plan->n_ranks - 1));
+    if (!failed && o->kept) failed = json_object_set_new(root, "kept", json_true());
     for (int r = 0; !failed && r < plan->n_ranks; r++)
         failed = json_array_append_new(ranks, rank_json(plan, r));
     if (!failed && json_object_set(root, "per_rank", ranks) == 0) {

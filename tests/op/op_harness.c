@@ -310,6 +310,28 @@ static void check_overwriting(applied *a, const ls_kernel *kernel, const unsigne
     }
 }
 
+/* An update whose results have memory of their own: the same bits, and what it read stays as it was. */
+static void check_out_of_place(applied *a, const ls_kernel *kernel, ls_pool *pool,
+                               const unsigned char *first, op_report *report) {
+    if (!(a->op->flags & LS_OP_UPDATE)) return;
+    applied fresh;
+    if (init_applied(&fresh, a->op, a->c, a->dtype, 0) != LS_OK ||
+        launch_kernel(kernel, &fresh, fresh.in, pool, report) != LS_OK) {
+        report_status(a, kernel, report);
+    } else {
+        compare_bytes(&fresh, kernel, first, "writing to other memory", report);
+        for (int i = 0; i < a->sig.n_in; i++)
+            if (memcmp(fresh.in[i].data, a->in[i].data, ls_type_bytes(&a->in_types[i])) != 0)
+                FAIL_LINE(report, "op %s, case %s, kernel %s: writes over input %d", a->op->name,
+                          a->c->name, kernel->name, i);
+        for (int i = 0; i < a->sig.n_out; i++)
+            if (!guard_is_whole(fresh.out[i].data, ls_type_bytes(&a->out_types[i])))
+                FAIL_LINE(report, "op %s, case %s, kernel %s: writes past the end of result %d",
+                          a->op->name, a->c->name, kernel->name, i);
+    }
+    deinit_applied(&fresh);
+}
+
 static void check_repeats(applied *a, const ls_kernel *kernel, ls_pool *const *pools, int n_pools,
                           op_report *report) {
     static const char *const words[] = {"a second run", "running on 2 threads",
@@ -320,6 +342,7 @@ static void check_repeats(applied *a, const ls_kernel *kernel, ls_pool *const *p
     for (int p = 0; p < n_pools; p++) {
         if (run_kernel(kernel, a, pools[p], report) != LS_OK) report_status(a, kernel, report);
         compare_bytes(a, kernel, first, words[p], report);
+        check_out_of_place(a, kernel, pools[p], first, report);
     }
     check_overwriting(a, kernel, first, report);
     ls_free(first);

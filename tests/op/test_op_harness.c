@@ -83,6 +83,21 @@ static ls_status refuse_overwriting(const ls_launch *launch) {
     return LS_OK;
 }
 
+/* Counts on its result being its operand. */
+static ls_status scale_in_place(const ls_launch *launch) {
+    ls_launch own = *launch;
+    own.in = launch->out;
+    return run_reference(&own);
+}
+
+/* Spoils what a run that fails would go back to. */
+static ls_status write_over_input(const ls_launch *launch) {
+    const float before = ((float *)launch->in[0].data)[3];
+    LS_TRY(run_reference(launch));
+    if (launch->in[0].data != launch->out[0].data) ((float *)launch->in[0].data)[3] = before + 1;
+    return LS_OK;
+}
+
 static ls_status fail_to_run(const ls_launch *launch) {
     (void)launch;
     return LS_FAIL(LS_ERR_INTERNAL, "the planted kernel fails");
@@ -118,6 +133,35 @@ static void test_wrong_kernels(void **state) {
             fail_msg("%s: unexpected: %s", table[i].name, report.text.data);
         assert_true(report.n_checks > 0 || report.n_failures > 0);
         if (table[i].want) assert_non_null(strstr(report.text.data, "op scale, case planted"));
+        ls_text_deinit(&report.text);
+    }
+}
+
+static int alias_first(const ls_sig *sig, int i) {
+    (void)sig, (void)i;
+    return 0;
+}
+
+/* The same op as an update in place. */
+static void test_wrong_updates(void **state) {
+    static const planted_case table[] = {
+        {"right", run_reference, NULL},
+        {"in place only", scale_in_place, "writing to other memory changes the bits"},
+        {"over input", write_over_input, "writes over input 0"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        planted_op p;
+        op_report report = {0};
+        plant(&p, table[i].launch);
+        p.op.flags |= LS_OP_UPDATE;
+        p.op.alias = alias_first;
+        op_check_kernels(&p.op, &plain, &report);
+        if (table[i].want && (!report.text.data || !strstr(report.text.data, table[i].want)))
+            fail_msg("%s: wanted '%s' in: %s", table[i].name, table[i].want,
+                     report.text.data ? report.text.data : "(no failure)");
+        if (!table[i].want && report.n_failures)
+            fail_msg("%s: unexpected: %s", table[i].name, report.text.data);
         ls_text_deinit(&report.text);
     }
 }
@@ -264,6 +308,7 @@ static void test_timing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wrong_kernels),
+        cmocka_unit_test(test_wrong_updates),
         cmocka_unit_test(test_swallowed_nan),
         cmocka_unit_test(test_wrong_gradients),
         cmocka_unit_test(test_right_gradient),

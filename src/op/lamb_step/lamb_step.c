@@ -38,6 +38,7 @@ static ls_status launch_ref(const ls_launch *l) {
     const int64_t count = ls_shape_count(&l->out[0].shape);
     ls_step_scalars s;
     if (!ls_step_begin(l, &s)) return LS_OK;
+    ls_step_copy(l);
     double p2 = 0, u2 = 0;
     for (int64_t i = 0; i < count; i++) {
         const double g = ls_tensor_get(&l->in[LS_STEP_GRAD], i) * s.scale;

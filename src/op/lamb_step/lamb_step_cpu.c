@@ -74,7 +74,7 @@ static ls_status launch(const ls_launch *l) {
     LS_TRY(ls_step_run(l, &c, average_block));
     const double p2 = ls_tree_sum(c.p2, n_blocks), u2 = ls_tree_sum(c.u2, n_blocks);
     c.rate = (float)(s.lr * (p2 > 0 && u2 > 0 ? sqrt(p2 / u2) : 1));
-    return ls_step_run(l, &c, param_block);
+    return ls_step_run_again(l, &c, param_block);
 }
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
