@@ -97,6 +97,13 @@ void ls_comm_memory_destroy(ls_comm *comm, void *memory) {
         ls_free(memory);
 }
 
+ls_status ls_comm_memory_map(ls_comm *comm, int fd, size_t bytes, void **out) {
+    if (comm && comm->ops->memory_map) return comm->ops->memory_map(comm, fd, bytes, out);
+    return LS_FAIL(LS_ERR_UNSUPPORTED,
+                   "transport %s cannot take over memory that outlives its process: use shm or mpi",
+                   ls_comm_transport(comm));
+}
+
 ls_status ls_comm_check(ls_comm *comm) {
     return comm ? comm->ops->check(comm) : LS_OK;
 }

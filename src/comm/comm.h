@@ -56,6 +56,8 @@ typedef struct ls_comm_ops {
     /* Zeroed memory that peers of this host can read, 64-byte aligned. bytes may differ between ranks. Collective. */
     ls_status (*memory_create)(ls_comm *comm, size_t bytes, void **out);
     void (*memory_destroy)(ls_comm *comm, void *memory); /* Collective in the good case */
+    /* The same of a descriptor of shared memory: see ls_comm_memory_map. Collective. */
+    ls_status (*memory_map)(ls_comm *comm, int fd, size_t bytes, void **out);
     ls_status (*start)(ls_comm *comm, const ls_comm_call *call);
     /* Waits until `peer` (also myself) has started the same call; views_out[part] is what it gives me. LS_ERR_COMM, with the whole
      * sentence, when it died, stopped, is late, or started something else. */
@@ -99,6 +101,10 @@ LS_API ls_status ls_comm_suspect_report(ls_comm *comm, uint64_t step);
 /* All of these take a NULL comm as one rank alone. */
 LS_API ls_status ls_comm_memory_create(ls_comm *comm, size_t bytes, void **out);
 LS_API void ls_comm_memory_destroy(ls_comm *comm, void *memory);
+/* Maps `bytes` (> 0) from the beginning of `fd`, a descriptor of shared memory (memfd_create) at least so long, writable for this rank and
+ * readable for its peers of this host; what it holds stays. The descriptor stays the caller's. Given back with ls_comm_memory_destroy.
+ * `comm` must not be NULL. Collective. */
+LS_API ls_status ls_comm_memory_map(ls_comm *comm, int fd, size_t bytes, void **out);
 LS_API ls_status ls_comm_check(ls_comm *comm);
 
 /* Bytes of piece q of a part. */

@@ -105,6 +105,40 @@ static int takes_nan(const ls_comm_call *call) {
            (call->dtype == LS_DTYPE_F32 || call->dtype == LS_DTYPE_BF16);
 }
 
+void ls_fault_flip(void *data, size_t bytes) {
+    /* Bit 20 of a float of the middle: in its mantissa, so that nothing looks wrong. */
+    if (bytes > 0) ((unsigned char *)data)[bytes >= 8 ? bytes / 2 / 4 * 4 + 2 : 0] ^= 0x10;
+}
+
+/* What this rank gives: of a scatter its whole first part, else its own piece of it. */
+static void flip_gift(const fault_comm *self, const ls_comm_call *call) {
+    const ls_comm_part *part = &call->parts[0];
+    ls_fault_flip((void *)part->data,
+                  call->scatter ? part->bytes : ls_comm_piece_bytes(part, self->base.rank));
+}
+
+static int gives(const fault_comm *self, const ls_comm_call *call) {
+    return call->n_parts > 0 && call->parts[0].data &&
+           (call->scatter ? call->parts[0].bytes
+                          : ls_comm_piece_bytes(&call->parts[0], self->base.rank)) > 0;
+}
+
+/* Some faults wait for a call that can carry them. */
+static int can_carry(const fault_comm *self, const ls_comm_call *call) {
+    switch (self->fault.kind) {
+    case LS_FAULT_NAN:
+        return takes_nan(call);
+    case LS_FAULT_FLIP:
+        return strcmp(call->op, "reduce_scatter") == 0 && gives(self, call);
+    case LS_FAULT_FLIP_SHARE:
+        return strcmp(call->op, "all_gather") == 0 && gives(self, call);
+    case LS_FAULT_FLIP_STATE:
+        return 0;
+    default:
+        return 1;
+    }
+}
+
 /* The call with one thing told wrong. */
 static void change_call(ls_fault_kind kind, ls_comm_call *call) {
     if (kind == LS_FAULT_SHAPE) {
@@ -145,6 +179,10 @@ static ls_status inject(fault_comm *self, const ls_comm_call *call) {
     case LS_FAULT_DISK:
         ls_fs_fail_at(-1, ENOSPC);
         break;
+    case LS_FAULT_FLIP:
+    case LS_FAULT_FLIP_SHARE:
+        flip_gift(self, call);
+        break;
     default:
         change_call(fault->kind, &changed);
     }
@@ -181,6 +219,10 @@ static ls_status create_memory(ls_comm *comm, size_t bytes, void **out) {
     return fault_of(comm)->inner->ops->memory_create(fault_of(comm)->inner, bytes, out);
 }
 
+static ls_status map_memory(ls_comm *comm, int fd, size_t bytes, void **out) {
+    return ls_comm_memory_map(fault_of(comm)->inner, fd, bytes, out);
+}
+
 static void destroy_memory(ls_comm *comm, void *memory) {
     fault_of(comm)->inner->ops->memory_destroy(fault_of(comm)->inner, memory);
 }
@@ -208,6 +250,7 @@ static void close_comm(ls_comm *comm) {
 static const ls_comm_ops fault_ops = {
     .memory_create = create_memory,
     .memory_destroy = destroy_memory,
+    .memory_map = map_memory,
     .start = start_call,
     .arrive = arrive_at,
     .finish = finish_call,

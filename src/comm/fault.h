@@ -9,6 +9,10 @@
  *            slow     sleeps `seconds` before this and every later call
  *            nan      writes a NaN where its own part begins, at the next reduce_scatter of f32 or bf16: into a gradient
  *            disk     from here on every write of a file fails with ENOSPC
+ *            flip         changes one bit of what it gives to the next sum of gradients
+ *            flip_share   changes one bit of its own piece at the next all_gather: of weights, or of sums
+ *            flip_state   changes one bit of its weights before `step`, between two steps
+ *   The last three are silent: nothing fails, the run is just wrong (hash_every, `lockstep replay`). flip_state needs hash_every.
  *   rank     which rank does it (0)
  *   step, call   the first call of a later step, or of this one with so many calls of the step before it (0, 0)
  *   seconds  for slow (3)
@@ -17,6 +21,7 @@
 #ifndef LS_COMM_FAULT_H
 #define LS_COMM_FAULT_H
 #include "lockstep/comm.h"
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum ls_fault_kind {
@@ -32,6 +37,10 @@ typedef enum ls_fault_kind {
     LS_FAULT_SLOW,
     LS_FAULT_NAN,
     LS_FAULT_DISK,
+    LS_FAULT_LOUD_END, /* kinds below it are noticed by the run itself */
+    LS_FAULT_FLIP = LS_FAULT_LOUD_END,
+    LS_FAULT_FLIP_SHARE,
+    LS_FAULT_FLIP_STATE,
     LS_FAULT_COUNT
 } ls_fault_kind;
 extern LS_API const char *const ls_fault_names[]; /* "none", "die", ..., NULL */
@@ -56,5 +65,9 @@ LS_API ls_status ls_comm_fault_wrap_with(ls_comm **comm, const ls_fault *fault);
 /* The transport's own comm: of a decorator the one it wraps, of any other itself (NULL too). What a transport keeps behind its
  * ls_comm is found there. */
 LS_API const ls_comm *ls_comm_fault_inner(const ls_comm *comm);
+/* flip_state: is it time? 1 once; the caller then changes a bit of the state that it keeps. `step` as in calls: steps done before. */
+LS_API int ls_comm_fault_takes_state(ls_comm *comm, uint64_t step);
+/* Changes one bit in the middle of so many bytes. */
+LS_API void ls_fault_flip(void *data, size_t bytes);
 
 #endif

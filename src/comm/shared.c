@@ -80,6 +80,7 @@ static void close_shared(ls_comm *comm) {
 static const ls_comm_ops shared_ops = {
     .memory_create = ls_shared_create_memory,
     .memory_destroy = ls_shared_destroy_memory,
+    .memory_map = ls_shared_map_memory,
     .start = ls_shared_start,
     .arrive = ls_shared_arrive,
     .finish = ls_shared_finish,

@@ -22,6 +22,7 @@ typedef struct ls_shared ls_shared;
 /* One memory_create() of all ranks. */
 typedef struct ls_shared_block {
     size_t bytes; /* of mine */
+    int fd;       /* to map instead of new memory; the caller's. -1: none */
     void **
         bases; /* [size], made and freed by the engine: where each rank's memory lies in this process; bases[rank] is
                     * mine and writable; NULL for ranks of other hosts */

@@ -48,6 +48,7 @@ ls_status ls_shared_start(ls_comm *comm, const ls_comm_call *call);
 ls_status ls_shared_arrive(ls_comm *comm, int ticket, int peer, ls_comm_view *views_out);
 ls_status ls_shared_finish(ls_comm *comm, int ticket);
 ls_status ls_shared_create_memory(ls_comm *comm, size_t bytes, void **out);
+ls_status ls_shared_map_memory(ls_comm *comm, int fd, size_t bytes, void **out);
 void ls_shared_destroy_memory(ls_comm *comm, void *memory);
 void ls_shared_destroy_memories(ls_shared *shared);
 

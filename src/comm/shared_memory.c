@@ -3,8 +3,8 @@
 #include "comm/shared_internal.h"
 #include <string.h>
 
-static ls_status create_block(ls_shared *shared, size_t bytes, ls_shared_block *block) {
-    *block = (ls_shared_block){.bytes = bytes};
+static ls_status create_block(ls_shared *shared, int fd, size_t bytes, ls_shared_block *block) {
+    *block = (ls_shared_block){.bytes = bytes, .fd = fd};
     block->bases = ls_alloc((size_t)shared->base.size * sizeof *block->bases);
     if (!block->bases) return LS_ERR_NO_MEMORY;
     const ls_status status = shared->memory->create(shared, block);
@@ -12,7 +12,7 @@ static ls_status create_block(ls_shared *shared, size_t bytes, ls_shared_block *
     return status;
 }
 
-ls_status ls_shared_create_memory(ls_comm *comm, size_t bytes, void **out) {
+ls_status ls_shared_map_memory(ls_comm *comm, int fd, size_t bytes, void **out) {
     ls_shared *shared = (ls_shared *)comm;
     int i = 0;
     while (i < LS_SHARED_BLOCKS && shared->in_use[i]) i++;
@@ -20,10 +20,14 @@ ls_status ls_shared_create_memory(ls_comm *comm, size_t bytes, void **out) {
         return LS_FAIL(LS_ERR_UNSUPPORTED,
                        "a rank has %d memories that its peers see; there is room for no more",
                        LS_SHARED_BLOCKS);
-    LS_TRY(create_block(shared, bytes, &shared->blocks[i]));
+    LS_TRY(create_block(shared, fd, bytes, &shared->blocks[i]));
     shared->in_use[i] = 1;
     *out = shared->blocks[i].bases[comm->rank];
     return LS_OK;
+}
+
+ls_status ls_shared_create_memory(ls_comm *comm, size_t bytes, void **out) {
+    return ls_shared_map_memory(comm, -1, bytes, out);
 }
 
 static void destroy_block(ls_shared *shared, int i) {

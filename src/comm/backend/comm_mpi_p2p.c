@@ -142,6 +142,10 @@ static void memory_destroy(ls_comm *comm, void *memory) {
     ls_mpi_of(comm)->inner->memory_destroy(comm, memory);
 }
 
+static ls_status memory_map(ls_comm *comm, int fd, size_t bytes, void **out) {
+    return ls_mpi_of(comm)->inner->memory_map(comm, fd, bytes, out);
+}
+
 static ls_status check(ls_comm *comm) {
     return ls_mpi_of(comm)->inner->check(comm);
 }
@@ -189,6 +193,7 @@ const ls_comm_ops ls_mpi_hosts_ops = {
     .name = "mpi",
     .memory_create = memory_create,
     .memory_destroy = memory_destroy,
+    .memory_map = memory_map,
     .start = start,
     .arrive = arrive,
     .finish = finish,
@@ -202,6 +207,7 @@ const ls_comm_ops ls_mpi_host_ops = {
     .name = "mpi",
     .memory_create = memory_create,
     .memory_destroy = memory_destroy,
+    .memory_map = memory_map,
     .start = start_on_host,
     .arrive = arrive_on_host,
     .finish = finish_on_host,

@@ -1,5 +1,6 @@
-/* Memory that the ranks of a host see: MPI_Win_allocate_shared, by way of the communication thread. */
+/* Memory that the ranks of a host see: MPI_Win_allocate_shared, by way of the communication thread; a descriptor's without MPI. */
 #include "base/alloc.h"
+#include "comm/backend/backend.h"
 #include "comm/backend/comm_mpi.h"
 #include <string.h>
 
@@ -59,6 +60,7 @@ static ls_status agree_on_host(ls_mpi *mpi, ls_status mine) {
 }
 
 static ls_status create(ls_shared *shared, ls_shared_block *block) {
+    if (block->fd >= 0) return ls_memfd_block_create(shared, block);
     ls_mpi *mpi = ls_shared_user(shared);
     const int alone = mpi->place.host_size == 1;
     window *mine = ls_alloc(sizeof *mine);
@@ -76,6 +78,10 @@ static ls_status create(ls_shared *shared, ls_shared_block *block) {
 }
 
 static void destroy(ls_shared *shared, ls_shared_block *block) {
+    if (block->fd >= 0) {
+        ls_memfd_block_destroy(shared, block);
+        return;
+    }
     ls_mpi *mpi = ls_shared_user(shared);
     window *mine = block->handle;
     if (mpi->place.host_size == 1)

@@ -2,15 +2,25 @@
 #include "base/alloc.h"
 #include "comm/backend/backend.h"
 #include "comm/comm.h"
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 typedef struct self_call {
     int active, scatter, from, to, n_parts;
     ls_comm_part parts[LS_COMM_MAX_PARTS];
 } self_call;
 
+/* A descriptor's memory. */
+typedef struct self_map {
+    void *data;
+    size_t bytes;
+    struct self_map *next;
+} self_map;
+
 typedef struct self_comm {
     ls_comm base;
+    self_map *maps;
     self_call calls[LS_COMM_MAX_TICKETS + 1];
 } self_comm;
 
@@ -22,8 +32,33 @@ static ls_status create_memory(ls_comm *comm, size_t bytes, void **out) {
     return LS_OK;
 }
 
+static ls_status map_memory(ls_comm *comm, int fd, size_t bytes, void **out) {
+    self_comm *self = (self_comm *)comm;
+    self_map *map = ls_alloc(sizeof *map);
+    if (!map) return LS_ERR_NO_MEMORY;
+    void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) {
+        ls_free(map);
+        return LS_FAIL(LS_ERR_NO_MEMORY, "%zu bytes of shared memory could not be mapped: %s",
+                       bytes, strerror(errno));
+    }
+    (void)madvise(data, bytes, MADV_HUGEPAGE);
+    *map = (self_map){data, bytes, self->maps};
+    self->maps = map;
+    *out = data;
+    return LS_OK;
+}
+
 static void destroy_memory(ls_comm *comm, void *memory) {
-    (void)comm;
+    self_comm *self = (self_comm *)comm;
+    for (self_map **at = &self->maps; *at; at = &(*at)->next) {
+        self_map *map = *at;
+        if (map->data != memory) continue;
+        *at = map->next;
+        (void)munmap(map->data, map->bytes);
+        ls_free(map);
+        return;
+    }
     ls_free(memory);
 }
 
@@ -85,6 +120,8 @@ static void abort_run(ls_comm *comm, const char *reason) {
 }
 
 static void close_self(ls_comm *comm) {
+    const self_comm *self = (self_comm *)comm;
+    while (self->maps) destroy_memory(comm, self->maps->data);
     ls_free(comm);
 }
 
@@ -92,6 +129,7 @@ static const ls_comm_ops self_ops = {
     .name = "self",
     .memory_create = create_memory,
     .memory_destroy = destroy_memory,
+    .memory_map = map_memory,
     .start = start_call,
     .arrive = arrive_call,
     .finish = finish_call,

@@ -26,12 +26,19 @@ typedef struct shm_block {
     announcement all[]; /* [size] */
 } shm_block;
 
-static ls_status make_mine(shm_block *block, announcement *mine, void **out) {
-    block->fd = memfd_create("lockstep-memory", MFD_CLOEXEC);
+/* A descriptor of new memory, or a copy of the one that was given. */
+static ls_status open_mine(int given, shm_block *block, const announcement *mine) {
+    block->fd = given >= 0 ? fcntl(given, F_DUPFD_CLOEXEC, 3)
+                           : memfd_create("lockstep-memory", MFD_CLOEXEC);
     if (block->fd < 0) return LS_FAIL(LS_ERR_NO_MEMORY, "no shared memory: %s", strerror(errno));
-    if (ftruncate(block->fd, (off_t)mine->bytes) != 0)
+    if (given < 0 && ftruncate(block->fd, (off_t)mine->bytes) != 0)
         return LS_FAIL(LS_ERR_NO_MEMORY, "%llu bytes of shared memory: %s",
                        (unsigned long long)mine->bytes, strerror(errno));
+    return LS_OK;
+}
+
+static ls_status make_mine(int given, shm_block *block, announcement *mine, void **out) {
+    LS_TRY(open_mine(given, block, mine));
     void *memory = mmap(NULL, mine->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, block->fd, 0);
     if (memory == MAP_FAILED)
         return LS_FAIL(LS_ERR_NO_MEMORY, "%llu bytes of shared memory could not be mapped: %s",
@@ -50,7 +57,7 @@ static ls_status map_peer(const announcement *peer, int rank, void **out) {
     if (fd < 0)
         return LS_FAIL(
             LS_ERR_UNSUPPORTED,
-            "the memory of rank %d (%s) cannot be opened: %s; ranks of transport shm must be "
+            "the memory of rank %d (%s) cannot be opened: %s; ranks that share memory must be "
             "processes "
             "of one user that see each other in /proc (one container, no hidepid, not set-uid)",
             rank, path, strerror(errno));
@@ -64,7 +71,7 @@ static ls_status map_peer(const announcement *peer, int rank, void **out) {
     return LS_OK;
 }
 
-static void destroy_block(ls_shared *shared, ls_shared_block *block) {
+void ls_memfd_block_destroy(ls_shared *shared, ls_shared_block *block) {
     shm_block *mine = block->handle;
     for (int r = 0; r < ls_shared_size(shared); r++)
         if (block->bases[r]) (void)munmap(block->bases[r], mine->all[r].bytes);
@@ -76,7 +83,7 @@ static ls_status map_all(ls_shared *shared, ls_shared_block *block, announcement
     shm_block *mine = block->handle;
     const int rank = ls_shared_rank(shared);
     void *memory = NULL;
-    ls_status status = make_mine(mine, my, &memory);
+    ls_status status = make_mine(block->fd, mine, my, &memory);
     my->status = (int32_t)status;
     block->bases[rank] = memory;
     mine->all[rank] = *my;
@@ -84,7 +91,7 @@ static ls_status map_all(ls_shared *shared, ls_shared_block *block, announcement
     for (int r = 0; status == LS_OK && r < ls_shared_size(shared); r++) {
         if (mine->all[r].status != LS_OK)
             status = LS_FAIL(LS_ERR_NO_MEMORY, "rank %d has no memory for what it shares", r);
-        else if (r != rank)
+        else if (r != rank && mine->all[r].pid != 0) /* a rank of another host tells nothing */
             status = map_peer(&mine->all[r], r, &block->bases[r]);
     }
     int32_t verdicts[LS_COMM_EXCHANGE_BYTES / 4], verdict = (int32_t)status;
@@ -99,15 +106,16 @@ static ls_status map_all(ls_shared *shared, ls_shared_block *block, announcement
     return status;
 }
 
-static ls_status create_block(ls_shared *shared, ls_shared_block *block) {
+ls_status ls_memfd_block_create(ls_shared *shared, ls_shared_block *block) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     announcement my = {.pid = getpid(), .bytes = (block->bytes / page + 1) * page};
+    if (block->fd >= 0) my.bytes = block->bytes;
     shm_block *mine = ls_alloc(sizeof *mine + (size_t)ls_shared_size(shared) * sizeof *mine->all);
     if (!mine) return LS_ERR_NO_MEMORY;
     mine->fd = -1;
     block->handle = mine;
     const ls_status status = map_all(shared, block, &my);
-    if (status != LS_OK) destroy_block(shared, block);
+    if (status != LS_OK) ls_memfd_block_destroy(shared, block);
     return status;
 }
 
@@ -115,8 +123,10 @@ static void close_board(void *user) {
     ls_job_destroy(user);
 }
 
-static const ls_shared_memory shm_memory = {
-    .name = "shm", .create = create_block, .destroy = destroy_block, .close = close_board};
+static const ls_shared_memory shm_memory = {.name = "shm",
+                                            .create = ls_memfd_block_create,
+                                            .destroy = ls_memfd_block_destroy,
+                                            .close = close_board};
 
 /* A number of the environment that `lockstep run` sets, or -1. */
 static long read_number(const char *name) {

@@ -1,7 +1,10 @@
 /* Ranks as threads of one process: the board and the memories are the process's own. */
 #include "base/alloc.h"
 #include "comm/shared.h"
+#include <errno.h>
 #include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { MAX_THREADS = 512 }; /* an exchange of pointers fits */
@@ -10,7 +13,7 @@ enum { MAX_THREADS = 512 }; /* an exchange of pointers fits */
 typedef struct hub_memory {
     void *data;
     size_t bytes;
-    int n_holders;
+    int n_holders, is_mapped;
     struct hub_memory *next;
 } hub_memory;
 
@@ -29,19 +32,37 @@ struct ls_comm_hub {
 static const size_t pages_from_bytes = (size_t)2 << 20;
 
 static void free_memory(hub_memory *memory) {
-    if (memory->bytes >= pages_from_bytes)
+    if (memory->is_mapped)
+        (void)munmap(memory->data, memory->bytes);
+    else if (memory->bytes >= pages_from_bytes)
         ls_free_pages(memory->data, memory->bytes);
     else
         ls_free(memory->data);
     ls_free(memory);
 }
 
-static hub_memory *add_memory(ls_comm_hub *hub, size_t bytes) {
+static void *map_descriptor(int fd, size_t bytes) {
+    void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (data != MAP_FAILED) {
+        (void)madvise(data, bytes, MADV_HUGEPAGE);
+        return data;
+    }
+    (void)LS_FAIL(LS_ERR_NO_MEMORY, "%zu bytes of shared memory could not be mapped: %s", bytes,
+                  strerror(errno));
+    return NULL;
+}
+
+static hub_memory *add_memory(ls_comm_hub *hub, const ls_shared_block *block) {
+    const size_t bytes = block->bytes;
     hub_memory *memory = ls_alloc(sizeof *memory);
     if (!memory) return NULL;
     memory->bytes = bytes;
     memory->n_holders = hub->size;
-    memory->data = bytes >= pages_from_bytes ? ls_alloc_pages(bytes) : ls_alloc(bytes);
+    memory->is_mapped = block->fd >= 0;
+    if (memory->is_mapped)
+        memory->data = map_descriptor(block->fd, bytes);
+    else
+        memory->data = bytes >= pages_from_bytes ? ls_alloc_pages(bytes) : ls_alloc(bytes);
     if (!memory->data) {
         ls_free(memory);
         return NULL;
@@ -70,7 +91,7 @@ static void give_back(ls_comm_hub *hub, const void *data) {
 /* A memory whose making failed is given back with the hub. */
 static ls_status create_block(ls_shared *shared, ls_shared_block *block) {
     ls_comm_hub *hub = ls_shared_user(shared);
-    const hub_memory *memory = add_memory(hub, block->bytes);
+    const hub_memory *memory = add_memory(hub, block);
     void *data = memory ? memory->data : NULL;
     LS_TRY(ls_shared_exchange(shared, "memory", &data, sizeof data, block->bases));
     for (int r = 0; r < hub->size; r++)
