@@ -191,8 +191,7 @@ static ls_status inject(fault_comm *self, const ls_comm_call *call) {
 
 static ls_status start_call(ls_comm *comm, const ls_comm_call *call) {
     fault_comm *self = fault_of(comm);
-    if (is_time(self, call) && (self->fault.kind != LS_FAULT_NAN || takes_nan(call)))
-        return inject(self, call);
+    if (is_time(self, call) && can_carry(self, call)) return inject(self, call);
     if (self->fired && self->fault.kind == LS_FAULT_SLOW) sleep_seconds(self->fault.seconds);
     return self->inner->ops->start(self->inner, call);
 }
@@ -290,4 +289,13 @@ ls_status ls_comm_fault_wrap(ls_comm **comm) {
 const ls_comm *ls_comm_fault_inner(const ls_comm *comm) {
     if (!comm || comm->ops->start != start_call) return comm;
     return ((const fault_comm *)comm)->inner;
+}
+
+int ls_comm_fault_takes_state(ls_comm *comm, uint64_t step) {
+    if (!comm || comm->ops->start != start_call) return 0;
+    fault_comm *self = fault_of(comm);
+    if (self->fault.kind != LS_FAULT_FLIP_STATE || self->fired || step < self->fault.step) return 0;
+    self->fired = 1;
+    write_stamp(&self->fault);
+    return 1;
 }

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const ls_fault_names[] = {"none", "die",  "stop", "skip", "extra", "shape", "dtype",
-                                      "op",   "step", "slow", "nan",  "disk",  NULL};
+const char *const ls_fault_names[] = {"none",  "die",        "stop",       "skip", "extra", "shape",
+                                      "dtype", "op",         "step",       "slow", "nan",   "disk",
+                                      "flip",  "flip_share", "flip_state", NULL};
 
 static const double default_seconds = 3;
 
@@ -25,7 +26,7 @@ static ls_status parse_kind(const char *text, ls_fault *fault) {
     return LS_FAIL(
         LS_ERR_CONFIG,
         "LOCKSTEP_FAULT: kind '%s' is not known%s%s%s; there are die, stop, skip, extra, "
-        "shape, dtype, op, step, slow, nan, disk",
+        "shape, dtype, op, step, slow, nan, disk, flip, flip_share, flip_state",
         text, near ? "; did you mean '" : "", near ? near : "", near ? "'" : "");
 }
 
@@ -100,7 +101,8 @@ ls_status ls_fault_parse(const char *text, ls_fault *out) {
     if (fault.kind == LS_FAULT_NONE)
         return LS_FAIL(LS_ERR_CONFIG,
                        "LOCKSTEP_FAULT = '%s' has no kind=; there are die, stop, "
-                       "skip, extra, shape, dtype, op, step, slow, nan, disk",
+                       "skip, extra, shape, dtype, op, step, slow, nan, disk, flip, "
+                       "flip_share, flip_state",
                        text);
     *out = fault;
     return LS_OK;

@@ -73,20 +73,35 @@ ls_status ls_metrics_open(const char *dir, int tensorboard, int64_t keep_below, 
     return LS_OK;
 }
 
-ls_status ls_metrics_write(ls_metrics *m, const char *kind, int64_t step, const ls_metric *items,
-                           int n_items) {
+static void begin_line(ls_metrics *m, const char *kind, int64_t step) {
     m->line.size = 0;
     ls_text_append(&m->line, "{\"kind\":\"%s\",\"step\":%lld,\"unix_ms\":%lld", kind,
                    (long long)step, (long long)ls_clock_unix_ms());
+}
+
+static ls_status end_line(ls_metrics *m) {
+    ls_text_append(&m->line, "}\n");
+    LS_TRY(m->line.status);
+    return ls_file_log_write(m->log, m->line.data, m->line.size);
+}
+
+ls_status ls_metrics_write_members(ls_metrics *m, const char *kind, int64_t step,
+                                   const char *members) {
+    begin_line(m, kind, step);
+    ls_text_append(&m->line, ",%s", members);
+    return end_line(m);
+}
+
+ls_status ls_metrics_write(ls_metrics *m, const char *kind, int64_t step, const ls_metric *items,
+                           int n_items) {
+    begin_line(m, kind, step);
     for (int i = 0; i < n_items; i++) {
         if (isfinite(items[i].value))
             ls_text_append(&m->line, ",\"%s\":%.9g", items[i].name, items[i].value);
         else
             ls_text_append(&m->line, ",\"%s\":null", items[i].name);
     }
-    ls_text_append(&m->line, "}\n");
-    LS_TRY(m->line.status);
-    LS_TRY(ls_file_log_write(m->log, m->line.data, m->line.size));
+    LS_TRY(end_line(m));
     return m->board ? ls_tensorboard_write(m->board, step, items, n_items) : LS_OK;
 }
 

@@ -20,6 +20,9 @@ LS_API ls_status ls_metrics_open(const char *dir, int tensorboard, int64_t keep_
 /* kind: "step", "eval", "final". */
 LS_API ls_status ls_metrics_write(ls_metrics *metrics, const char *kind, int64_t step,
                                   const ls_metric *items, int n_items);
+/* A record that is not of numbers: `members` is JSON text, "\"a\":1,\"b\":[2]". metrics.jsonl only. */
+LS_API ls_status ls_metrics_write_members(ls_metrics *metrics, const char *kind, int64_t step,
+                                          const char *members);
 LS_API void ls_metrics_close(ls_metrics *metrics); /* NULL is fine */
 
 /* The TensorBoard event writer alone: TFRecord framing (masked CRC-32C) around Event messages with scalar summaries

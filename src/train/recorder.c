@@ -101,6 +101,10 @@ ls_status ls_recorder_evaluation(ls_recorder *r, int64_t step, const ls_eval_res
     return ls_metrics_write(r->metrics, "eval", step, items, 3);
 }
 
+ls_status ls_recorder_record(ls_recorder *r, const char *kind, int64_t step, const char *members) {
+    return ls_metrics_write_members(r->metrics, kind, step, members);
+}
+
 static ls_status trainer_state(const ls_early_stop *stop, char **out) {
     /* Infinity and the like have no JSON form: exact hexadecimal floats as text. */
     *out = ls_format("{\"best\":\"%a\",\"bar\":\"%a\",\"best_step\":%lld,\"n_bad\":%lld}",
