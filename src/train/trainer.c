@@ -8,10 +8,12 @@
 #include "base/config.h"
 #include "train/recorder.h"
 #include "train/session.h"
+#include "train/step_hash.h"
 
 typedef struct trainer {
     ls_session session;
     ls_recorder *recorder;
+    ls_step_hash *hash; /* NULL: hash_every is 0 */
     const ls_train_options *options;
     const struct ls_config *values;
     ls_early_stop stop;
@@ -83,6 +85,7 @@ static ls_status check_update(trainer *t, const ls_run_options *run) {
 static ls_status run_step(trainer *t) {
     const ls_run_options run = run_options(t);
     t->lr = (float)ls_optim_lr(&t->session.config.optim, t->step, t->session.config.steps);
+    LS_TRY(ls_step_hash_before(t->hash, t->step));
     const int64_t calls = ls_alloc_get_stats().n_calls;
     LS_TRY(ls_program_run(t->session.train, &run));
     t->result->run_allocations += ls_alloc_get_stats().n_calls - calls;
@@ -96,7 +99,7 @@ static ls_status run_step(trainer *t) {
     t->progress.grad_norm = (double)norm;
     t->progress.lr = (double)t->lr;
     t->step++;
-    return LS_OK;
+    return ls_step_hash_after(t->hash, t->step, t->recorder);
 }
 
 static void time_step(trainer *t) {
@@ -211,6 +214,7 @@ static ls_status begin(trainer *t, const ls_train_config *config) {
     else
         LS_TRY(ls_program_init(t->session.train, (uint64_t)config->seed));
     t->first_step = t->step;
+    LS_TRY(ls_step_hash_create(&t->session, &t->hash));
     ls_status status = LS_OK;
     if (ls_comm_rank(t->session.comm) == 0)
         status = ls_recorder_open(&t->session, t->options->resume != NULL, t->step, &t->recorder);
@@ -248,6 +252,7 @@ ls_status ls_train(const ls_train_config *config, const struct ls_config *values
     if (status == LS_OK) status = finish(t);
     if (status != LS_OK && status != LS_ERR_COMM) ls_comm_abort(options->comm, ls_error_message());
     ls_recorder_close(t->recorder);
+    ls_step_hash_destroy(t->hash);
     ls_session_close(&t->session);
     ls_free(t->votes);
     ls_free(t);
