@@ -86,7 +86,8 @@ typedef struct ls_train_result {
     int64_t parameters, planned_bytes, allocated_bytes, /* bytes of this rank */
         run_allocations; /* heap allocations made inside the run loop */
     int64_t n_skipped;
-    int interrupted, stopped_early;
+    int interrupted; /* 0, or the largest value of `interrupt` of any rank */
+    int stopped_early;
     char weights_sha256[65];
     char checkpoint[1024]; /* folder of the last checkpoint */
 } ls_train_result;
@@ -94,8 +95,8 @@ typedef struct ls_train_result {
 typedef struct ls_train_options {
     ls_train_progress_fn progress;
     void *user;
-    const volatile int
-        *interrupt;     /* set non-zero by a signal handler: finish the step, save, return */
+    const volatile int *
+        interrupt; /* set by a signal handler to the signal's number: finish the step, save, return */
     const char *resume; /* checkpoint folder to go on from, or NULL */
     ls_comm *comm;      /* the ranks of this run; NULL: this process alone */
 } ls_train_options;

@@ -169,7 +169,7 @@ int ls_cli_main(int argc, char **argv) {
     int n_used, exit_status = 0;
     ls_status status = ls_cli_find((const char *const *)argv + 1, argc - 1, &path, &n_used);
     if (status == LS_OK) status = run_path(&path, argc - n_used, argv + n_used, &exit_status);
-    status = close_output(status);
-    if (status != LS_OK) print_error(status, json);
-    return status != LS_OK && exit_status ? exit_status : ls_status_exit_code(status);
+    const ls_status closed = close_output(status);
+    if (closed != LS_OK) print_error(closed, json);
+    return exit_status && closed == status ? exit_status : ls_status_exit_code(closed);
 }

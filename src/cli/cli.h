@@ -66,7 +66,8 @@ struct ls_cmd_call {
     int quiet; /* -q: no progress */
     FILE *out; /* standard output */
     int *
-        exit_status; /* a verb that fails for another program may say how: used instead of its status's own */
+        exit_status; /* a verb may say how the program ends (0 = as its status says): for another program that failed, or 75 of a run
+                      * that can go on */
 };
 
 /* Prints one JSON value and a newline on call->out. Takes the reference to `value` (NULL = out of memory). */

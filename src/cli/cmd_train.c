@@ -18,13 +18,15 @@ static const ls_cli_argument arguments[] = {
 
 const ls_cmd ls_cmd_train = {
     .usage = "CONFIG [KEY=VALUE...]",
-    .about = "Trains a model and leaves checkpoints, metrics.jsonl, TensorBoard events and "
-             "loss.svg in the folder `out`. The\n"
-             "result is a pure function of configuration and data: thread count and interruptions "
-             "do not change a bit.\n"
-             "SIGINT or SIGTERM finishes the step, saves and exits 0; `lockstep resume OUT` goes "
-             "on from there.\n"
-             "The last line is \"weights sha256:HASH\".",
+    .about =
+        "Trains a model and leaves checkpoints, metrics.jsonl, TensorBoard events and "
+        "loss.svg in the folder `out`. The\n"
+        "result is a pure function of configuration and data: thread count and interruptions "
+        "do not change a bit.\n"
+        "SIGINT or SIGTERM finishes the step and saves; `lockstep resume OUT` goes on from there. "
+        "The exit status is\n"
+        "0 after SIGINT, 75 (EX_TEMPFAIL: run it again) after SIGTERM.\n"
+        "The last line is \"weights sha256:HASH\".",
     .arguments = arguments,
     .min_args = 1,
     .max_args = 1,

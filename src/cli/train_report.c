@@ -8,12 +8,15 @@
 
 static volatile int interrupted;
 
+/* EX_TEMPFAIL of sysexits.h: whoever sent SIGTERM (a spot notice, Slurm, Kubernetes) may start the run again, and it goes on. */
+enum { EXIT_AGAIN = 75 };
+
 static void note_signal(int number) {
-    (void)number;
-    interrupted = 1;
+    interrupted = number;
 }
 
-/* SIGINT and SIGTERM finish the step, save and leave; a second one ends the program the usual way. */
+/* SIGINT and SIGTERM finish the step, save and leave; a second one ends the program the usual way. The trainer hands the number back
+ * in result.interrupted, the largest of all ranks. */
 static void catch_signals(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -103,6 +106,9 @@ ls_status ls_cli_train_on(const ls_cmd_call *call, const ls_train_config *config
     const ls_status status = ls_train(config, values, &options, &result);
     ls_progress_end(&d.progress);
     LS_TRY(status);
+    /* Ranks that are threads share the status. */
+    if (result.interrupted == SIGTERM && (first || strcmp(ls_comm_transport(comm), "threads") != 0))
+        *call->exit_status = EXIT_AGAIN;
     if (!first) return LS_OK;
     if (call->json) return ls_cli_print_json(call, report_json(&result));
     print_report(call->out, &result, images);

@@ -148,12 +148,12 @@ static int is_due(int64_t every, int64_t step) {
 /* Signals and clocks differ between ranks: a signal to any counts, the first rank's clock decides. */
 static ls_status must_stop(trainer *t, int *out) {
     const ls_train_config *c = &t->session.config;
-    int mine[2] = {t->options->interrupt && *t->options->interrupt,
+    int mine[2] = {t->options->interrupt ? *t->options->interrupt : 0,
                    c->max_seconds > 0 && t->result->train_seconds >= c->max_seconds};
     LS_TRY(ls_comm_exchange(t->session.comm, "whether to stop", mine, sizeof mine, t->votes));
     t->result->interrupted = 0;
     for (int r = 0; r < ls_comm_size(t->session.comm); r++)
-        t->result->interrupted |= t->votes[2 * r];
+        if (t->votes[2 * r] > t->result->interrupted) t->result->interrupted = t->votes[2 * r];
     t->result->stopped_early = c->optim.patience > 0 && ls_early_stop_due(&t->stop);
     *out = t->result->interrupted || t->result->stopped_early || t->votes[1];
     return LS_OK;

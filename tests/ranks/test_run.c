@@ -131,7 +131,7 @@ static void test_a_signal_saves(void **state) {
     pid_t group = 0;
     const pid_t pid = start_long_run("signal", &group);
     kill(pid, SIGTERM);
-    assert_int_equal(wait_program(pid), 0);
+    assert_int_equal(wait_program(pid), 75);
     expect_nothing_left(group);
     assert_true(ls_path_exists(text_of("%s/signal/latest", run_folder())) ||
                 ls_path_is_dir(text_of("%s/signal", run_folder())));
