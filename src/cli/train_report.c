@@ -10,9 +10,11 @@ static volatile int interrupted;
 
 /* EX_TEMPFAIL of sysexits.h: whoever sent SIGTERM (a spot notice, Slurm, Kubernetes) may start the run again, and it goes on. */
 enum { EXIT_AGAIN = 75 };
+/* After SIGUSR1, with which `lockstep run --hosts` asks for the hosts' places: the step is committed in memory, nothing was saved. */
+enum { EXIT_MOVED = 76 };
 
 static void note_signal(int number) {
-    interrupted = number;
+    if (number > interrupted) interrupted = number; /* SIGUSR1 does not undo SIGTERM */
 }
 
 /* SIGINT and SIGTERM finish the step, save and leave; a second one ends the program the usual way. The trainer hands the number back
@@ -24,6 +26,8 @@ static void catch_signals(void) {
     action.sa_flags = (int)SA_RESETHAND;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    action.sa_flags = 0; /* asked for again and again until the rank has gone */
+    sigaction(SIGUSR1, &action, NULL);
 }
 
 typedef struct display {
@@ -109,6 +113,10 @@ ls_status ls_cli_train_on(const ls_cmd_call *call, const ls_train_config *config
     /* Ranks that are threads share the status. */
     if (result.interrupted == SIGTERM && (first || strcmp(ls_comm_transport(comm), "threads") != 0))
         *call->exit_status = EXIT_AGAIN;
+    if (result.interrupted == SIGUSR1) {
+        *call->exit_status = EXIT_MOVED;
+        return LS_OK;
+    }
     if (!first) return LS_OK;
     if (call->json) return ls_cli_print_json(call, report_json(&result));
     print_report(call->out, &result, images);
