@@ -1,37 +1,14 @@
-/* Writing: atomic replacement, append-only logs, and the fault hook over every write, fsync and rename. */
+/* Writing: atomic replacement and append-only logs. */
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/fs_internal.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 static const size_t write_chunk_bytes = (size_t)1 << 30;
-
-static _Atomic int64_t n_operations, fail_countdown;
-static atomic_int fail_errno;
-
-void ls_fs_fail_at(int64_t n, int error_number) {
-    atomic_store(&fail_errno, error_number);
-    atomic_store(&fail_countdown, n);
-}
-
-int64_t ls_fs_op_count(void) {
-    return atomic_load(&n_operations);
-}
-
-int ls_fs_inject(void) {
-    atomic_fetch_add(&n_operations, 1);
-    int64_t left = atomic_load(&fail_countdown);
-    while (left > 0 && !atomic_compare_exchange_weak(&fail_countdown, &left, left - 1)) {
-    }
-    if (left != 1 && left >= 0) return 0;
-    errno = atomic_load(&fail_errno);
-    return 1;
-}
 
 struct ls_file_writer {
     int fd;
@@ -47,7 +24,7 @@ static ls_status write_fully(int fd, const char *path, const void *data, size_t 
     const char *at = data;
     while (bytes > 0) {
         const size_t chunk = bytes < write_chunk_bytes ? bytes : write_chunk_bytes;
-        const ssize_t n = ls_fs_inject() ? -1 : write(fd, at, chunk);
+        const ssize_t n = ls_fs_inject_write(fd, at, chunk, -1) ? -1 : write(fd, at, chunk);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return ls_fs_fail(errno, "write", path);
         at += n;
@@ -82,6 +59,16 @@ ls_status ls_path_exchange(const char *a, const char *b) {
         return LS_FAIL(LS_ERR_UNSUPPORTED, "%s: this file system cannot swap two paths", b);
     if (failed) return ls_error_prefix(ls_fs_fail(errno, "swap with", b), "%s", a);
     return sync_parent(b);
+}
+
+ls_status ls_path_link(const char *from, const char *to) {
+    if (!ls_fs_inject() && link(from, to) == 0) return LS_OK;
+    const int error = errno;
+    if (error == EPERM || error == EXDEV || error == EMLINK || error == ENOSYS ||
+        error == EOPNOTSUPP)
+        return LS_FAIL(LS_ERR_UNSUPPORTED, "%s: this file system cannot link it: %s", to,
+                       strerror(error));
+    return ls_error_prefix(ls_fs_fail(error, "link as", to), "%s", from);
 }
 
 static void free_writer(ls_file_writer *writer) {

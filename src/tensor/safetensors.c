@@ -26,6 +26,7 @@ struct ls_safetensors {
     st_entry *entries;
     const st_entry **by_name; /* sorted */
     int n_entries;
+    int64_t header_bytes; /* with the length before it */
 };
 
 /* What is being read, for messages and checks. */
@@ -232,6 +233,7 @@ static ls_status parse(ls_safetensors *file, const unsigned char *data, size_t b
     size_t header_bytes = 0;
     LS_TRY(check_header_length(data, bytes, what, &header_bytes));
     LS_TRY(ls_json_parse((const char *)data + LENGTH_BYTES, header_bytes, what, &file->root));
+    file->header_bytes = (int64_t)(LENGTH_BYTES + header_bytes);
     st_source source = {
         .what = what,
         .data = data + LENGTH_BYTES + header_bytes,
@@ -287,6 +289,14 @@ const char *ls_safetensors_name(const ls_safetensors *file, int i) {
 
 ls_tensor ls_safetensors_tensor(const ls_safetensors *file, int i) {
     return file->entries[i].tensor;
+}
+
+int64_t ls_safetensors_offset(const ls_safetensors *file, int i) {
+    return file->header_bytes + file->entries[i].begin;
+}
+
+int64_t ls_safetensors_header_bytes(const ls_safetensors *file) {
+    return file->header_bytes;
 }
 
 ls_status ls_safetensors_find(const ls_safetensors *file, const char *name, ls_tensor *out) {

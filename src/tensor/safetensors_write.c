@@ -75,8 +75,6 @@ static ls_status check_tensor(const char *path, const ls_named_tensor *named) {
         return LS_FAIL(LS_ERR_INVALID, "%s: tensor '%s' has an unknown dtype", path, named->name);
     if (ls_shape_make(named->tensor.shape.n_dims, named->tensor.shape.dims, &shape) != LS_OK)
         return ls_error_prefix(LS_ERR_INVALID, "%s: tensor '%s'", path, named->name);
-    if (!named->tensor.data && ls_tensor_bytes(&named->tensor) > 0)
-        return LS_FAIL(LS_ERR_INVALID, "%s: tensor '%s' has no data", path, named->name);
     return LS_OK;
 }
 
@@ -95,9 +93,8 @@ static ls_status add_tensors(json_t *root, const char *path, const ls_named_tens
 }
 
 /* The length, the JSON, and blanks until the data begins at a multiple of 64. */
-static ls_status write_header(ls_file_writer *writer, const char *path, const json_t *root) {
-    static const char blanks[DATA_ALIGNMENT + 1] =
-        "                                                                ";
+static ls_status print_header(const char *path, const json_t *root, char **header_out,
+                              size_t *bytes_out) {
     char *text;
     size_t bytes;
     LS_TRY(ls_json_dump(root, JSON_COMPACT, &text, &bytes));
@@ -108,18 +105,43 @@ static ls_status write_header(ls_file_writer *writer, const char *path, const js
         status =
             LS_FAIL(LS_ERR_INVALID, "%s: the header would take %zu bytes; the format allows %d",
                     path, bytes, (int)LARGEST_HEADER_BYTES);
-    if (status == LS_OK) status = ls_file_writer_write(writer, &length, sizeof length);
-    if (status == LS_OK) status = ls_file_writer_write(writer, text, bytes);
-    if (status == LS_OK && pad) status = ls_file_writer_write(writer, blanks, pad);
+    char *header = status == LS_OK ? ls_alloc(LENGTH_BYTES + length) : NULL;
+    if (status == LS_OK && !header) status = LS_ERR_NO_MEMORY;
+    if (header) {
+        memcpy(header, &length, LENGTH_BYTES);
+        memcpy(header + LENGTH_BYTES, text, bytes);
+        memset(header + LENGTH_BYTES + bytes, ' ', pad);
+        *header_out = header;
+        *bytes_out = LENGTH_BYTES + length;
+    }
     ls_free(text);
     return status;
 }
 
-static ls_status write_file(const char *path, const json_t *root, const ls_named_tensor *tensors,
-                            int n_tensors) {
+ls_status ls_safetensors_make_header(const char *path, const ls_named_tensor *tensors,
+                                     int n_tensors, const char *const *metadata, char **header_out,
+                                     size_t *bytes_out) {
+    json_t *root = json_object();
+    if (!root) return fail_memory(path);
+    ls_status status = metadata ? add_metadata(root, path, metadata) : LS_OK;
+    if (status == LS_OK) status = add_tensors(root, path, tensors, n_tensors);
+    if (status == LS_OK) status = print_header(path, root, header_out, bytes_out);
+    json_decref(root);
+    return status;
+}
+
+static ls_status check_data(const char *path, const ls_named_tensor *tensors, int n_tensors) {
+    for (int i = 0; i < n_tensors; i++)
+        if (!tensors[i].tensor.data && ls_tensor_bytes(&tensors[i].tensor) > 0)
+            return LS_FAIL(LS_ERR_INVALID, "%s: tensor '%s' has no data", path, tensors[i].name);
+    return LS_OK;
+}
+
+static ls_status write_file(const char *path, const char *header, size_t header_bytes,
+                            const ls_named_tensor *tensors, int n_tensors) {
     ls_file_writer *writer;
     LS_TRY(ls_file_writer_begin(path, &writer));
-    ls_status status = write_header(writer, path, root);
+    ls_status status = ls_file_writer_write(writer, header, header_bytes);
     for (int i = 0; status == LS_OK && i < n_tensors; i++)
         status = ls_file_writer_write(writer, tensors[i].tensor.data,
                                       ls_tensor_bytes(&tensors[i].tensor));
@@ -130,11 +152,11 @@ static ls_status write_file(const char *path, const json_t *root, const ls_named
 
 ls_status ls_safetensors_write(const char *path, const ls_named_tensor *tensors, int n_tensors,
                                const char *const *metadata) {
-    json_t *root = json_object();
-    if (!root) return fail_memory(path);
-    ls_status status = metadata ? add_metadata(root, path, metadata) : LS_OK;
-    if (status == LS_OK) status = add_tensors(root, path, tensors, n_tensors);
-    if (status == LS_OK) status = write_file(path, root, tensors, n_tensors);
-    json_decref(root);
+    char *header = NULL;
+    size_t bytes = 0;
+    LS_TRY(ls_safetensors_make_header(path, tensors, n_tensors, metadata, &header, &bytes));
+    ls_status status = check_data(path, tensors, n_tensors);
+    if (status == LS_OK) status = write_file(path, header, bytes, tensors, n_tensors);
+    ls_free(header);
     return status;
 }
