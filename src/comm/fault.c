@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -278,11 +279,17 @@ ls_status ls_comm_fault_wrap_with(ls_comm **comm, const ls_fault *fault) {
     return LS_OK;
 }
 
+static int64_t read_attempt(void) {
+    const char *text = ls_config_env("LOCKSTEP_ATTEMPT");
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
 ls_status ls_comm_fault_wrap(ls_comm **comm) {
     const char *text = ls_config_env("LOCKSTEP_FAULT");
     if (!text || !*text) return LS_OK;
     ls_fault fault;
     LS_TRY(ls_fault_parse(text, &fault));
+    if (fault.attempt >= 0 && fault.attempt != read_attempt()) return LS_OK;
     return ls_comm_fault_wrap_with(comm, &fault);
 }
 

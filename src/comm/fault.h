@@ -16,6 +16,7 @@
  *   rank     which rank does it (0)
  *   step, call   the first call of a later step, or of this one with so many calls of the step before it (0, 0)
  *   seconds  for slow (3)
+ *   attempt  of a run that is started again after a crash (LOCKSTEP_ATTEMPT): 0, 1, ... or `all` (0)
  *   stamp    a file that gets the value of ls_clock_seconds, taken just before the fault
  * Thread-safety: as the ls_comm it wraps. Local. */
 #ifndef LS_COMM_FAULT_H
@@ -50,6 +51,7 @@ typedef struct ls_fault {
     int rank;
     uint64_t step;
     int64_t call;
+    int64_t attempt; /* -1 = all */
     double seconds;
     char stamp[256]; /* "" = none */
 } ls_fault;

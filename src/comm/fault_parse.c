@@ -73,10 +73,15 @@ static ls_status parse_pair(const char *key, const char *value, ls_fault *fault)
         fault->step = (uint64_t)number;
         return LS_OK;
     }
+    if (strcmp(key, "attempt") == 0 && strcmp(value, "all") == 0) {
+        fault->attempt = -1;
+        return LS_OK;
+    }
+    if (strcmp(key, "attempt") == 0) return parse_count(key, value, INT64_MAX, &fault->attempt);
     if (strcmp(key, "call") == 0) return parse_count(key, value, INT64_MAX, &fault->call);
     return LS_FAIL(LS_ERR_CONFIG,
                    "LOCKSTEP_FAULT: key '%s' is not known; there are kind, rank, step, call, "
-                   "seconds and stamp",
+                   "seconds, attempt and stamp",
                    key);
 }
 
