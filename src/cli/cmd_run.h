@@ -8,7 +8,20 @@
 ls_status ls_ranks_check_words(const char *who, const char *const *words, int n_words,
                                ls_cli_path *path_out, ls_cli_parsed *parsed_out);
 
-/* The words of a rank: those given, and threads=N where the verb takes it and N is above 0. Free with ls_free. */
+/* What of a run outlives its ranks. */
+typedef struct ls_ranks_recovery {
+    int is_run;      /* the verb is train or resume: started again after a crash */
+    int64_t copies;  /* recover.copies of the ranks */
+    int adds_copies; /* the words do not say so themselves: recover.copies=1 is added to them */
+    int64_t first;   /* step of the checkpoint that is resumed; -1 = none */
+    char out[1024];  /* the run's folder */
+} ls_ranks_recovery;
+/* `verb` is the parsed call of the ranks' words. */
+ls_status ls_ranks_plan_recovery(const ls_cli_path *path, const ls_cmd_call *verb,
+                                 ls_ranks_recovery *out);
+
+/* The words of a rank: those given, threads=N where the verb takes it and N is above 0, and room for one more. Free .words with
+ * ls_free. */
 typedef struct ls_ranks_words {
     const char **words; /* NULL-terminated */
     int n_words;

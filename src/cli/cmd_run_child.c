@@ -53,6 +53,8 @@ ls_status ls_ranks_become_rank(const ls_ranks_child *child) {
     const ls_ranks_options *options = child->options;
     LS_TRY(prepare_process(child));
     LS_TRY(ls_job_enter(child->job, child->rank));
+    for (int i = 0; i < options->n_variables; i++)
+        LS_TRY(ls_config_env_set(options->variables[i].name, options->variables[i].value));
     if (options->fault) LS_TRY(ls_config_env_set("LOCKSTEP_FAULT", options->fault));
     char program[] = "lockstep";
     char **argv = ls_alloc((size_t)(options->n_words + 2) * sizeof *argv);

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 enum { LINE_BYTES = 4096, NO_DEADLINE = -1 };
+/* Before ranks that all stand still are killed; how often it is looked whether ranks catch a signal that is held back. */
+static const double standstill_seconds = 1.5, held_tick_seconds = 0.02;
 
 typedef struct rank_stream {
     int fd; /* read end of its standard error; -1 = closed */
@@ -24,9 +26,10 @@ typedef struct supervisor {
     ls_ranks_result *result;
     rank_stream *streams;
     struct pollfd *polls; /* the ranks' streams, then the signals */
-    int signals, n_started, n_running, has_failed;
+    int signals, n_started, n_running, has_failed, has_died;
+    int held;    /* a signal that is not passed on yet; 0 = none */
     pid_t group; /* 0 before the first rank */
-    double deadline;
+    double deadline, stopped_since, next_tick;
     sigset_t old_mask;
 } supervisor;
 
@@ -147,7 +150,8 @@ static void note_end(supervisor *self, int rank, int status) {
     end->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     end->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     self->n_running--;
-    if (end->exit_status != 0) note_failure(self);
+    if (end->exit_status != 0 && end->exit_status != LS_RANKS_AGAIN) note_failure(self);
+    if (end->signal && !end->was_killed) self->has_died = 1;
 }
 
 static void reap(supervisor *self) {
@@ -184,8 +188,54 @@ static void take_signal(supervisor *self, int number) {
         send_group(self, SIGCONT);
         return;
     }
-    self->result->interrupted = 1;
-    send_group(self, number == SIGHUP ? SIGTERM : number);
+    if (number == SIGHUP) number = SIGTERM;
+    const int is_first = !self->result->interrupted;
+    self->result->interrupted = number;
+    if (self->options->holds_signals && is_first) {
+        self->held = number;
+        return;
+    }
+    self->held = 0;
+    send_group(self, number);
+}
+
+/* Has the process set a handler for the signal? Until then it would end it with nothing saved. */
+static int catches_signal(pid_t pid, int number) {
+    char path[64], line[256];
+    unsigned long long caught = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "SigCgt: %llx", &caught) == 1) break;
+    (void)fclose(file);
+    return (int)(caught >> (number - 1) & 1);
+}
+
+static void pass_held_signal(supervisor *self) {
+    for (int rank = 0; self->held && rank < self->n_started; rank++) {
+        const ls_ranks_end *end = &self->result->ends[rank];
+        if (!end->has_ended && !catches_signal(end->pid, self->held)) return;
+    }
+    if (self->held) send_group(self, self->held);
+    self->held = 0;
+}
+
+/* The earlier of two times; NO_DEADLINE is none. */
+static double earlier(double a, double b) {
+    if (a < 0 || b < 0) return a < 0 ? b : a;
+    return a < b ? a : b;
+}
+
+static int find_timeout_ms(const supervisor *self) {
+    const double now = ls_clock_seconds();
+    double until = self->has_failed ? self->deadline : NO_DEADLINE;
+    until = earlier(until, self->next_tick);
+    if (self->stopped_since >= 0 && !self->has_failed)
+        until = earlier(until, self->stopped_since + standstill_seconds);
+    if (self->held) until = earlier(until, now + held_tick_seconds);
+    if (until < 0) return -1;
+    return until > now ? (int)(1000 * (until - now)) + 1 : 0;
 }
 
 static void wait_for_news(supervisor *self) {
@@ -193,15 +243,30 @@ static void wait_for_news(supervisor *self) {
     for (int rank = 0; rank < size; rank++)
         self->polls[rank] = (struct pollfd){.fd = self->streams[rank].fd, .events = POLLIN};
     self->polls[size] = (struct pollfd){.fd = self->signals, .events = POLLIN};
-    int timeout_ms = -1;
-    if (self->has_failed && self->deadline >= 0) {
-        const double left = self->deadline - ls_clock_seconds();
-        timeout_ms = left > 0 ? (int)(1000 * left) + 1 : 0;
-    }
-    (void)poll(self->polls, (nfds_t)size + 1, timeout_ms);
+    (void)poll(self->polls, (nfds_t)size + 1, find_timeout_ms(self));
     struct signalfd_siginfo news;
     while (read(self->signals, &news, sizeof news) == (ssize_t)sizeof news)
         take_signal(self, (int)news.ssi_signo);
+}
+
+/* One that is stopped is named by the others; when all are, nobody is left to say so. */
+static void look_for_standstill(supervisor *self) {
+    if (!self->options->is_recoverable || self->has_failed) return;
+    const double now = ls_clock_seconds();
+    if (!only_stopped_left(self))
+        self->stopped_since = NO_DEADLINE;
+    else if (self->stopped_since < 0)
+        self->stopped_since = now;
+    else if (now >= self->stopped_since + standstill_seconds)
+        note_failure(self);
+}
+
+static void call_tick(supervisor *self) {
+    const double now = ls_clock_seconds();
+    if (self->next_tick < 0 || now < self->next_tick || self->n_running == 0) return;
+    const ls_ranks_view view = {self->job, self->result, now - self->result->began};
+    const double pause = self->options->tick(self->options->tick_user, &view);
+    self->next_tick = pause < 0 ? NO_DEADLINE : ls_clock_seconds() + pause;
 }
 
 static void watch_ranks(supervisor *self) {
@@ -209,33 +274,14 @@ static void watch_ranks(supervisor *self) {
         wait_for_news(self);
         reap(self);
         for (int rank = 0; rank < self->n_started; rank++) read_stream(self, rank);
+        pass_held_signal(self);
+        look_for_standstill(self);
+        call_tick(self);
         if (!self->has_failed || self->deadline < 0) continue;
-        if (ls_clock_seconds() >= self->deadline || only_stopped_left(self)) kill_rest(self);
+        if (ls_clock_seconds() >= self->deadline || only_stopped_left(self) ||
+            (self->has_died && self->options->is_recoverable))
+            kill_rest(self);
     }
-}
-
-/* Whom the ranks blamed; else signal, own failure, standstill, then whoever left first: a rank that only heard of another's
- * failure ends with the status of LS_ERR_COMM. */
-static int find_culprit(const ls_job *job, const ls_ranks_result *result) {
-    const int heard = ls_status_exit_code(LS_ERR_COMM);
-    char sentence[1024];
-    int culprit = job ? ls_job_failure(job, sentence) : -1, best = 0;
-    if (culprit >= 0 && result->ends[culprit].exit_status != 0) return culprit;
-    culprit = -1;
-    for (int rank = 0; rank < result->size; rank++) {
-        const ls_ranks_end *end = &result->ends[rank];
-        if (!end->has_ended || end->exit_status == 0) continue;
-        const int weight = end->signal && !end->was_killed                     ? 5
-                           : end->exit_status > 0 && end->exit_status != heard ? 4
-                           : end->was_stopped                                  ? 3
-                           : end->exit_status > 0                              ? 2
-                                                                               : 1;
-        if (weight > best || (weight == best && end->seconds < result->ends[culprit].seconds)) {
-            best = weight;
-            culprit = rank;
-        }
-    }
-    return culprit;
 }
 
 static void close_all(supervisor *self) {
@@ -264,11 +310,16 @@ static ls_status start_all(supervisor *self) {
 }
 
 ls_status ls_ranks_supervise(const ls_ranks_options *options, ls_ranks_result **out) {
-    supervisor self = {.options = options, .signals = -1, .deadline = NO_DEADLINE};
+    supervisor self = {.options = options,
+                       .signals = -1,
+                       .deadline = NO_DEADLINE,
+                       .stopped_since = NO_DEADLINE,
+                       .next_tick = options->tick ? 0 : NO_DEADLINE};
     const size_t n = (size_t)options->size;
     self.result = ls_alloc(sizeof *self.result + n * sizeof *self.result->ends);
     if (!self.result) return LS_ERR_NO_MEMORY;
     self.result->size = options->size;
+    self.result->began = ls_clock_seconds();
     const ls_status status = start_all(&self);
     if (status != LS_OK && self.n_running > 0) {
         note_failure(&self);
@@ -279,7 +330,7 @@ ls_status ls_ranks_supervise(const ls_ranks_options *options, ls_ranks_result **
     send_group(&self, SIGKILL);
     for (int rank = 0; status == LS_OK && rank < options->size; rank++)
         ls_job_report(self.job, rank, &self.result->ends[rank].report);
-    self.result->culprit = find_culprit(self.job, self.result);
+    self.result->culprit = ls_ranks_find_culprit(self.job, self.result);
     close_all(&self);
     if (status != LS_OK) {
         ls_free(self.result);
@@ -287,36 +338,4 @@ ls_status ls_ranks_supervise(const ls_ranks_options *options, ls_ranks_result **
     }
     *out = self.result;
     return LS_OK;
-}
-
-/* --- how it ended --- */
-
-int ls_ranks_exit_status(const ls_ranks_result *result) {
-    if (result->culprit < 0) return 0;
-    const ls_ranks_end *end = &result->ends[result->culprit];
-    if (end->exit_status > 0) return end->exit_status;
-    /* A rank that stood still was killed here: the others' status tells of it. */
-    for (int rank = 0; end->was_killed && rank < result->size; rank++)
-        if (result->ends[rank].exit_status > 0) return result->ends[rank].exit_status;
-    return 128 + end->signal;
-}
-
-void ls_ranks_describe(const ls_ranks_end *end, int rank, char *out, size_t out_bytes) {
-    char where[192] = "before its first collective", how[96];
-    const ls_rank_report *report = &end->report;
-    const char *name = end->signal ? sigabbrev_np(end->signal) : NULL;
-    if (report->n_calls)
-        (void)snprintf(where, sizeof where, "at step %llu, op %s%s%s",
-                       (unsigned long long)report->step, report->op, *report->scope ? " in " : "",
-                       report->scope);
-    if (end->was_killed && end->was_stopped)
-        (void)snprintf(how, sizeof how, "stood still (was stopped) and was killed");
-    else if (end->was_killed)
-        (void)snprintf(how, sizeof how, "did not end by itself and was killed");
-    else if (end->signal)
-        (void)snprintf(how, sizeof how, "was killed by signal %d (SIG%s)", end->signal,
-                       name ? name : "?");
-    else
-        (void)snprintf(how, sizeof how, "ended with status %d", end->exit_status);
-    (void)snprintf(out, out_bytes, "rank %d %s %s", rank, how, where);
 }

@@ -8,19 +8,39 @@
 #include "comm/job.h"
 #include <sys/types.h>
 
+/* A rank that ends so was asked to end (SIGTERM), and has saved: the same command goes on from there (EX_TEMPFAIL). */
+enum { LS_RANKS_AGAIN = 75 };
+
 /* A line of a rank's standard error, without its newline. */
 typedef void (*ls_ranks_line_fn)(void *user, int rank, const char *line);
+
+/* Called while ranks run. Returns how many seconds later it wants to be called again; below 0 = not any more. It may kill ranks. */
+typedef struct ls_ranks_view ls_ranks_view;
+typedef double (*ls_ranks_tick_fn)(void *user, const ls_ranks_view *view);
+
+/* Of the environment of ranks; value NULL = not there. */
+typedef struct ls_ranks_variable {
+    const char *name, *value;
+} ls_ranks_variable;
 
 typedef struct ls_ranks_options {
     int size;
     const char *name;         /* of the job, for `lockstep top` */
     const char *const *words; /* verb and arguments of a rank */
     int n_words;
-    const char *fault;    /* LOCKSTEP_FAULT of the ranks; NULL = what it is here */
+    const char *fault; /* LOCKSTEP_FAULT of the ranks; NULL = what it is here */
+    const ls_ranks_variable *variables;
+    int n_variables;
     double grace_seconds; /* from the first failure until the rest is killed */
-    int output;           /* rank 0's standard output goes to this descriptor; -1 = nowhere */
+    /* There will be another attempt: when a signal has killed a rank the others are killed at once; when all stand still they are
+     * killed too. */
+    int is_recoverable;
+    int holds_signals; /* SIGINT and SIGTERM are passed on once every rank catches them; a second one at once */
+    int output; /* rank 0's standard output goes to this descriptor; -1 = nowhere */
     ls_ranks_line_fn line;
     void *user;
+    ls_ranks_tick_fn tick; /* NULL = none */
+    void *tick_user;
 } ls_ranks_options;
 
 typedef struct ls_ranks_end {
@@ -36,15 +56,25 @@ typedef struct ls_ranks_end {
 
 typedef struct ls_ranks_result {
     int size;
-    int culprit;     /* rank that failed first, as far as can be told; -1 = none */
-    int interrupted; /* SIGINT or SIGTERM was passed on */
+    int culprit; /* rank that failed first, as far as can be told; -1 = none */
+    int interrupted; /* the signal that was passed on, SIGINT or SIGTERM (SIGHUP is passed on as SIGTERM); 0 = none */
     int left_behind; /* processes of the group outlived the ranks; they were killed */
+    double began;    /* ls_clock_seconds */
     ls_ranks_end ends[];
 } ls_ranks_result;
 
+struct ls_ranks_view {
+    const ls_job *job;
+    const ls_ranks_result *result; /* of ends: pid, has_ended */
+    double seconds;                /* since the ranks were started */
+};
+
 /* Runs the job to its end. LS_OK says that it was run; how the ranks ended stands in *out (free with ls_free). */
 ls_status ls_ranks_supervise(const ls_ranks_options *options, ls_ranks_result **out);
-/* 0, or the exit status that tells of the culprit (128 + n for signal n). */
+/* Who failed first: whom the ranks blamed; else as far as the ends tell. -1 = nobody failed. */
+int ls_ranks_find_culprit(const ls_job *job, const ls_ranks_result *result);
+/* 0, or the exit status that tells of the culprit (128 + n for signal n). A rank that SIGTERM ended before it could save anything
+ * gives LS_RANKS_AGAIN, as one that has saved does. */
 int ls_ranks_exit_status(const ls_ranks_result *result);
 /* "rank 3 was killed by signal 9 (SIGKILL) at step 12, op reduce_scatter in h.1" */
 void ls_ranks_describe(const ls_ranks_end *end, int rank, char *out, size_t out_bytes);
