@@ -74,10 +74,9 @@ static ls_status run_attempt(recovery *self, ls_ranks_result **out) {
     LS_TRY(find_base(self, &kept));
     (void)snprintf(step, sizeof step, "%lld", (long long)kept);
     (void)snprintf(number, sizeof number, "%lld", (long long)self->attempt);
-    const ls_ranks_variable variables[N_VARIABLES] = {
-        {"LOCKSTEP_KEEPER", NULL},
-        {"LOCKSTEP_RESTORE", kept >= 0 ? step : NULL},
-        {"LOCKSTEP_ATTEMPT", number}};
+    const ls_ranks_variable variables[N_VARIABLES] = {{"LOCKSTEP_KEEPER", NULL},
+                                                      {"LOCKSTEP_RESTORE", kept >= 0 ? step : NULL},
+                                                      {"LOCKSTEP_ATTEMPT", number}};
     ls_ranks_options ranks = o->ranks;
     ranks.variables = variables;
     ranks.n_variables = N_VARIABLES;
@@ -206,7 +205,6 @@ static void pass_output(const recovery *self) {
 }
 
 static ls_status prepare(recovery *self) {
-    const ls_recover_options *o = self->options;
     self->output = memfd_create("lockstep-output", MFD_CLOEXEC);
     if (self->output < 0)
         return LS_FAIL(LS_ERR_NO_MEMORY, "run: no memory for rank 0's output: %s", strerror(errno));
