@@ -45,6 +45,16 @@ static ls_status init_block(void *user, int64_t task, int worker) {
     return LS_OK;
 }
 
+/* What is gathered in place is given whole: members begin with equal copies. */
+static void held_range(const ls_program *p, const ls_value_info *info, int64_t *first_out,
+                       int64_t *count_out) {
+    const ls_type whole = ls_value_whole_type(info);
+    ls_plan_range(info, p->member, first_out, count_out);
+    if (!ls_plan_is_whole(info)) return;
+    *first_out = 0;
+    *count_out = ls_type_count(&whole);
+}
+
 ls_status ls_program_init(ls_program *p, uint64_t seed) {
     const ls_graph *g = p->plan->graph;
     if (p->device->ops->kind != LS_DEVICE_CPU)
@@ -61,7 +71,7 @@ ls_status ls_program_init(ls_program *p, uint64_t seed) {
         initializer in = {.info = info, .key = {seed, 0, ls_rng_stream(info->name)}};
         in.tensor =
             (ls_tensor){info->type.dtype, info->type.shape, ls_program_address(p, place, 0, 0)};
-        ls_plan_range(info, p->member, &in.first, &in.count);
+        held_range(p, info, &in.first, &in.count);
         const int64_t blocks = (in.count + INIT_BLOCK - 1) / INIT_BLOCK;
         LS_TRY(ls_pool_run(p->pool, blocks, init_block, &in));
     }
@@ -147,7 +157,7 @@ ls_status ls_program_store(ls_program *p, const char *name, const ls_tensor *hos
                        ls_dtype_name(host->dtype), ls_shape_print(&host->shape, got));
     const size_t size = ls_dtype_bytes(type.dtype);
     int64_t first, count;
-    ls_plan_range(info, p->member, &first, &count);
+    held_range(p, info, &first, &count);
     return p->device->ops->copy_in(p->device, ls_program_address(p, &p->rank->places[v], 0, 0),
                                    (const char *)host->data + (size_t)first * size,
                                    (size_t)count * size);
