@@ -8,12 +8,13 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { N_VARIABLES = 3 };
+enum { N_VARIABLES = 4 };
 
 /* Tells a checkpoint from another one of the same name. */
 typedef struct checkpoint_id {
@@ -28,6 +29,8 @@ typedef struct recovery {
     checkpoint_id old_checkpoint; /* of an earlier run into the same folder */
     int64_t attempt, base, best, n_stuck;
     int output; /* memory for rank 0's standard output */
+    char run
+        [33]; /* name of the run, whatever becomes of its processes: an attempt takes no other run's checkpoint */
     sigset_t old_mask;
 } recovery;
 
@@ -76,7 +79,8 @@ static ls_status run_attempt(recovery *self, ls_ranks_result **out) {
     (void)snprintf(number, sizeof number, "%lld", (long long)self->attempt);
     const ls_ranks_variable variables[N_VARIABLES] = {{"LOCKSTEP_KEEPER", NULL},
                                                       {"LOCKSTEP_RESTORE", kept >= 0 ? step : NULL},
-                                                      {"LOCKSTEP_ATTEMPT", number}};
+                                                      {"LOCKSTEP_ATTEMPT", number},
+                                                      {"LOCKSTEP_RUN", self->run}};
     ls_ranks_options ranks = o->ranks;
     ranks.variables = variables;
     ranks.n_variables = N_VARIABLES;
@@ -205,6 +209,12 @@ static void pass_output(const recovery *self) {
 }
 
 static ls_status prepare(recovery *self) {
+    uint64_t id[2] = {0};
+    if (getrandom(id, sizeof id, 0) != sizeof id)
+        return LS_FAIL(LS_ERR_INTERNAL, "run: no random number for the run's name: %s",
+                       strerror(errno));
+    (void)snprintf(self->run, sizeof self->run, "%016llx%016llx", (unsigned long long)id[0],
+                   (unsigned long long)id[1]);
     self->output = memfd_create("lockstep-output", MFD_CLOEXEC);
     if (self->output < 0)
         return LS_FAIL(LS_ERR_NO_MEMORY, "run: no memory for rank 0's output: %s", strerror(errno));
