@@ -16,7 +16,7 @@ typedef struct ls_rank_processes {
     int n_ranks; /* that are there */
     int n_sent;  /* of them, those that got the signal */
 } ls_rank_processes;
-/* Signals the ranks of the job that was started with LOCKSTEP_JOB=`id`, on this host (a network namespace is a host). A number that
+/* Signals the ranks of the job that was started with LOCKSTEP_RUN_JOB=`id`, on this host (a network namespace is a host). A number that
  * they may catch goes to those alone that do: before its handler stands, it would end a rank. 0 counts. */
 ls_status ls_rank_processes_signal(const char *id, int number, ls_rank_processes *out);
 
