@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { N_VARIABLES = 4 };
+enum { OWN_VARIABLES = 4, MOST_VARIABLES = 8 };
 
 /* Tells a checkpoint from another one of the same name. */
 typedef struct checkpoint_id {
@@ -70,35 +70,46 @@ static ls_status find_base(recovery *self, int64_t *kept_out) {
 
 /* --- one attempt --- */
 
-static ls_status run_attempt(recovery *self, ls_ranks_result **out) {
+static ls_status clear_output(const recovery *self) {
+    if (ftruncate(self->output, 0) == 0 && lseek(self->output, 0, SEEK_SET) == 0) return LS_OK;
+    return LS_FAIL(LS_ERR_IO, "run: rank 0's output cannot be kept: %s", strerror(errno));
+}
+
+/* What the ranks are told: the caller's variables, then where their memory is and which step to take. */
+static ls_status start_ranks(recovery *self, int64_t kept, ls_ranks_result **out) {
     const ls_recover_options *o = self->options;
+    ls_ranks_options ranks = o->ranks;
+    ls_ranks_variable variables[MOST_VARIABLES + OWN_VARIABLES];
     char step[32], number[32], name[96];
-    int64_t kept = -1;
-    LS_TRY(find_base(self, &kept));
+    const int n = o->ranks.n_variables < MOST_VARIABLES ? o->ranks.n_variables : MOST_VARIABLES;
+    for (int i = 0; i < n; i++) variables[i] = o->ranks.variables[i];
     (void)snprintf(step, sizeof step, "%lld", (long long)kept);
     (void)snprintf(number, sizeof number, "%lld", (long long)self->attempt);
-    const ls_ranks_variable variables[N_VARIABLES] = {{"LOCKSTEP_KEEPER", NULL},
-                                                      {"LOCKSTEP_RESTORE", kept >= 0 ? step : NULL},
-                                                      {"LOCKSTEP_ATTEMPT", number},
-                                                      {"LOCKSTEP_RUN", self->run}};
-    ls_ranks_options ranks = o->ranks;
+    variables[n] = (ls_ranks_variable){"LOCKSTEP_KEEPER", NULL};
+    variables[n + 1] = (ls_ranks_variable){"LOCKSTEP_RESTORE", kept >= 0 ? step : NULL};
+    variables[n + 2] = (ls_ranks_variable){"LOCKSTEP_ATTEMPT", number};
+    variables[n + 3] = (ls_ranks_variable){"LOCKSTEP_RUN", self->run};
     ranks.variables = variables;
-    ranks.n_variables = N_VARIABLES;
+    ranks.n_variables = n + OWN_VARIABLES;
     ranks.is_recoverable = 1;
     /* Before the first attempt has done anything, a signal ends it at once; later there is something to save. */
     ranks.holds_signals = self->attempt > 0;
-    if (self->attempt > 0) {
-        (void)snprintf(name, sizeof name, "%.40s (restart %lld)", o->ranks.name,
-                       (long long)self->attempt);
-        ranks.name = name;
-    }
     ranks.output = self->output;
-    if (ftruncate(self->output, 0) != 0 || lseek(self->output, 0, SEEK_SET) != 0)
-        return LS_FAIL(LS_ERR_IO, "run: rank 0's output cannot be kept: %s", strerror(errno));
+    (void)snprintf(name, sizeof name, "%.40s (restart %lld)", o->ranks.name,
+                   (long long)self->attempt);
+    if (self->attempt > 0) ranks.name = name;
+    return ls_ranks_supervise(&ranks, out);
+}
+
+static ls_status run_attempt(recovery *self, ls_ranks_result **out) {
+    const ls_recover_hooks *hooks = &self->options->hooks;
+    int64_t kept = -1;
+    LS_TRY(find_base(self, &kept));
+    LS_TRY(clear_output(self));
     const ls_recover_attempt attempt = {self->attempt, self->base, self->keeper};
-    if (o->hooks.begin) o->hooks.begin(o->hooks.user, &attempt);
-    LS_TRY(ls_ranks_supervise(&ranks, out));
-    if (o->hooks.end) o->hooks.end(o->hooks.user, &attempt, *out);
+    if (hooks->begin) hooks->begin(hooks->user, &attempt);
+    LS_TRY(start_ranks(self, kept, out));
+    if (hooks->end) hooks->end(hooks->user, &attempt, *out);
     return LS_OK;
 }
 
