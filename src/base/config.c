@@ -33,7 +33,7 @@ static const other_name other_names[] = {
     {"LOCKSTEP_FAULT", 0},   /* an injected fault */
     {"LOCKSTEP_PLUGINS", 0}, /* folder of the plugins for MPI */
     {"LOCKSTEP_MPI_P2P", 0}, /* every MPI rank is taken for a host of its own */
-    {"LOCKSTEP_RUN_", 1},    /* what a supervisor hands to its ranks, */
+    {"LOCKSTEP_RUN", 1},     /* what a supervisor hands to its ranks, */
     {"LOCKSTEP_KEEPER", 1},  /* and where the keepers of the run are, */
     {"LOCKSTEP_RESTORE", 0}, /* which step they hold, */
     {"LOCKSTEP_ATTEMPT", 0}, /* how often the run was started before */
