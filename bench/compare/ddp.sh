@@ -42,9 +42,9 @@ if [ "$where" = link ]; then
     hosts_start 2 1gbit
 fi
 
-# Waits for so many lines of metrics.jsonl, or for the end of the process.
+# Waits for so many steps in metrics.jsonl, or for the end of the process.
 wait_for_steps() {
-    while [ "$(wc -l 2>/dev/null <"$out/run/metrics.jsonl" || echo 0)" -lt "$1" ] && kill -0 "$2" 2>/dev/null; do sleep 0.02; done
+    while [ "0$(grep -c '"kind":"step"' "$out/run/metrics.jsonl" 2>/dev/null)" -lt "$1" ] && kill -0 "$2" 2>/dev/null; do sleep 0.02; done
 }
 
 # ours ZERO WIRE: prints tokens a second, and with a link the bytes that a rank received a step, without first steps and checkpoint.

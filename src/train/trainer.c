@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/config.h"
+#include "train/bound.h"
 #include "train/recorder.h"
 #include "train/session.h"
 #include "train/step_hash.h"
@@ -13,6 +14,7 @@
 typedef struct trainer {
     ls_session session;
     ls_recorder *recorder;
+    ls_bound bound;
     ls_step_hash *hash; /* NULL: hash_every is 0 */
     const ls_train_options *options;
     const struct ls_config *values;
@@ -133,6 +135,7 @@ static ls_status evaluate(trainer *t) {
     ls_early_stop_update(&t->stop, eval.loss, t->step);
     if (t->recorder) LS_TRY(ls_recorder_evaluation(t->recorder, t->step, &eval));
     t->eval_seconds += ls_clock_seconds() - start;
+    ls_bound_add_evaluation(&t->bound, ls_clock_seconds() - start);
     return LS_OK;
 }
 
@@ -143,6 +146,21 @@ static ls_status save(trainer *t) {
 
 static int is_due(int64_t every, int64_t step) {
     return every > 0 && step % every == 0;
+}
+
+static ls_status save_on_the_way(trainer *t) {
+    const double start = ls_clock_seconds();
+    LS_TRY(save(t));
+    ls_bound_add_save(&t->bound, t->bound.save_bytes, ls_clock_seconds() - start);
+    return t->recorder ? ls_bound_tell(&t->bound, t->recorder, t->step) : LS_OK;
+}
+
+/* The bound on SIGTERM to saved, from the first step on. */
+static ls_status time_bound(trainer *t, double step_seconds) {
+    ls_bound_add_step(&t->bound, step_seconds);
+    if (!t->recorder || t->step != t->first_step + 1) return LS_OK;
+    ls_bound_probe(&t->bound, t->session.config.out);
+    return ls_bound_tell(&t->bound, t->recorder, t->step);
 }
 
 /* Signals and clocks differ between ranks: a signal to any counts, the first rank's clock decides. */
@@ -163,8 +181,10 @@ static ls_status run_loop(trainer *t) {
     const ls_train_config *c = &t->session.config;
     t->start = ls_clock_seconds();
     while (t->step < c->steps) {
+        const double begun = ls_clock_seconds();
         LS_TRY(run_step(t));
         time_step(t);
+        LS_TRY(time_bound(t, ls_clock_seconds() - begun));
         if (t->recorder && is_due(c->log_every, t->step))
             LS_TRY(ls_recorder_step(t->recorder, &t->progress));
         if (is_due(c->eval_every, t->step) && ls_train_evaluates(c)) LS_TRY(evaluate(t));
@@ -180,7 +200,7 @@ static ls_status run_loop(trainer *t) {
         int stop;
         LS_TRY(must_stop(t, &stop));
         if (stop) break;
-        if (is_due(c->save_every, t->step) && t->step < c->steps) LS_TRY(save(t));
+        if (is_due(c->save_every, t->step) && t->step < c->steps) LS_TRY(save_on_the_way(t));
     }
     return save(t);
 }
@@ -215,6 +235,7 @@ static ls_status begin(trainer *t, const ls_train_config *config) {
         LS_TRY(ls_program_init(t->session.train, (uint64_t)config->seed));
     t->first_step = t->step;
     LS_TRY(ls_step_hash_create(&t->session, &t->hash));
+    LS_TRY(ls_bound_init(&t->bound, &t->session));
     ls_status status = LS_OK;
     if (ls_comm_rank(t->session.comm) == 0)
         status = ls_recorder_open(&t->session, t->options->resume != NULL, t->step, &t->recorder);
