@@ -21,7 +21,7 @@ enum { LANES = 4, STEPS = 3, TOKENS = 16, VOCAB = 96, MAX_STAGES = 4 };
 static const char *const schedule_names[] = {"1f1b", "gpipe", "zero_bubble"};
 
 typedef struct setup {
-    int tied, reference, n_stages;
+    int tied, reference, n_stages, kept;
     const char *device;
     ls_pipeline_kind schedule;
     double clip;
@@ -51,6 +51,7 @@ static ls_plan *make_plan(const setup *s) {
                                      .threads = 1,
                                      .lanes = LANES,
                                      .schedule = s->schedule,
+                                     .kept = s->kept,
                                      .reference_kernels = s->reference,
                                      .optim = &optim,
                                      .static_count = count};
@@ -162,7 +163,7 @@ static int compare_worlds(const world *cut, const world *whole) {
     return n;
 }
 
-static void compare_schedules(int tied, int n_stages, double clip) {
+static void compare_schedules(int tied, int n_stages, double clip, int kept) {
     const setup uncut = {.tied = tied, .n_stages = 1, .device = "cpu", .clip = clip};
     world whole;
     open_world(&whole, &uncut);
@@ -172,6 +173,7 @@ static void compare_schedules(int tied, int n_stages, double clip) {
                          .n_stages = n_stages,
                          .device = "cpu",
                          .schedule = (ls_pipeline_kind)schedule,
+                         .kept = kept,
                          .clip = clip};
         world cut;
         open_world(&cut, &s);
@@ -186,19 +188,25 @@ static void compare_schedules(int tied, int n_stages, double clip) {
 
 static void test_two_stages_same_bits(void **state) {
     (void)state;
-    compare_schedules(0, 2, 0);
-    compare_schedules(0, 2, 0.5);
+    compare_schedules(0, 2, 0, 0);
+    compare_schedules(0, 2, 0.5, 0);
 }
 
 /* A tied embedding is read by both ends: its two gradients are summed apart and added in the update on both. */
 static void test_tied_embedding_same_bits(void **state) {
     (void)state;
-    compare_schedules(1, 2, 0.5);
+    compare_schedules(1, 2, 0.5, 0);
 }
 
 static void test_four_stages_same_bits(void **state) {
     (void)state;
-    compare_schedules(1, 4, 0.5);
+    compare_schedules(1, 4, 0.5, 0);
+}
+
+/* Each stage's state kept twice. */
+static void test_kept_same_bits(void **state) {
+    (void)state;
+    compare_schedules(1, 2, 0.5, 1);
 }
 
 /* Does the comparison see a difference? */
@@ -328,6 +336,7 @@ int main(void) {
         cmocka_unit_test(test_two_stages_same_bits),
         cmocka_unit_test(test_tied_embedding_same_bits),
         cmocka_unit_test(test_four_stages_same_bits),
+        cmocka_unit_test(test_kept_same_bits),
         cmocka_unit_test(test_other_seed_differs),
         cmocka_unit_test(test_golden_plans),
         cmocka_unit_test(test_slots),
