@@ -73,7 +73,7 @@ int ls_host_is_here(const char *host);
 /* The verb's options. */
 typedef struct ls_hosts_options {
     const char *file, *agent, *launcher, *launcher_args;
-    int64_t most, threads;
+    int64_t most, threads, restarts, stuck;
     double wait_seconds;
 } ls_hosts_options;
 /* Runs the words of `call` (train or resume) to their end. */

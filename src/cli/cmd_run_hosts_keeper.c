@@ -18,14 +18,14 @@
 static const double ask_seconds = 1.0,     /* for one answer */
     lost_seconds = 2.5,                    /* without one */
     start_seconds = 30.0,                  /* for an agent to bring a keeper up */
-    first_pause = 0.5, longest_pause = 30; /* between tries */
+    first_pause = 0.5, longest_pause = 10; /* between tries */
 enum { PULSE_NS = 500000000 };
 
 /* --- the pulse: a thread for each keeper, so that one that hangs delays no other --- */
 
 struct ls_pulse {
     char address[LS_HOST_NAME + 16], cookie[LS_KEEPER_COOKIE];
-    atomic_llong last_ms; /* when it answered last, on the monotonic clock */
+    atomic_llong last_ms; /* when it answered last, on the monotonic clock; 0 = not yet */
     atomic_int n_holders; /* the thread, and the host until it lets go */
 };
 
@@ -60,7 +60,7 @@ static ls_status start_pulse(ls_run_host *host, const ls_run_keepers *keepers) {
     if (!pulse) return LS_ERR_NO_MEMORY;
     (void)snprintf(pulse->address, sizeof pulse->address, "%s", host->address);
     (void)snprintf(pulse->cookie, sizeof pulse->cookie, "%s", cookie ? cookie + 1 : "");
-    atomic_init(&pulse->last_ms, now_ms());
+    atomic_init(&pulse->last_ms, 0);
     atomic_init(&pulse->n_holders, 2);
     (void)pthread_attr_init(&detached);
     (void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
@@ -97,6 +97,10 @@ static void close_pipe(int *fd) {
     *fd = -1;
 }
 
+void ls_run_host_release(ls_run_host *host) {
+    close_pipe(&host->to);
+}
+
 /* Without its pipe the keeper ends by itself; the agent may hang on a connection that is no more. */
 static void end_agent(ls_run_host *host, double grace_seconds) {
     const struct timespec moment = {.tv_nsec = 5000000};
@@ -123,7 +127,11 @@ static void go_down(ls_run_host *host, double grace_seconds) {
     double pause = first_pause;
     for (int i = 1; i < host->n_tries && pause < longest_pause; i++) pause *= 2;
     /* One that was up is tried again at once: perhaps only its keeper was killed. */
-    if (host->state == LS_HOST_UP) pause = 0;
+    if (host->state == LS_HOST_UP) {
+        pause = 0;
+        host->was_lost = 1;
+        (void)snprintf(host->lost, sizeof host->lost, "%s", host->reason);
+    }
     host->state = LS_HOST_DOWN;
     host->since = ls_clock_seconds();
     host->next_try = host->since + (pause < longest_pause ? pause : longest_pause);
@@ -244,10 +252,17 @@ static void take_ready(ls_run_host *host, const json_t *line, const ls_run_keepe
         go_down(host, 0);
         return;
     }
+    host->since = ls_clock_seconds();
+}
+
+/* The keeper said that it is there; it counts once it has been reached. */
+static void see_first_pulse(ls_run_host *host) {
+    if (host->state != LS_HOST_STARTING || !host->pulse) return;
+    if (atomic_load(&host->pulse->last_ms) == 0) return;
     host->state = LS_HOST_UP;
     host->since = ls_clock_seconds();
     host->n_tries = 0;
-    host->said[0] = '\0';
+    host->said[0] = host->reason[0] = '\0';
 }
 
 static void take_answer(ls_run_host *host, const json_t *line) {
@@ -264,7 +279,7 @@ static void take_line(ls_run_host *host, const ls_run_keepers *keepers) {
     json_t *line = NULL;
     host->text[host->used] = '\0';
     if (host->text[0] == '{' && ls_json_parse(host->text, host->used, "keeper", &line) == LS_OK) {
-        if (host->state == LS_HOST_STARTING)
+        if (host->state == LS_HOST_STARTING && !host->pulse)
             take_ready(host, line, keepers);
         else
             take_answer(host, line);
@@ -302,20 +317,24 @@ static void say_reason(ls_run_host *host, const char *fmt, double seconds) {
                        (int)(sizeof host->reason - used - 3), old);
 }
 
-void ls_run_host_check(ls_run_host *host, const ls_run_keepers *keepers) {
-    if (host->state == LS_HOST_DOWN) return;
-    const int was_up = host->state == LS_HOST_UP;
-    if (!read_lines(host, keepers)) {
-        if (host->state == LS_HOST_DOWN) return; /* took itself down */
-        say_reason(host, was_up || host->state == LS_HOST_UP ? "its keeper has ended" : "no keeper",
-                   0);
-        go_down(host, 0.2);
-    } else if (host->state == LS_HOST_STARTING &&
-               ls_clock_seconds() - host->since > start_seconds) {
-        say_reason(host, "no keeper within %.0f s", start_seconds);
-        go_down(host, 0);
-    } else if (ls_run_host_silence(host) > lost_seconds) {
-        say_reason(host, "its keeper does not answer for %.1f s", ls_run_host_silence(host));
-        go_down(host, 0);
+/* Why the host goes down, as far as it does; NULL = it does not. */
+static const char *find_reason(ls_run_host *host, const ls_run_keepers *keepers, double *seconds) {
+    *seconds = ls_clock_seconds() - host->since;
+    if (!read_lines(host, keepers)) return host->pulse ? "its keeper has ended" : "no keeper";
+    see_first_pulse(host);
+    if (host->state == LS_HOST_STARTING) {
+        if (!host->pulse) return *seconds > start_seconds ? "no keeper within %.0f s" : NULL;
+        return *seconds > lost_seconds ? "its keeper cannot be reached within %.1f s" : NULL;
     }
+    *seconds = ls_run_host_silence(host);
+    return *seconds > lost_seconds ? "its keeper does not answer for %.1f s" : NULL;
+}
+
+void ls_run_host_check(ls_run_host *host, const ls_run_keepers *keepers) {
+    double seconds;
+    if (host->state == LS_HOST_DOWN) return;
+    const char *reason = find_reason(host, keepers, &seconds);
+    if (!reason || host->state == LS_HOST_DOWN) return;
+    say_reason(host, reason, seconds);
+    go_down(host, 0.1);
 }

@@ -11,7 +11,10 @@ typedef struct ls_pulse ls_pulse;
 
 typedef struct ls_run_host {
     ls_host_line line;
-    int is_wanted; /* stands in the file */
+    int is_wanted;  /* stands in the file */
+    int is_member;  /* has ranks of the job */
+    int was_lost;   /* went from up to down since a job began */
+    char lost[256]; /* why */
     ls_host_state state;
     pid_t agent; /* process that leads to the keeper; 0 = none */
     int to, from;
@@ -35,6 +38,8 @@ typedef struct ls_run_keepers {
 } ls_run_keepers;
 
 ls_status ls_run_host_create(const ls_host_line *line, ls_run_host **out);
+/* Closes the keeper's pipe, so that it begins to end; the rest is left to ls_run_host_destroy. */
+void ls_run_host_release(ls_run_host *host);
 /* Takes the keeper's pipe away, which ends it; the agent gets a moment, then SIGKILL. NULL is fine. */
 void ls_run_host_destroy(ls_run_host *host);
 
