@@ -1,5 +1,6 @@
 /* lockstep run: the ranks of a run on this host. */
 #include "cli/cmd_run.h"
+#include "cli/cmd_run_hosts.h"
 #include "cli/cmd_run_recover.h"
 #include "lockstep/comm.h"
 #include <string.h>
@@ -9,6 +10,8 @@ typedef struct run_options {
     int64_t ranks, threads, restarts, stuck;
     int no_recover;
     const char *name, *transport;
+    const char *hosts, *agent, *launcher, *launcher_args; /* across hosts */
+    double wait_seconds;
 } run_options;
 
 /* When a rank has failed: for what the others have to say; without another attempt also for what they have to save. */
@@ -128,8 +131,29 @@ static ls_status run_ranks(const ls_cmd_call *call, const ls_cli_path *path,
     return status;
 }
 
+static ls_status run_hosts(const ls_cmd_call *call) {
+    const run_options *o = call->options;
+    if (o->no_recover || o->name)
+        return LS_FAIL(LS_ERR_INVALID, "run: --hosts goes without %s",
+                       o->no_recover ? "--no-recover: mpirun starts ranks once" : "--name");
+    const ls_hosts_options hosts = {.file = o->hosts,
+                                    .agent = o->agent,
+                                    .launcher = o->launcher,
+                                    .launcher_args = o->launcher_args,
+                                    .most = o->ranks,
+                                    .threads = o->threads,
+                                    .restarts = o->restarts,
+                                    .stuck = o->stuck,
+                                    .wait_seconds = o->wait_seconds};
+    return ls_hosts_run(call, &hosts);
+}
+
 static ls_status run_run(const ls_cmd_call *call) {
     const run_options *o = call->options;
+    if (o->hosts) return run_hosts(call);
+    if (o->agent || o->launcher || o->launcher_args)
+        return LS_FAIL(LS_ERR_INVALID, "run: --agent, --launcher and --launcher-args go with "
+                                       "--hosts FILE");
     if (o->ranks == 0)
         return LS_FAIL(LS_ERR_INVALID, "run: -n says how many ranks; `lockstep run -n 2 -- train "
                                        "CONFIG` starts two");
@@ -151,7 +175,7 @@ static ls_status run_run(const ls_cmd_call *call) {
 
 #define FIELD(member) offsetof(run_options, member)
 static const ls_cli_option options[] = {
-    {"ranks", 'n', LS_CLI_INT, FIELD(ranks), "R", "how many ranks", 1, 4096},
+    {"ranks", 'n', LS_CLI_INT, FIELD(ranks), "R", "how many ranks; with --hosts the most", 1, 4096},
     {"threads", 't', LS_CLI_INT, FIELD(threads), "T",
      "compute threads of each rank (a rank's share of the CPUs)", 1, 1024},
     {"name", 0, LS_CLI_STRING, FIELD(name), "NAME", "what `lockstep top` calls the run", 0, 0},
@@ -162,9 +186,21 @@ static const ls_cli_option options[] = {
     {"restarts", 0, LS_CLI_INT, FIELD(restarts), "N", "most restarts in all (1000)", 0, 1e9},
     {"stuck", 0, LS_CLI_INT, FIELD(stuck), "N",
      "attempts in a row without a new step after which the run gives up (5)", 1, 1e9},
+    {"hosts", 0, LS_CLI_STRING, FIELD(hosts), "FILE",
+     "an elastic run across the hosts of FILE, lines HOST [slots=N]; read again when it changes", 0,
+     0},
+    {"agent", 0, LS_CLI_STRING, FIELD(agent), "COMMAND",
+     "with --hosts: starts a command on a host, as COMMAND HOST WORDS... (ssh)", 0, 0},
+    {"launcher", 0, LS_CLI_STRING, FIELD(launcher), "MPI",
+     "with --hosts: openmpi or mpich (whose mpirun is found)", 0, 0},
+    {"launcher-args", 0, LS_CLI_STRING, FIELD(launcher_args), "WORDS",
+     "with --hosts: more words for mpirun, such as the network's interface", 0, 0},
+    {"wait", 0, LS_CLI_FLOAT, FIELD(wait_seconds), "SECONDS",
+     "with --hosts: how long to wait while no host can be used (600)", 0, 1e9},
     {0},
 };
-static const run_options defaults = {.transport = "shm", .restarts = 1000, .stuck = 5};
+static const run_options defaults = {
+    .transport = "shm", .restarts = 1000, .stuck = 5, .wait_seconds = 600};
 
 static const ls_cli_argument arguments[] = {
     {"VERB", "train or resume, as a rule"},
@@ -173,7 +209,7 @@ static const ls_cli_argument arguments[] = {
 };
 
 const ls_cmd ls_cmd_run = {
-    .usage = "-n R -- VERB ARGS...",
+    .usage = "-n R | --hosts FILE -- VERB ARGS...",
     .about =
         "Starts R ranks of this program on this host, each on its share of the CPUs, and waits "
         "for them. Rank 0's standard\n"
@@ -194,7 +230,13 @@ const ls_cmd ls_cmd_run = {
         "that failed first (128 + N for signal N), which the last line names. With more ranks than "
         "CPUs each computes on one\n"
         "thread.\n"
-        "No MPI is needed; `mpirun -n R lockstep train CONFIG` does the same through MPI.",
+        "No MPI is needed; `mpirun -n R lockstep train CONFIG` does the same through MPI.\n"
+        "With --hosts a keeper on each host of FILE holds the memory, an MPI's mpirun starts as "
+        "many "
+        "ranks as the living hosts\n"
+        "allow (a power of two up to lanes and -n, in equal blocks), and again when a host is lost "
+        "or comes; the bits stay the\n"
+        "same. recover.copies=2 is added with two hosts or more, so that none of them is missed.",
     .arguments = arguments,
     .min_args = 1,
     .max_args = -1,
