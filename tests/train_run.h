@@ -108,6 +108,10 @@ static inline int wait_program(pid_t pid) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
+static inline void check_says(const char *text, const char *part) {
+    if (!strstr(text, part)) fail_msg("'%s' is not in: %s", part, text);
+}
+
 static inline void sleep_us(long us) {
     const struct timespec time = {us / 1000000, us % 1000000 * 1000};
     nanosleep(&time, NULL);
