@@ -2,18 +2,26 @@
 #include "cli/cmd_chaos.h"
 #include "base/fs.h"
 #include "base/rng.h"
+#include "cli/cmd_chaos_recover.h"
 #include "cli/cmd_run.h"
 #include "cli/run_options.h"
 #include <string.h>
 #include <unistd.h>
 
 typedef struct chaos_options {
-    int64_t ranks, faults, seed;
+    int64_t ranks, faults, seed, kills;
+    int recover;
     const char *kinds;
     double within;
 } chaos_options;
 
-enum { LEAST_RANKS = 3, LEAST_STEPS = 5, MOST_WORDS_ADDED = 4, TEXT_BYTES = 512 };
+enum {
+    LEAST_RANKS = 3,
+    LEAST_RANKS_TO_RECOVER = 2,
+    LEAST_STEPS = 5,
+    MOST_WORDS_ADDED = 4,
+    TEXT_BYTES = 512
+};
 static const double grace_seconds = 5;
 /* For slow: what the run is told, and how long the rank sleeps before each call. */
 static const double late_seconds = 1, slow_seconds = 2.5;
@@ -255,9 +263,24 @@ static ls_status prepare(chaos *self, char cache[TEXT_BYTES + 32]) {
     return ls_dir_make(self->out);
 }
 
+static ls_status run_recover(const chaos *self) {
+    const chaos_options *o = self->call->options;
+    const ls_chaos_recover_options options = {.call = self->call,
+                                              .size = self->size,
+                                              .n_kills = o->kills,
+                                              .seed = o->seed,
+                                              .n_steps = self->n_steps,
+                                              .out = self->out,
+                                              .words = &self->words};
+    return ls_chaos_recover(&options);
+}
+
 static ls_status run_chaos(const ls_cmd_call *call) {
     const chaos_options *o = call->options;
-    if (o->ranks < LEAST_RANKS)
+    if (o->recover && o->ranks < LEAST_RANKS_TO_RECOVER)
+        return LS_FAIL(LS_ERR_INVALID, "chaos: --recover -n %lld: 2 ranks or more are needed",
+                       (long long)o->ranks);
+    if (!o->recover && o->ranks < LEAST_RANKS)
         return LS_FAIL(LS_ERR_INVALID,
                        "chaos: -n %lld: who did something else is told by majority, which takes %d "
                        "ranks or more",
@@ -266,8 +289,12 @@ static ls_status run_chaos(const ls_cmd_call *call) {
     char cache[TEXT_BYTES + 32];
     ls_status status = read_kinds(&self, o->kinds);
     if (status == LS_OK) status = prepare(&self, cache);
-    if (status == LS_OK) status = run_clean(&self);
-    if (status == LS_OK) status = run_faults(&self);
+    if (status == LS_OK && o->recover) {
+        status = run_recover(&self);
+    } else {
+        if (status == LS_OK) status = run_clean(&self);
+        if (status == LS_OK) status = run_faults(&self);
+    }
     json_decref(self.rows);
     ls_free(self.voices);
     ls_free(self.words.words);
@@ -278,15 +305,20 @@ static ls_status run_chaos(const ls_cmd_call *call) {
 static const ls_cli_option options[] = {
     {"ranks", 'n', LS_CLI_INT, FIELD(ranks), "R", "how many ranks each run has", 1, 4096},
     {"faults", 'f', LS_CLI_INT, FIELD(faults), "N", "how many runs, one fault in each", 1, 1e6},
-    {"seed", 's', LS_CLI_INT, FIELD(seed), "S", "draws rank, step and call of each fault", 0, 9e15},
+    {"seed", 's', LS_CLI_INT, FIELD(seed), "S",
+     "draws rank, step and call of each fault; rank and instant of each kill", 0, 9e15},
     {"kinds", 'k', LS_CLI_STRING, FIELD(kinds), "A,B",
      "which faults, in turn: die stop skip extra shape dtype op step slow nan disk (all)", 0, 0},
     {"within", 0, LS_CLI_FLOAT, FIELD(within), "SECONDS",
      "the last survivor must have left so soon (2); slow has late_seconds=1 on top", 0.1, 3600},
+    {"recover", 0, LS_CLI_FLAG, FIELD(recover), NULL,
+     "kill ranks that are started again, and compare the weights of the end", 0, 0},
+    {"kills", 0, LS_CLI_INT, FIELD(kills), "N", "with --recover: how many (100)", 1, 1e6},
     {0},
 };
 static const chaos_options defaults = {.ranks = 8,
                                        .faults = 100,
+                                       .kills = 100,
                                        .seed = 1,
                                        .kinds =
                                            "die,stop,skip,extra,shape,dtype,op,step,slow,nan,disk",
@@ -311,6 +343,20 @@ const ls_cmd ls_cmd_chaos = {
         "culprit first, the last of the others\n"
         "has left within two seconds of the fault, and no process is left. Exits with 0 only "
         "when all were.\n"
+        "\n"
+        "With --recover the run goes on after each blow, as `lockstep run` does, and runs are "
+        "begun "
+        "until N kills are done. A blow is\n"
+        "a kill -9 of a rank, of some or of all, at an instant that the seed draws: while they "
+        "start, "
+        "load, compute, commit or save, by\n"
+        "themselves at a collective (call) or in the middle of a file operation (file); now and "
+        "then "
+        "a rank is stopped (stop), or\n"
+        "the whole gets SIGTERM, saves and is resumed (term). Exits with 0 only when every run "
+        "went "
+        "on to its end, no committed step\n"
+        "was lost and all weights are those of a run that nobody disturbed.\n"
         "LOCKSTEP_FAULT=\"kind=skip,rank=3,step=5,call=2\" puts one fault into any run.",
     .arguments = arguments,
     .min_args = 2,

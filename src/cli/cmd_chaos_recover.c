@@ -1,0 +1,378 @@
+/* A campaign: an undisturbed run first; then runs of the same words, struck until so many kills are done. */
+#include "cli/cmd_chaos_recover.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "cli/cmd_chaos.h"
+#include "cli/cmd_chaos_strike.h"
+#include "lockstep/checkpoint.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { PATH_BYTES = 512, HASH_BYTES = 65, MORE_WORDS = 4 };
+static const double grace_seconds = 2.5;
+static const char hash_start[] = "weights sha256:";
+
+typedef struct campaign {
+    const ls_chaos_recover_options *options;
+    const char **words; /* of the run at hand */
+    int n_words;
+    char out[PATH_BYTES], out_word[PATH_BYTES + 8];
+    int output; /* memory for what rank 0 prints */
+    char clean_hash[HASH_BYTES], hash[HASH_BYTES];
+    ls_strike_times times;
+    ls_strike_watch watch;
+    ls_strike strike;
+    ls_ranks_variable file_fault;
+    ls_chaos_voice *voices; /* [size] */
+    int is_clean;           /* the undisturbed run */
+    int64_t n_strikes, n_kills, n_pending, n_recovered, n_lost, n_rounds, n_equal;
+    int64_t committed; /* the newest step that is known to be committed in this run; -1 = none */
+    int64_t counts[LS_INSTANT_COUNT][LS_STRIKE_COUNT];
+    double struck_at, slowest; /* of the last kill; from a kill to the next attempt's first step */
+    double *pauses;            /* all of them */
+    int64_t n_pauses;
+    json_t *rows; /* with --json */
+} campaign;
+
+/* --- around each attempt --- */
+
+static int counts_as_kill(ls_strike_kind kind) {
+    return kind != LS_STRIKE_STOP && kind != LS_STRIKE_TERM;
+}
+
+static void note_loss(campaign *self, int64_t found) {
+    if (found >= self->committed) return;
+    self->n_lost += self->committed - found;
+    self->committed = found; /* each lost step is counted once */
+}
+
+static void begin_attempt(void *user, const ls_recover_attempt *attempt) {
+    campaign *self = user;
+    const ls_chaos_recover_options *o = self->options;
+    const int strikes = !self->is_clean && self->n_kills < o->n_kills;
+    if (strikes)
+        ls_strike_draw((uint64_t)o->seed, self->n_strikes++, o->size, &self->times, &self->strike);
+    else
+        self->strike = (ls_strike){0};
+    for (int rank = 0; rank < o->size; rank++) self->voices[rank] = (ls_chaos_voice){.named = -1};
+    ls_strike_watch_begin(&self->watch, attempt, strikes ? &self->strike : NULL);
+    self->file_fault.value = self->strike.file_fault[0] ? self->strike.file_fault : NULL;
+    if (attempt->number > 0) note_loss(self, attempt->base);
+}
+
+/* A rank that began at an earlier step than it was told has lost what it was told to go on from. */
+static void check_start(campaign *self) {
+    const ls_strike_watch *watch = &self->watch;
+    if (watch->least_step >= 0 && watch->least_step < watch->attempt.base)
+        self->n_lost += watch->attempt.base - watch->least_step;
+    if (self->struck_at <= 0 || watch->stepped_at < 0) return;
+    if (self->n_pauses < self->options->n_kills)
+        self->pauses[self->n_pauses++] = watch->began + watch->stepped_at - self->struck_at;
+    self->struck_at = 0;
+}
+
+static void add_row(campaign *self, const ls_strike *s, int64_t found) {
+    if (!self->rows) return;
+    json_t *row = json_pack(
+        "{s:I,s:I,s:I,s:s,s:s,s:i,s:i,s:I,s:I,s:I}", "round", (json_int_t)self->n_rounds, "number",
+        (json_int_t)s->index, "attempt", (json_int_t)s->attempt, "kind", ls_strike_names[s->kind],
+        "instant", ls_instant_names[s->instant], "rank", s->first, "ranks", s->n_victims, "from",
+        (json_int_t)s->base, "committed", (json_int_t)s->committed, "found", (json_int_t)found);
+    (void)json_array_append_new(self->rows, row);
+}
+
+static void end_attempt(void *user, const ls_recover_attempt *attempt,
+                        const ls_ranks_result *ended) {
+    campaign *self = user;
+    ls_strike *s = &self->strike;
+    int torn;
+    self->watch.began = ended->began;
+    ls_strike_judge(&self->watch, ended);
+    check_start(self);
+    if (self->watch.strike && s->has_struck) {
+        const int64_t found = ls_strike_committed(attempt, &torn);
+        if (s->committed > self->committed) self->committed = s->committed;
+        if (attempt->keeper && s->kind != LS_STRIKE_TERM) note_loss(self, found);
+        if (found > self->committed) self->committed = found;
+        self->counts[s->instant][s->kind]++;
+        self->n_kills += counts_as_kill(s->kind);
+        self->n_pending += counts_as_kill(s->kind);
+        if (self->struck_at <= 0) self->struck_at = s->seconds;
+        add_row(self, s, found);
+    }
+    ls_strike_watch_end(&self->watch);
+}
+
+/* --- one run --- */
+
+static ls_status read_hash(campaign *self) {
+    char text[8192];
+    const ssize_t n = pread(self->output, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    const char *at = strstr(text, hash_start);
+    if (!at || strstr(at + 1, hash_start))
+        return LS_FAIL(LS_ERR_COMM, "chaos: the run printed %s hash", at ? "more than one" : "no");
+    (void)snprintf(self->hash, sizeof self->hash, "%.64s", at + sizeof hash_start - 1);
+    return LS_OK;
+}
+
+static void keep_silent(const char *line) {
+    (void)line;
+}
+
+static ls_status run_words(campaign *self, ls_recover_result **out) {
+    const ls_chaos_recover_options *o = self->options;
+    if (ftruncate(self->output, 0) != 0 || lseek(self->output, 0, SEEK_SET) != 0)
+        return LS_FAIL(LS_ERR_IO, "chaos: what a run prints cannot be kept: %s", strerror(errno));
+    self->committed = -1;
+    self->struck_at = 0;
+    const ls_recover_options options = {.ranks = {.size = o->size,
+                                                  .name = "chaos",
+                                                  .words = self->words,
+                                                  .n_words = self->n_words,
+                                                  .fault = self->strike.fault,
+                                                  .variables = &self->file_fault,
+                                                  .n_variables = 1,
+                                                  .grace_seconds = grace_seconds,
+                                                  .output = self->output,
+                                                  .line = ls_chaos_listen,
+                                                  .user = self->voices,
+                                                  .tick = ls_strike_tick,
+                                                  .tick_user = &self->watch},
+                                        .has_keeper = 1,
+                                        .out = self->out,
+                                        .first = -1,
+                                        .most_restarts = INT64_MAX,
+                                        .most_stuck = INT64_MAX,
+                                        .tell = keep_silent,
+                                        .hooks = {begin_attempt, end_attempt, self}};
+    return ls_recover_run(&options, out);
+}
+
+static void take_train_words(campaign *self) {
+    const ls_ranks_words *words = self->options->words;
+    self->n_words = words->n_words;
+    for (int i = 0; i < words->n_words; i++) self->words[i] = words->words[i];
+    self->words[self->n_words++] = self->out_word;
+    self->words[self->n_words++] = "recover.copies=1";
+}
+
+static void take_resume_words(campaign *self) {
+    self->n_words = 0;
+    self->words[self->n_words++] = "resume";
+    self->words[self->n_words++] = self->out;
+    self->words[self->n_words++] = "recover.copies=1";
+}
+
+static ls_status begin_folder(campaign *self, const char *name) {
+    (void)snprintf(self->out, sizeof self->out, "%s/%s", self->options->out, name);
+    (void)snprintf(self->out_word, sizeof self->out_word, "out=%s", self->out);
+    self->watch.out = self->out;
+    return ls_path_exists(self->out) ? ls_dir_remove(self->out) : LS_OK;
+}
+
+static ls_status fail_run(const campaign *self, const ls_recover_result *result) {
+    const ls_ranks_result *last = result->last;
+    char how[512];
+    if (last->culprit < 0) return LS_FAIL(LS_ERR_INTERRUPTED, "chaos: interrupted");
+    ls_ranks_describe(&last->ends[last->culprit], last->culprit, how, sizeof how);
+    return LS_FAIL(LS_ERR_COMM, "chaos: run %lld was not recovered: %s: %s",
+                   (long long)self->n_rounds, how, self->voices[last->culprit].line);
+}
+
+/* How long things take: of the only attempt of the undisturbed run. */
+static void read_times(campaign *self, const ls_ranks_result *ended) {
+    const ls_strike_watch *watch = &self->watch;
+    const int64_t n_steps = watch->newest_step > 1 ? watch->newest_step : 1;
+    const double first = watch->stepped_at > 0 ? watch->stepped_at : 0;
+    self->times = (ls_strike_times){.first_step = first,
+                                    .step = (watch->last_at - first) / (double)n_steps,
+                                    .calls_per_step = (int64_t)ended->ends[0].report.n_calls /
+                                                      self->options->n_steps};
+    self->watch.step_seconds = self->times.step;
+}
+
+static ls_status run_clean(campaign *self) {
+    ls_recover_result *result = NULL;
+    LS_TRY(begin_folder(self, "clean"));
+    take_train_words(self);
+    self->is_clean = 1;
+    LS_TRY(run_words(self, &result));
+    self->is_clean = 0;
+    ls_status status = LS_OK;
+    if (result->why != LS_RECOVER_DONE || result->n_restarts > 0) {
+        status = fail_run(self, result);
+        (void)ls_error_prefix(status, "chaos: the run fails without a blow");
+    }
+    if (status == LS_OK) {
+        read_times(self, result->last);
+        status = read_hash(self);
+    }
+    if (status == LS_OK) memcpy(self->clean_hash, self->hash, sizeof self->hash);
+    ls_recover_result_destroy(result);
+    return status;
+}
+
+/* After SIGTERM: everything that was committed must be on disk. *resumes_out 0: nothing had been. */
+static ls_status check_saved(campaign *self, int *resumes_out) {
+    char *path = NULL;
+    ls_ckpt *ckpt = NULL;
+    *resumes_out = 0;
+    if (!ls_path_is_dir(self->out) || ls_ckpt_find_latest(self->out, &path) != LS_OK) {
+        if (self->committed > 0) note_loss(self, 0);
+        return LS_OK;
+    }
+    const ls_status status = ls_ckpt_open(path, &ckpt);
+    if (status == LS_OK) note_loss(self, ls_ckpt_step(ckpt));
+    ls_ckpt_close(ckpt);
+    ls_free(path);
+    *resumes_out = 1;
+    return status;
+}
+
+/* From the start to the end of training, in as many parts as SIGTERM makes of it. */
+static ls_status run_round(campaign *self) {
+    LS_TRY(begin_folder(self, "run"));
+    take_train_words(self);
+    self->n_rounds++;
+    self->n_pending = 0;
+    for (int is_over = 0; !is_over;) {
+        ls_recover_result *result = NULL;
+        LS_TRY(run_words(self, &result));
+        const int was_struck = self->strike.has_struck && self->strike.kind == LS_STRIKE_TERM;
+        const int was_saved =
+            was_struck && ls_ranks_exit_status(result->last) == (int)LS_RANKS_AGAIN;
+        ls_status status = LS_OK;
+        is_over = result->last->culprit < 0; /* SIGTERM may have come after the last step */
+        if (result->last->interrupted && !was_struck)
+            status = LS_FAIL(LS_ERR_INTERRUPTED, "chaos: interrupted");
+        else if (!is_over && !was_saved)
+            status = fail_run(self, result);
+        ls_recover_result_destroy(result);
+        LS_TRY(status);
+        int resumes = 0;
+        if (!is_over) LS_TRY(check_saved(self, &resumes));
+        if (resumes) take_resume_words(self);
+    }
+    LS_TRY(read_hash(self));
+    const int is_equal = strcmp(self->hash, self->clean_hash) == 0;
+    self->n_equal += is_equal;
+    if (is_equal) self->n_recovered += self->n_pending;
+    return LS_OK;
+}
+
+/* --- telling --- */
+
+static int compare_doubles(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static json_t *counts_json(const campaign *self) {
+    json_t *all = json_object();
+    for (int i = 0; i < LS_INSTANT_COUNT; i++) {
+        json_t *row = json_object();
+        for (int k = 0; k < LS_STRIKE_COUNT; k++)
+            (void)json_object_set_new(row, ls_strike_names[k], json_integer(self->counts[i][k]));
+        (void)json_object_set_new(all, ls_instant_names[i], row);
+    }
+    return all;
+}
+
+static void print_counts(const campaign *self, FILE *out) {
+    (void)fprintf(out, "%-8s", "during");
+    for (int k = 0; k < LS_STRIKE_COUNT; k++) (void)fprintf(out, "%7s", ls_strike_names[k]);
+    (void)fprintf(out, "%7s\n", "kills");
+    for (int i = 0; i < LS_INSTANT_COUNT; i++) {
+        int64_t kills = 0;
+        (void)fprintf(out, "%-8s", ls_instant_names[i]);
+        for (int k = 0; k < LS_STRIKE_COUNT; k++) {
+            (void)fprintf(out, "%7lld", (long long)self->counts[i][k]);
+            kills += counts_as_kill((ls_strike_kind)k) ? self->counts[i][k] : 0;
+        }
+        (void)fprintf(out, "%7lld\n", (long long)kills);
+    }
+}
+
+static ls_status tell_all(campaign *self) {
+    const ls_cmd_call *call = self->options->call;
+    const int all_equal = self->n_equal == self->n_rounds;
+    double median = 0, slowest = 0;
+    if (self->n_pauses > 0) {
+        qsort(self->pauses, (size_t)self->n_pauses, sizeof *self->pauses, compare_doubles);
+        median = self->pauses[self->n_pauses / 2];
+        slowest = self->pauses[self->n_pauses - 1];
+    }
+    if (call->json) {
+        LS_TRY(ls_cli_print_json(
+            call, json_pack("{s:I,s:I,s:I,s:b,s:I,s:f,s:f,s:s,s:o,s:O}", "kills",
+                            (json_int_t)self->n_kills, "recovered", (json_int_t)self->n_recovered,
+                            "steps_lost", (json_int_t)self->n_lost, "hash_equal", all_equal, "runs",
+                            (json_int_t)self->n_rounds, "median_seconds", median, "slowest_seconds",
+                            slowest, "weights_sha256", self->clean_hash, "during",
+                            counts_json(self), "rows", self->rows)));
+    } else {
+        print_counts(self, call->out);
+        (void)fprintf(call->out,
+                      "%lld runs; from a kill to the next step: median %.3f s, slowest %.3f s\n"
+                      "chaos: %lld kills, %lld recovered, %lld steps lost, hash %s\n",
+                      (long long)self->n_rounds, median, slowest, (long long)self->n_kills,
+                      (long long)self->n_recovered, (long long)self->n_lost,
+                      all_equal ? "equal" : "not equal");
+    }
+    if (self->n_recovered == self->n_kills && self->n_lost == 0 && all_equal) return LS_OK;
+    return LS_FAIL(LS_ERR_COMM, "chaos: %lld of %lld kills were not recovered, %lld steps lost",
+                   (long long)(self->n_kills - self->n_recovered), (long long)self->n_kills,
+                   (long long)self->n_lost);
+}
+
+static ls_status run_campaign(campaign *self) {
+    const ls_cmd_call *call = self->options->call;
+    LS_TRY(run_clean(self));
+    while (self->n_kills < self->options->n_kills) {
+        const int64_t before = self->n_kills;
+        const double began = ls_clock_seconds();
+        LS_TRY(run_round(self));
+        if (self->n_kills == before && self->n_rounds > 3)
+            return LS_FAIL(LS_ERR_INVALID,
+                           "chaos: %lld runs and no kill met the last one: they are "
+                           "too short; more steps are needed",
+                           (long long)self->n_rounds);
+        if (call->json || call->quiet) continue;
+        (void)fprintf(call->out, "run %lld: %lld kills in %.1f s, hash %s\n",
+                      (long long)self->n_rounds, (long long)(self->n_kills - before),
+                      ls_clock_seconds() - began,
+                      strcmp(self->hash, self->clean_hash) == 0 ? "equal" : "not equal");
+        (void)fflush(call->out);
+    }
+    return tell_all(self);
+}
+
+ls_status ls_chaos_recover(const ls_chaos_recover_options *options) {
+    campaign *self = ls_alloc(sizeof *self);
+    if (!self) return LS_ERR_NO_MEMORY;
+    self->options = options;
+    self->watch.size = options->size;
+    self->file_fault.name = "LOCKSTEP_FS_FAULT";
+    self->words = ls_alloc((size_t)(options->words->n_words + MORE_WORDS) * sizeof *self->words);
+    self->voices = ls_alloc((size_t)options->size * sizeof *self->voices);
+    self->pauses = ls_alloc((size_t)options->n_kills * sizeof *self->pauses);
+    self->rows = options->call->json ? json_array() : NULL;
+    self->output = memfd_create("lockstep-chaos", MFD_CLOEXEC);
+    ls_status status = LS_OK;
+    if (!self->words || !self->voices || !self->pauses) status = LS_ERR_NO_MEMORY;
+    if (status == LS_OK && self->output < 0)
+        status = LS_FAIL(LS_ERR_NO_MEMORY, "chaos: no memory for output: %s", strerror(errno));
+    if (status == LS_OK) status = run_campaign(self);
+    if (self->output >= 0) (void)close(self->output);
+    json_decref(self->rows);
+    ls_free(self->words);
+    ls_free(self->voices);
+    ls_free(self->pauses);
+    ls_free(self);
+    return status;
+}

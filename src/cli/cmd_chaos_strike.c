@@ -1,0 +1,209 @@
+/* Draws blows, waits for their instant, strikes, and says what the ranks were doing. */
+#include "cli/cmd_chaos_strike.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/rng.h"
+#include "lockstep/checkpoint.h"
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const ls_strike_names[] = {"one", "some", "all", "call", "file", "stop", "term", NULL};
+const char *const ls_instant_names[] = {"start", "restart", "load", "step", "commit", "save", NULL};
+
+/* Between two looks at the ranks. */
+static const double look_seconds = 0.001;
+/* A save is waited for so many steps; then the blow comes without one. */
+static const double most_steps_waited = 30;
+enum { MOST_FILE_OPERATION = 60, STEPS_OF_AIM = 3 };
+
+/* Kinds in turn, so that a short campaign meets each. One in twenty is a stop, which takes a second to be found, or a SIGTERM. */
+static const ls_strike_kind turns[] = {
+    LS_STRIKE_ONE,  LS_STRIKE_ALL, LS_STRIKE_CALL, LS_STRIKE_ONE,  LS_STRIKE_SOME,
+    LS_STRIKE_FILE, LS_STRIKE_ONE, LS_STRIKE_ONE,  LS_STRIKE_CALL, LS_STRIKE_SOME,
+    LS_STRIKE_ONE,  LS_STRIKE_ALL, LS_STRIKE_TERM, LS_STRIKE_ONE,  LS_STRIKE_SOME,
+    LS_STRIKE_CALL, LS_STRIKE_ONE, LS_STRIKE_FILE, LS_STRIKE_ONE,  LS_STRIKE_STOP};
+enum { N_TURNS = sizeof turns / sizeof *turns };
+
+/* --- drawing --- */
+
+static int count_victims(ls_strike_kind kind, int size, ls_rng_key key) {
+    if (kind == LS_STRIKE_ALL) return size;
+    if (kind == LS_STRIKE_SOME && size > 2)
+        return 2 + (int)ls_rng_below(key, 1, (uint64_t)size - 2);
+    return 1;
+}
+
+static void draw_fault(ls_strike *strike, const ls_strike_times *times, ls_rng_key key) {
+    if (strike->kind == LS_STRIKE_FILE)
+        (void)snprintf(strike->file_fault, sizeof strike->file_fault, "n=%d,kind=kill",
+                       1 + (int)ls_rng_below(key, 2, MOST_FILE_OPERATION));
+    if (strike->kind != LS_STRIKE_CALL) return;
+    /* The step follows when it is known where the attempt begins. */
+    const uint64_t n_calls = (uint64_t)(times->calls_per_step > 0 ? times->calls_per_step : 1);
+    (void)snprintf(strike->fault, sizeof strike->fault, "kind=die,attempt=all,rank=%d,call=%d",
+                   strike->first, (int)ls_rng_below(key, 3, n_calls));
+}
+
+void ls_strike_draw(uint64_t seed, int64_t index, int size, const ls_strike_times *times,
+                    ls_strike *out) {
+    const ls_rng_key key = {seed, (uint64_t)index, ls_rng_stream("strike")};
+    const double u = ls_rng_uniform(key, 4);
+    *out = (ls_strike){.index = index, .kind = turns[index % N_TURNS], .committed = -1};
+    out->first = (int)ls_rng_below(key, 0, (uint64_t)size);
+    out->n_victims = count_victims(out->kind, size, key);
+    out->aim = (ls_strike_aim)ls_rng_below(key, 5, 3);
+    /* SIGTERM before there are handlers ends the ranks as it would end any program. */
+    if (out->kind == LS_STRIKE_TERM) out->aim = LS_AIM_STEP;
+    out->delay = u * (out->aim == LS_AIM_START  ? times->first_step
+                      : out->aim == LS_AIM_STEP ? STEPS_OF_AIM * times->step
+                                                : 2 * times->step);
+    draw_fault(out, times, key);
+}
+
+/* --- watching --- */
+
+static void free_names(char **names, int n) {
+    for (int i = 0; i < n; i++) ls_free(names[i]);
+    ls_free(names);
+}
+
+void ls_strike_watch_begin(ls_strike_watch *watch, const ls_recover_attempt *attempt,
+                           ls_strike *strike) {
+    watch->attempt = *attempt;
+    watch->strike = strike;
+    watch->called_at = watch->stepped_at = watch->saved_at = watch->last_at = -1;
+    watch->least_step = watch->newest_step = -1;
+    watch->old_names = NULL;
+    watch->n_old_names = 0;
+    if (ls_path_is_dir(watch->out))
+        (void)ls_dir_list(watch->out, &watch->old_names, &watch->n_old_names);
+    if (!strike) return;
+    strike->attempt = attempt->number;
+    strike->base = attempt->base;
+    if (strike->kind != LS_STRIKE_CALL) return;
+    const int64_t step = (attempt->base > 0 ? attempt->base : 0) + strike->index % STEPS_OF_AIM;
+    const size_t used = strlen(strike->fault);
+    (void)snprintf(strike->fault + used, sizeof strike->fault - used, ",step=%lld",
+                   (long long)step);
+}
+
+void ls_strike_watch_end(ls_strike_watch *watch) {
+    free_names(watch->old_names, watch->n_old_names);
+    watch->old_names = NULL;
+    watch->n_old_names = 0;
+}
+
+static int is_old(const ls_strike_watch *watch, const char *name) {
+    for (int i = 0; i < watch->n_old_names; i++)
+        if (strcmp(watch->old_names[i], name) == 0) return 1;
+    return 0;
+}
+
+/* A temporary folder that was not there when the attempt began. */
+static int is_saving(const ls_strike_watch *watch) {
+    char **names = NULL;
+    int n = 0, found = 0;
+    if (!ls_path_is_dir(watch->out) || ls_dir_list(watch->out, &names, &n) != LS_OK) return 0;
+    for (int i = 0; i < n; i++) found |= strstr(names[i], ".tmp") && !is_old(watch, names[i]);
+    free_names(names, n);
+    return found;
+}
+
+/* Exchanges without data of the model come before the first step too. */
+static int is_of_a_step(const ls_rank_report *report) {
+    return report->n_calls > 0 && report->step > 0 && strcmp(report->op, "exchange") != 0;
+}
+
+static void look(ls_strike_watch *watch, const ls_ranks_view *view) {
+    for (int rank = 0; rank < watch->size; rank++) {
+        ls_rank_report report;
+        ls_job_report(view->job, rank, &report);
+        if (report.n_calls > 0 && watch->called_at < 0) watch->called_at = view->seconds;
+        const int is_step = is_of_a_step(&report);
+        if (!is_step) continue;
+        const int64_t step = (int64_t)report.step;
+        if (watch->stepped_at < 0) watch->stepped_at = view->seconds;
+        if (watch->least_step < 0 || step < watch->least_step) watch->least_step = step;
+        if (step > watch->newest_step) watch->newest_step = step;
+    }
+    watch->last_at = view->seconds;
+}
+
+/* --- striking --- */
+
+int64_t ls_strike_committed(const ls_recover_attempt *attempt, int *torn_out) {
+    (void)attempt;
+    *torn_out = 0;
+    return -1;
+}
+
+static ls_strike_instant find_instant(const ls_strike_watch *watch, int torn) {
+    if (watch->called_at < 0)
+        return watch->attempt.number > 0 ? LS_INSTANT_RESTART : LS_INSTANT_START;
+    if (is_saving(watch)) return LS_INSTANT_SAVE;
+    if (watch->stepped_at < 0) return LS_INSTANT_LOAD;
+    return torn ? LS_INSTANT_COMMIT : LS_INSTANT_STEP;
+}
+
+static void strike_ranks(const ls_strike_watch *watch, const ls_ranks_view *view) {
+    const ls_strike *strike = watch->strike;
+    const int number = strike->kind == LS_STRIKE_STOP ? SIGSTOP : SIGKILL;
+    if (strike->kind == LS_STRIKE_TERM) {
+        (void)kill(getpid(), SIGTERM);
+        return;
+    }
+    for (int i = 0; i < strike->n_victims; i++) {
+        const ls_ranks_end *end = &view->result->ends[(strike->first + i) % watch->size];
+        if (!end->has_ended) (void)kill(end->pid, number);
+    }
+}
+
+/* Since the attempt began; -1 = not known yet. */
+static double find_due(const ls_strike_watch *watch) {
+    const ls_strike *strike = watch->strike;
+    if (strike->aim == LS_AIM_START) return strike->delay;
+    if (watch->stepped_at < 0) return -1;
+    if (strike->aim == LS_AIM_STEP) return watch->stepped_at + strike->delay;
+    if (watch->saved_at >= 0) return watch->saved_at + strike->delay;
+    return watch->stepped_at + most_steps_waited * watch->step_seconds;
+}
+
+double ls_strike_tick(void *user, const ls_ranks_view *view) {
+    ls_strike_watch *watch = user;
+    ls_strike *strike = watch->strike;
+    look(watch, view);
+    /* Those of the environment come by themselves. */
+    if (!strike || strike->has_struck || strike->kind == LS_STRIKE_CALL ||
+        strike->kind == LS_STRIKE_FILE)
+        return look_seconds;
+    if (strike->aim == LS_AIM_SAVE && watch->saved_at < 0 && watch->stepped_at >= 0 &&
+        is_saving(watch))
+        watch->saved_at = view->seconds;
+    const double due = find_due(watch);
+    if (due < 0 || view->seconds < due) return look_seconds;
+    int torn;
+    strike->committed = ls_strike_committed(&watch->attempt, &torn);
+    strike->instant = find_instant(watch, torn);
+    strike->has_struck = 1;
+    strike->seconds = ls_clock_seconds();
+    strike_ranks(watch, view);
+    return look_seconds;
+}
+
+void ls_strike_judge(ls_strike_watch *watch, const ls_ranks_result *ended) {
+    ls_strike *strike = watch->strike;
+    int torn;
+    if (!strike) return;
+    (void)ls_strike_committed(&watch->attempt, &torn);
+    const ls_ranks_end *culprit = ended->culprit >= 0 ? &ended->ends[ended->culprit] : NULL;
+    const int kills_itself = strike->kind == LS_STRIKE_CALL || strike->kind == LS_STRIKE_FILE;
+    if (kills_itself && culprit && culprit->signal == SIGKILL && !culprit->was_killed) {
+        strike->has_struck = 1;
+        strike->seconds = culprit->seconds;
+        strike->instant = find_instant(watch, torn);
+    }
+    /* Which buffers were being written shows best when nobody writes any more. */
+    if (strike->has_struck && strike->instant == LS_INSTANT_STEP && torn)
+        strike->instant = LS_INSTANT_COMMIT;
+}
