@@ -58,7 +58,7 @@ static void test_resume_on_another_number_of_ranks(void **state) {
 static void test_a_rank_that_dies(void **state) {
     (void)state;
     setenv("LOCKSTEP_FAULT", "kind=die,rank=1,step=7,call=1", 1);
-    const run_result result = run_tiny("-n 4", "dies", "-q");
+    const run_result result = run_tiny("-n 4 --no-recover", "dies", "-q");
     unsetenv("LOCKSTEP_FAULT");
     assert_int_equal(result.exit_code, 128 + SIGKILL);
     for (int rank = 0; rank < 4; rank++)
@@ -73,7 +73,7 @@ static void test_a_rank_that_dies(void **state) {
 static void test_a_rank_that_is_stopped(void **state) {
     (void)state;
     setenv("LOCKSTEP_FAULT", "kind=stop,rank=2,step=7", 1);
-    const run_result result = run_tiny("-n 4", "stops", "-q");
+    const run_result result = run_tiny("-n 4 --no-recover", "stops", "-q");
     unsetenv("LOCKSTEP_FAULT");
     assert_int_equal(result.exit_code, 8);
     assert_non_null(strstr(result.err, "rank 0: lockstep: error: rank 2 (pid"));
@@ -85,7 +85,7 @@ static void test_a_rank_that_is_stopped(void **state) {
 static void test_a_rank_that_fails(void **state) {
     (void)state;
     setenv("LOCKSTEP_FAULT", "kind=disk,rank=0,step=7", 1);
-    const run_result result = run_tiny("-n 4", "disk", "save_every=1 -q");
+    const run_result result = run_tiny("-n 4 --no-recover", "disk", "save_every=1 -q");
     unsetenv("LOCKSTEP_FAULT");
     assert_int_equal(result.exit_code, 3);
     assert_non_null(strstr(result.err, "No space left"));
