@@ -29,9 +29,9 @@ typedef struct other_name {
     int is_prefix;
 } other_name;
 static const other_name other_names[] = {
-    {"LOCKSTEP_ISA", 0},     /* the most an instruction set may have */
-    {"LOCKSTEP_FAULT", 0},   /* an injected fault */
-    {"LOCKSTEP_PLUGINS", 0}, /* folder of the plugins for MPI */
+    {"LOCKSTEP_ISA", 0},                               /* the most an instruction set may have */
+    {"LOCKSTEP_FAULT", 0},                             /* an injected fault */
+    {"LOCKSTEP_FS_FAULT", 0}, {"LOCKSTEP_PLUGINS", 0}, /* folder of the plugins for MPI */
     {"LOCKSTEP_MPI_P2P", 0}, /* every MPI rank is taken for a host of its own */
     {"LOCKSTEP_RUN", 1},     /* what a supervisor hands to its ranks, */
     {"LOCKSTEP_KEEPER", 1},  /* and where the keepers of the run are, */
