@@ -29,14 +29,15 @@ typedef struct other_name {
     int is_prefix;
 } other_name;
 static const other_name other_names[] = {
-    {"LOCKSTEP_ISA", 0},                               /* the most an instruction set may have */
-    {"LOCKSTEP_FAULT", 0},                             /* an injected fault */
-    {"LOCKSTEP_FS_FAULT", 0}, {"LOCKSTEP_PLUGINS", 0}, /* folder of the plugins for MPI */
-    {"LOCKSTEP_MPI_P2P", 0}, /* every MPI rank is taken for a host of its own */
-    {"LOCKSTEP_RUN", 1},     /* what a supervisor hands to its ranks, */
-    {"LOCKSTEP_KEEPER", 1},  /* and where the keepers of the run are, */
-    {"LOCKSTEP_RESTORE", 0}, /* which step they hold, */
-    {"LOCKSTEP_ATTEMPT", 0}, /* how often the run was started before */
+    {"LOCKSTEP_ISA", 0},      /* the most an instruction set may have */
+    {"LOCKSTEP_FAULT", 0},    /* an injected fault */
+    {"LOCKSTEP_FS_FAULT", 0}, /* the same in a file operation */
+    {"LOCKSTEP_PLUGINS", 0},  /* folder of the plugins for MPI */
+    {"LOCKSTEP_MPI_P2P", 0},  /* every MPI rank is taken for a host of its own */
+    {"LOCKSTEP_RUN", 1},      /* what a supervisor hands to its ranks, */
+    {"LOCKSTEP_KEEPER", 1},   /* and where the keepers of the run are, */
+    {"LOCKSTEP_RESTORE", 0},  /* which step they hold, */
+    {"LOCKSTEP_ATTEMPT", 0},  /* how often the run was started before */
 };
 
 const char *ls_config_env(const char *name) {
