@@ -30,7 +30,8 @@ LS_API const char *ls_keeper_cookie(const ls_keeper *keeper);
 /* The other keepers of the run, "HOST:PORT HOST:PORT ..." in the order of hosts, this one included at `mine`: where parts can be read, and
  * with copies = 2 the next one in the ring takes the copies. */
 LS_API ls_status ls_keeper_set_peers(ls_keeper *keeper, const char *peers, int mine, int copies);
-/* A job begins: its number grows from attempt to attempt. Segments of jobs before the one that was restored from are given back once all
+/* A job begins: its number, which its ranks have in LOCKSTEP_ATTEMPT, grows from attempt to attempt; ranks of earlier ones are refused from here
+ * on. A rank, or another keeper, that comes with a higher number begins its job too. Segments of jobs before the one that was restored from are given back once all
  * ranks of this one have committed. */
 LS_API ls_status ls_keeper_begin_job(ls_keeper *keeper, int64_t job, int n_ranks);
 /* {"segments": [{"rank", "job", "size", "pid", "steps": [a, b] (-1 = torn), "copy": bool, "bytes",

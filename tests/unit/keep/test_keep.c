@@ -1,0 +1,215 @@
+/* labels: threads
+ * A state that outlives its ranks: taken over in place, or read into another number of ranks and another zero. */
+#include "unit/keep/keep_run.h"
+
+/* layouts: ranks and zero of one attempt and the next */
+typedef struct change {
+    int ranks, zero, next_ranks, next_zero;
+} change;
+static const change changes[] = {
+    {1, 0, 1, 0}, {2, 0, 2, 0}, {4, 3, 4, 3}, {1, 0, 2, 0}, {2, 0, 1, 0},
+    {2, 1, 4, 1}, {4, 1, 2, 1}, {4, 3, 2, 3}, {2, 3, 8, 3}, {8, 3, 1, 0},
+    {1, 0, 8, 3}, {4, 1, 4, 3}, {4, 3, 4, 0}, {8, 2, 2, 1}, {2, 0, 4, 3},
+};
+
+static void check_change(const change *c) {
+    const int same = c->ranks == c->next_ranks && c->zero == c->next_zero;
+    ls_keeper *keeper = NULL;
+    kept_rank ranks[MAX_RANKS];
+    ls_plan *plan = make_plan(c->ranks, c->zero, 1),
+            *next = make_plan(c->next_ranks, c->next_zero, 1);
+    check_ok(ls_keeper_start(NULL, &keeper));
+    set_attempt(keeper, 0, -1);
+    check_ok(ls_keeper_begin_job(keeper, 0, c->ranks));
+    assert_int_equal(best_of(&keeper, 1), -1);
+    check_attempt(&(attempt){plan, -1, 3}, ranks);
+    assert_int_equal(ranks[0].stats.attached, 0);
+    assert_int_equal(best_of(&keeper, 1), 2);
+
+    /* Restored and killed before it makes a step of its own: nothing is lost. */
+    set_attempt(keeper, 1, 2);
+    check_attempt(&(attempt){next, 2, 0}, ranks);
+    for (int r = 0; r < c->next_ranks; r++) {
+        assert_int_equal(ranks[r].stats.attached, same);
+        assert_int_equal(ranks[r].stats.read_bytes == 0, same);
+        assert_int_equal(ranks[r].stats.read_remote, 0);
+    }
+    assert_int_equal(best_of(&keeper, 1), 2);
+
+    set_attempt(keeper, 2, 2);
+    check_attempt(&(attempt){next, 2, 2}, ranks);
+    assert_int_equal(ranks[0].stats.attached, 1);
+    assert_int_equal(best_of(&keeper, 1), 4);
+    set_attempt(keeper, 3, 4);
+    check_attempt(&(attempt){plan, 4, 1}, ranks);
+    assert_int_equal(best_of(&keeper, 1), 5);
+    ls_keeper_stop(keeper);
+    ls_plan_destroy(plan);
+    ls_plan_destroy(next);
+}
+
+static void test_changes(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) check_change(&changes[i]);
+}
+
+static int64_t count_segments(ls_keeper *keeper) {
+    json_t *all = NULL;
+    check_ok(ls_keeper_inventory(keeper, &all));
+    const int64_t n = (int64_t)json_array_size(json_object_get(all, "segments"));
+    json_decref(all);
+    return n;
+}
+
+/* Older memory is given back once the new ranks have a step, not before. */
+static void test_memory_is_given_back(void **state) {
+    (void)state;
+    ls_keeper *keeper = NULL;
+    kept_rank ranks[MAX_RANKS];
+    ls_plan *four = make_plan(4, 3, 1), *two = make_plan(2, 3, 1);
+    check_ok(ls_keeper_start(NULL, &keeper));
+    set_attempt(keeper, 0, -1);
+    check_attempt(&(attempt){four, -1, 1}, ranks);
+    assert_int_equal(count_segments(keeper), 4);
+    set_attempt(keeper, 1, 0);
+    check_attempt(&(attempt){two, 0, 0}, ranks);
+    assert_int_equal(count_segments(keeper), 6);
+    set_attempt(keeper, 2, 0);
+    check_attempt(&(attempt){two, 0, 1}, ranks);
+    assert_int_equal(count_segments(keeper), 2);
+    assert_int_equal(best_of(&keeper, 1), 1);
+    ls_keeper_stop(keeper);
+    ls_plan_destroy(four);
+    ls_plan_destroy(two);
+}
+
+/* What an attempt that begins anew finds in its memory, it does not go on from. */
+static void test_fresh_start_forgets(void **state) {
+    (void)state;
+    ls_keeper *keeper = NULL;
+    kept_rank ranks[MAX_RANKS];
+    ls_plan *plan = make_plan(2, 1, 1);
+    check_ok(ls_keeper_start(NULL, &keeper));
+    set_attempt(keeper, 0, -1);
+    check_attempt(&(attempt){plan, -1, 5}, ranks);
+    assert_int_equal(best_of(&keeper, 1), 4);
+    set_attempt(keeper, 1, -1);
+    check_attempt(&(attempt){plan, -1, 0}, ranks);
+    assert_int_equal(ranks[0].stats.attached, 1);
+    assert_int_equal(best_of(&keeper, 1), -1);
+    ls_keeper_stop(keeper);
+    ls_plan_destroy(plan);
+}
+
+static void run_failing(const attempt *a, const char *part) {
+    kept_rank ranks[MAX_RANKS];
+    run_attempt(a, ranks);
+    for (int r = 0; r < ls_mesh_size(&a->plan->mesh); r++) {
+        assert_int_not_equal(ranks[r].status, LS_OK);
+        if (!strstr(ranks[r].message, part))
+            fail_msg("rank %d: '%s' lacks '%s'", r, ranks[r].message, part);
+    }
+}
+
+static void test_errors(void **state) {
+    (void)state;
+    ls_keeper *keeper = NULL;
+    kept_rank ranks[MAX_RANKS];
+    ls_plan *plan = make_plan(2, 3, 1), *one = make_plan(1, 0, 1), *big = make_plan(1, 0, 2);
+    const attempt again = {plan, 7, 0};
+    check_ok(ls_keeper_start(NULL, &keeper));
+    (void)unsetenv("LOCKSTEP_KEEPER");
+    assert_false(ls_keep_is_offered());
+    run_failing(&again, "is not \"NAME COOKIE\"");
+    assert_int_equal(setenv("LOCKSTEP_KEEPER", "nobody 0123456789abcdef0123456789abcdef", 1), 0);
+    assert_true(ls_keep_is_offered());
+    run_failing(&again, "cannot be reached");
+
+    set_attempt(keeper, 0, -1);
+    check_attempt(&(attempt){plan, -1, 2}, ranks);
+    set_attempt(keeper, 1, 7);
+    run_failing(&again, "step 7 is not complete");
+    set_attempt(keeper, 0, 1);
+    run_failing(&again, "job 0 has ended");
+    /* Another model: the names are there, but not all elements. */
+    set_attempt(keeper, 2, -1);
+    check_attempt(&(attempt){one, -1, 2}, ranks);
+    set_attempt(keeper, 3, 1);
+    run_failing(&(attempt){big, 1, 0}, "step 1 is not complete");
+    assert_int_equal(setenv("LOCKSTEP_RESTORE", "soon", 1), 0);
+    set_number("LOCKSTEP_ATTEMPT", 4);
+    run_failing(&(attempt){big, 1, 0}, "LOCKSTEP_RESTORE='soon' is no number");
+    ls_keeper_stop(keeper);
+    ls_plan_destroy(plan);
+    ls_plan_destroy(one);
+    ls_plan_destroy(big);
+}
+
+/* A rank alone, without a transport: the calls in their order. */
+static void test_calls(void **state) {
+    (void)state;
+    ls_keeper *keeper = NULL;
+    ls_keep *keep = NULL;
+    char *buffers[2], blob[LS_KEEP_BLOB] = "";
+    int64_t step;
+    int current;
+    ls_plan *plan = make_plan(1, 0, 1);
+    check_ok(ls_keeper_start(NULL, &keeper));
+    set_attempt(keeper, 0, -1);
+    check_ok(ls_keep_open(NULL, &keep));
+    check_fails(ls_keep_begin(keep), LS_ERR_INVALID, "before ls_keep_memory");
+    check_fails(ls_keep_commit(keep, 0, 0, NULL, 0), LS_ERR_INVALID, "commit of step 0");
+    check_ok(ls_keep_memory(keep, plan, 0, buffers));
+    check_fails(ls_keep_memory(keep, plan, 0, buffers), LS_ERR_INVALID, "already");
+    check_ok(ls_keep_restore(keep, &step, &current, blob));
+    assert_int_equal(step, -1);
+    check_ok(ls_keep_begin(keep));
+    check_ok(ls_keep_commit(keep, 0, 1, "x", 1));
+    check_fails(ls_keep_commit(keep, 1, 1, NULL, 0), LS_ERR_INVALID, "was not given up");
+    check_fails(ls_keep_commit(keep, 1, 0, blob, LS_KEEP_BLOB + 1), LS_ERR_INVALID, "4096 bytes");
+    check_fails(ls_keep_commit(keep, 1, 2, blob, 1), LS_ERR_INVALID, "two buffers");
+    check_ok(ls_keep_commit(keep, 1, 0, NULL, 0));
+    check_ok(ls_keep_begin(keep));
+    assert_int_equal(best_of(&keeper, 1), 1);
+    ls_keep_close(keep);
+    ls_keep_close(NULL);
+    ls_keeper_stop(keeper);
+    ls_plan_destroy(plan);
+}
+
+/* The keeper goes first: its rank goes on. */
+static void test_keeper_is_gone(void **state) {
+    (void)state;
+    ls_keeper *keeper = NULL;
+    ls_keep *keep = NULL;
+    char *buffers[2], blob[LS_KEEP_BLOB] = "";
+    int64_t step;
+    int current;
+    ls_plan *plan = make_plan(1, 0, 1);
+    check_ok(ls_keeper_start(NULL, &keeper));
+    set_attempt(keeper, 0, -1);
+    check_ok(ls_keep_open(NULL, &keep));
+    check_ok(ls_keep_memory(keep, plan, 0, buffers));
+    check_ok(ls_keep_restore(keep, &step, &current, blob));
+    ls_keeper_stop(keeper);
+    for (int i = 0; i < 4; i++) {
+        check_ok(ls_keep_begin(keep));
+        write_state(plan, 0, buffers[i % 2], i);
+        check_ok(ls_keep_commit(keep, i, i % 2, NULL, 0));
+    }
+    assert_int_equal(n_wrong(plan, 0, buffers[1], 3), 0);
+    ls_keep_close(keep);
+    ls_plan_destroy(plan);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_memory_is_given_back),
+        cmocka_unit_test(test_fresh_start_forgets),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_keeper_is_gone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
