@@ -318,7 +318,7 @@ static ls_status tell_all(campaign *self) {
     } else {
         print_counts(self, call->out);
         (void)fprintf(call->out,
-                      "%lld runs; from a kill to the next step: median %.3f s, slowest %.3f s\n"
+                      "runs: %lld; from a kill to the next step: median %.3f s, slowest %.3f s\n"
                       "chaos: %lld kills, %lld recovered, %lld steps lost, hash %s\n",
                       (long long)self->n_rounds, median, slowest, (long long)self->n_kills,
                       (long long)self->n_recovered, (long long)self->n_lost,

@@ -132,10 +132,32 @@ static void look(ls_strike_watch *watch, const ls_ranks_view *view) {
 
 /* --- striking --- */
 
+static int64_t newest_of(const json_t *segment, int *torn) {
+    const json_t *steps = json_object_get(segment, "steps");
+    int64_t newest = -1;
+    for (size_t i = 0; i < json_array_size(steps); i++) {
+        const int64_t step = json_integer_value(json_array_get(steps, i));
+        if (step < 0) *torn = 1;
+        if (step > newest) newest = step;
+    }
+    return newest;
+}
+
 int64_t ls_strike_committed(const ls_recover_attempt *attempt, int *torn_out) {
-    (void)attempt;
+    json_t *inventory = NULL;
+    int64_t step = -1, first = -1;
     *torn_out = 0;
-    return -1;
+    if (!attempt->keeper || ls_keeper_inventory((ls_keeper *)attempt->keeper, &inventory) != LS_OK)
+        return -1;
+    if (ls_keeper_best_step(&inventory, 1, &step) != LS_OK) step = -1;
+    const json_t *segments = json_object_get(inventory, "segments");
+    for (size_t i = 0; i < json_array_size(segments); i++) {
+        const int64_t newest = newest_of(json_array_get(segments, i), torn_out);
+        if (i == 0) first = newest;
+        if (newest != first) *torn_out = 1;
+    }
+    json_decref(inventory);
+    return step;
 }
 
 static ls_strike_instant find_instant(const ls_strike_watch *watch, int torn) {

@@ -61,8 +61,17 @@ static int64_t find_saved_step(const recovery *self) {
     return step;
 }
 
+static ls_status find_kept_step(const recovery *self, int64_t *out) {
+    json_t *inventory = NULL;
+    LS_TRY(ls_keeper_inventory(self->keeper, &inventory));
+    const ls_status status = ls_keeper_best_step(&inventory, 1, out);
+    json_decref(inventory);
+    return status;
+}
+
 static ls_status find_base(recovery *self, int64_t *kept_out) {
     *kept_out = -1;
+    if (self->keeper) LS_TRY(find_kept_step(self, kept_out));
     const int64_t saved = find_saved_step(self);
     self->base = *kept_out > saved ? *kept_out : saved;
     return LS_OK;
@@ -85,7 +94,8 @@ static ls_status start_ranks(recovery *self, int64_t kept, ls_ranks_result **out
     for (int i = 0; i < n; i++) variables[i] = o->ranks.variables[i];
     (void)snprintf(step, sizeof step, "%lld", (long long)kept);
     (void)snprintf(number, sizeof number, "%lld", (long long)self->attempt);
-    variables[n] = (ls_ranks_variable){"LOCKSTEP_KEEPER", NULL};
+    variables[n] =
+        (ls_ranks_variable){"LOCKSTEP_KEEPER", self->keeper ? ls_keeper_offer(self->keeper) : NULL};
     variables[n + 1] = (ls_ranks_variable){"LOCKSTEP_RESTORE", kept >= 0 ? step : NULL};
     variables[n + 2] = (ls_ranks_variable){"LOCKSTEP_ATTEMPT", number};
     variables[n + 3] = (ls_ranks_variable){"LOCKSTEP_RUN", self->run};
@@ -104,6 +114,8 @@ static ls_status start_ranks(recovery *self, int64_t kept, ls_ranks_result **out
 static ls_status run_attempt(recovery *self, ls_ranks_result **out) {
     const ls_recover_hooks *hooks = &self->options->hooks;
     int64_t kept = -1;
+    if (self->keeper)
+        LS_TRY(ls_keeper_begin_job(self->keeper, self->attempt, self->options->ranks.size));
     LS_TRY(find_base(self, &kept));
     LS_TRY(clear_output(self));
     const ls_recover_attempt attempt = {self->attempt, self->base, self->keeper};
@@ -232,7 +244,8 @@ static ls_status prepare(recovery *self) {
     char *path;
     self->old_checkpoint = find_checkpoint(self, &path);
     ls_free(path);
-    return LS_OK;
+    const ls_keeper_options keeper = {0};
+    return self->options->has_keeper ? ls_keeper_start(&keeper, &self->keeper) : LS_OK;
 }
 
 static void block_signals(sigset_t *old_out) {
@@ -251,6 +264,7 @@ ls_status ls_recover_run(const ls_recover_options *options, ls_recover_result **
     ls_status status = prepare(&self);
     if (status == LS_OK) status = run_attempts(&self);
     if (status == LS_OK) pass_output(&self);
+    ls_keeper_stop(self.keeper);
     if (self.output >= 0) (void)close(self.output);
     (void)sigprocmask(SIG_SETMASK, &self.old_mask, NULL);
     if (status != LS_OK) {
