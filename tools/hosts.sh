@@ -150,6 +150,7 @@ hosts_kill() {
 }
 
 hosts_unplug() { hosts_on switch ip link set "port${1#host}" down; }
+hosts_plug() { hosts_on switch ip link set "port${1#host}" up; }
 
 hosts_stop() {
     local file ids

@@ -149,7 +149,7 @@ ls_status ls_hosts_control_tell_peers(ls_hosts_control *self) {
 static ls_status tell_keepers(ls_hosts_control *self) {
     LS_TRY(ls_hosts_control_tell_peers(self));
     for (int i = 0; i < self->list.n; i++)
-        ls_run_host_tell(self->list.hosts[i], "job %lld %d", (long long)self->attempt + 1,
+        ls_run_host_tell(self->list.hosts[i], "job %lld %d", (long long)self->attempt,
                          self->world.ranks);
     const double end = ls_clock_seconds() + answer_seconds;
     while (!have_answered(self) && ls_clock_seconds() < end) ls_hosts_control_tick(self);
