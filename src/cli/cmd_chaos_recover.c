@@ -96,7 +96,7 @@ static void end_attempt(void *user, const ls_recover_attempt *attempt,
     if (self->watch.strike && s->has_struck) {
         const int64_t found = ls_strike_committed(attempt, &torn);
         if (s->committed > self->committed) self->committed = s->committed;
-        if (attempt->keeper && s->kind != LS_STRIKE_TERM) note_loss(self, found);
+        if (s->kind != LS_STRIKE_TERM && attempt->keeper && found >= 0) note_loss(self, found);
         if (found > self->committed) self->committed = found;
         self->counts[s->instant][s->kind]++;
         self->n_kills += counts_as_kill(s->kind);
@@ -153,19 +153,26 @@ static ls_status run_words(campaign *self, ls_recover_result **out) {
     return ls_recover_run(&options, out);
 }
 
+static void add_copies(campaign *self) {
+    const ls_ranks_words *words = self->options->words;
+    for (int i = 0; i < words->n_words; i++)
+        if (strncmp(words->words[i], "recover.copies=", 15) == 0) return;
+    self->words[self->n_words++] = "recover.copies=1";
+}
+
 static void take_train_words(campaign *self) {
     const ls_ranks_words *words = self->options->words;
     self->n_words = words->n_words;
     for (int i = 0; i < words->n_words; i++) self->words[i] = words->words[i];
     self->words[self->n_words++] = self->out_word;
-    self->words[self->n_words++] = "recover.copies=1";
+    add_copies(self);
 }
 
 static void take_resume_words(campaign *self) {
     self->n_words = 0;
     self->words[self->n_words++] = "resume";
     self->words[self->n_words++] = self->out;
-    self->words[self->n_words++] = "recover.copies=1";
+    add_copies(self);
 }
 
 static ls_status begin_folder(campaign *self, const char *name) {

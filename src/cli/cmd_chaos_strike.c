@@ -73,7 +73,7 @@ void ls_strike_watch_begin(ls_strike_watch *watch, const ls_recover_attempt *att
     watch->attempt = *attempt;
     watch->strike = strike;
     watch->called_at = watch->stepped_at = watch->saved_at = watch->last_at = -1;
-    watch->least_step = watch->newest_step = -1;
+    watch->least_step = watch->newest_step = watch->all_made = -1;
     watch->old_names = NULL;
     watch->n_old_names = 0;
     if (ls_path_is_dir(watch->out))
@@ -116,9 +116,12 @@ static int is_of_a_step(const ls_rank_report *report) {
 }
 
 static void look(ls_strike_watch *watch, const ls_ranks_view *view) {
+    int64_t all = INT64_MAX;
     for (int rank = 0; rank < watch->size; rank++) {
         ls_rank_report report;
         ls_job_report(view->job, rank, &report);
+        /* Who is in step t has committed t steps. */
+        if ((int64_t)report.step < all) all = (int64_t)report.step;
         if (report.n_calls > 0 && watch->called_at < 0) watch->called_at = view->seconds;
         const int is_step = is_of_a_step(&report);
         if (!is_step) continue;
@@ -128,6 +131,7 @@ static void look(ls_strike_watch *watch, const ls_ranks_view *view) {
         if (step > watch->newest_step) watch->newest_step = step;
     }
     watch->last_at = view->seconds;
+    if (all > watch->all_made) watch->all_made = all;
 }
 
 /* --- striking --- */
@@ -206,6 +210,7 @@ double ls_strike_tick(void *user, const ls_ranks_view *view) {
     if (due < 0 || view->seconds < due) return look_seconds;
     int torn;
     strike->committed = ls_strike_committed(&watch->attempt, &torn);
+    if (watch->all_made > strike->committed) strike->committed = watch->all_made;
     strike->instant = find_instant(watch, torn);
     strike->has_struck = 1;
     strike->seconds = ls_clock_seconds();
@@ -222,6 +227,7 @@ void ls_strike_judge(ls_strike_watch *watch, const ls_ranks_result *ended) {
     const int kills_itself = strike->kind == LS_STRIKE_CALL || strike->kind == LS_STRIKE_FILE;
     if (kills_itself && culprit && culprit->signal == SIGKILL && !culprit->was_killed) {
         strike->has_struck = 1;
+        strike->committed = watch->all_made;
         strike->seconds = culprit->seconds;
         strike->instant = find_instant(watch, torn);
     }

@@ -46,7 +46,7 @@ typedef struct ls_strike {
     ls_strike_instant instant;
     double seconds; /* ls_clock_seconds */
     int64_t attempt, base;
-    int64_t committed; /* by all ranks, just before; -1 = not known */
+    int64_t committed; /* by all ranks, before; -1 = not known */
 } ls_strike;
 
 /* How long things take, from a run that nobody disturbs. */
@@ -71,6 +71,8 @@ typedef struct ls_strike_watch {
     double called_at, stepped_at, saved_at; /* seconds since the start; -1 = not yet */
     int64_t least_step;                     /* that was seen in a collective of a step; -1 = none */
     int64_t newest_step;
+    int64_t
+        all_made; /* steps that every rank has certainly committed in this attempt, by what it was seen to do */
     double last_at; /* of a look */
     double began;   /* ls_clock_seconds; known when it is over */
 } ls_strike_watch;
