@@ -29,6 +29,8 @@ LS_API ls_images_info ls_images_get_info(const ls_images *images);
 LS_API const unsigned char *ls_images_pixels(const ls_images *images, int64_t i); /* [H, W] */
 LS_API int32_t ls_images_label(const ls_images *images, int64_t i);
 /* Of all pixels, scaled to [0, 1]. */
+/* XXH3 of pixels and labels. */
+LS_API uint64_t ls_images_hash(const ls_images *images);
 LS_API void ls_images_statistics(const ls_images *images, double *mean_out, double *std_out);
 
 typedef struct ls_images_options {

@@ -22,6 +22,7 @@ typedef struct ls_tokens_info {
     int32_t eot;          /* written after each complete document; -1 = none */
     int32_t token_bytes;  /* of the stored ids: 2 or 4 */
     char fingerprint[65]; /* of the tokenizer; "" when not known */
+    uint64_t hash;        /* of a shard's whole content (XXH3); 0 for tokens in memory */
 } ls_tokens_info;
 
 LS_API ls_status ls_tokens_open(const char *path, ls_tokens **out); /* maps the shard */

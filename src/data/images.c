@@ -2,6 +2,7 @@
 #include "lockstep/images.h"
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/rng.h"
 #include "data/idx.h"
 #include <math.h>
@@ -83,6 +84,12 @@ const unsigned char *ls_images_pixels(const ls_images *images, int64_t i) {
 
 int32_t ls_images_label(const ls_images *images, int64_t i) {
     return images->labels_N.data[i];
+}
+
+uint64_t ls_images_hash(const ls_images *images) {
+    const size_t n = (size_t)images->info.n_images;
+    const size_t area = (size_t)(images->info.height * images->info.width);
+    return ls_xxh3(images->labels_N.data, n, ls_xxh3(images->pixels_NHW.data, n * area, area));
 }
 
 /* Sums of whole numbers, so exact whatever the order. */

@@ -124,10 +124,15 @@ static ls_status read_shard(ls_tokens *tokens, const unsigned char *data, uint64
     tokens->shard = data;
     tokens->ids = data + sizeof *header;
     tokens->documents = (const uint64_t *)(data + tokens->body_bytes - 8 * footer->n_documents);
-    tokens->info = (ls_tokens_info){(int64_t)footer->n_tokens,     (int64_t)footer->n_documents,
-                                    (int64_t)footer->n_text_bytes, (int32_t)header->vocab_size,
-                                    (int32_t)footer->max_token,    header->eot,
-                                    (int32_t)header->token_bytes,  ""};
+    tokens->info = (ls_tokens_info){(int64_t)footer->n_tokens,
+                                    (int64_t)footer->n_documents,
+                                    (int64_t)footer->n_text_bytes,
+                                    (int32_t)header->vocab_size,
+                                    (int32_t)footer->max_token,
+                                    header->eot,
+                                    (int32_t)header->token_bytes,
+                                    "",
+                                    footer->hash};
     memcpy(tokens->info.fingerprint, header->fingerprint, sizeof header->fingerprint);
     return check_documents(tokens->documents, footer->n_documents, footer->n_tokens);
 }

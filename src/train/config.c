@@ -121,6 +121,9 @@ static ls_status check_config(ls_train_config *c) {
         return LS_FAIL(
             LS_ERR_CONFIG,
             "data.path is not set: name a text file, a folder, a token shard or an image folder");
+    if (c->optim.patience > 0 && !ls_model_reads_tokens(c->model.kind))
+        return LS_FAIL(LS_ERR_CONFIG, "optim.patience: image data has no part for early stopping "
+                                      "(its test images must not decide); set it to 0");
     return ls_optim_check(&c->optim, c->steps);
 }
 

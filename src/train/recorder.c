@@ -54,16 +54,15 @@ static ls_status read_curves(ls_recorder *r, const char *dir) {
     return status;
 }
 
-ls_status ls_recorder_open(ls_session *session, int resumed, int64_t step, ls_recorder **out) {
+ls_status ls_recorder_open(ls_session *session, int64_t keep_below, ls_recorder **out) {
     const ls_train_config *c = &session->config;
     ls_recorder *r = ls_alloc(sizeof *r);
     if (!r) return LS_ERR_NO_MEMORY;
     r->session = session;
     ls_status status = ls_dir_make(c->out);
     if (status == LS_OK) status = ls_ckpt_sweep(c->out);
-    if (status == LS_OK)
-        status = ls_metrics_open(c->out, c->tensorboard, resumed ? step + 1 : -1, &r->metrics);
-    if (status == LS_OK && resumed) status = read_curves(r, c->out);
+    if (status == LS_OK) status = ls_metrics_open(c->out, c->tensorboard, keep_below, &r->metrics);
+    if (status == LS_OK && keep_below >= 0) status = read_curves(r, c->out);
     if (status != LS_OK) {
         ls_recorder_close(r);
         return status;
@@ -82,6 +81,11 @@ void ls_recorder_close(ls_recorder *r) {
     ls_free(r);
 }
 
+/* The process that made the last step of a run that goes on may have told of it before it died. */
+static int is_told(const curve *c, int64_t step) {
+    return c->n > 0 && c->x[c->n - 1] >= (double)step;
+}
+
 ls_status ls_recorder_step(ls_recorder *r, const ls_train_progress *p) {
     const ls_metric items[] = {{"loss", p->loss},
                                {"lr", p->lr},
@@ -90,6 +94,7 @@ ls_status ls_recorder_step(ls_recorder *r, const ls_train_progress *p) {
                                {"flops_per_second", p->flops_per_second},
                                {"seconds", p->seconds},
                                {"skipped_steps", (double)p->n_skipped}};
+    if (is_told(&r->train, p->step)) return LS_OK;
     LS_TRY(add_point(&r->train, (double)p->step, p->loss));
     return ls_metrics_write(r->metrics, "step", p->step, items, sizeof items / sizeof items[0]);
 }
@@ -97,108 +102,13 @@ ls_status ls_recorder_step(ls_recorder *r, const ls_train_progress *p) {
 ls_status ls_recorder_evaluation(ls_recorder *r, int64_t step, const ls_eval_result *eval) {
     const ls_metric items[] = {
         {"loss", eval->loss}, {"bits_per_byte", eval->bits_per_byte}, {"accuracy", eval->accuracy}};
+    if (is_told(&r->held, step)) return LS_OK;
     LS_TRY(add_point(&r->held, (double)step, eval->loss));
     return ls_metrics_write(r->metrics, "eval", step, items, 3);
 }
 
 ls_status ls_recorder_record(ls_recorder *r, const char *kind, int64_t step, const char *members) {
     return ls_metrics_write_members(r->metrics, kind, step, members);
-}
-
-static ls_status trainer_state(const ls_early_stop *stop, char **out) {
-    /* Infinity and the like have no JSON form: exact hexadecimal floats as text. */
-    *out = ls_format("{\"best\":\"%a\",\"bar\":\"%a\",\"best_step\":%lld,\"n_bad\":%lld}",
-                     stop->best, stop->bar, (long long)stop->best_step, (long long)stop->n_bad);
-    return *out ? LS_OK : LS_ERR_NO_MEMORY;
-}
-
-ls_status ls_recorder_restore(const char *trainer_json, ls_early_stop *stop) {
-    static const char what[] = "the checkpoint's trainer state";
-    json_t *root = NULL;
-    const char *best, *bar;
-    if (!trainer_json) return LS_OK;
-    LS_TRY(ls_json_parse(trainer_json, strlen(trainer_json), what, &root));
-    ls_status status = ls_json_get_string(root, what, "best", &best);
-    if (status == LS_OK) status = ls_json_get_string(root, what, "bar", &bar);
-    if (status == LS_OK) status = ls_json_get_int(root, what, "best_step", &stop->best_step);
-    if (status == LS_OK) status = ls_json_get_int(root, what, "n_bad", &stop->n_bad);
-    if (status == LS_OK) {
-        stop->best = strtod(best, NULL);
-        stop->bar = strtod(bar, NULL);
-    }
-    json_decref(root);
-    return status;
-}
-
-static int is_checkpoint_name(const char *name) {
-    return strncmp(name, "step-", 5) == 0 && strspn(name + 5, "0123456789") == strlen(name + 5);
-}
-
-/* Is it a checkpoint of this run, `step` steps old? Later ones are another run's: a run that starts again in its old
- * folder must not take them for its newest. */
-static int is_ours(const char *name, int64_t step) {
-    return is_checkpoint_name(name) && strtoll(name + 5, NULL, 10) <= step;
-}
-
-/* Folder names sort by step (fixed width): the oldest come first. */
-static ls_status remove_old(const char *dir, int64_t step, int64_t keep) {
-    char **names = NULL;
-    int n = 0, n_ours = 0;
-    LS_TRY(ls_dir_list(dir, &names, &n));
-    for (int i = 0; i < n; i++) n_ours += is_ours(names[i], step);
-    ls_status status = LS_OK;
-    for (int i = 0; i < n; i++) {
-        if (status == LS_OK && is_ours(names[i], step) && n_ours > keep) {
-            char *path = ls_format("%s/%s", dir, names[i]);
-            status = path ? ls_dir_remove(path) : LS_ERR_NO_MEMORY;
-            ls_free(path);
-            n_ours--;
-        }
-        ls_free(names[i]);
-    }
-    ls_free(names);
-    return status;
-}
-
-static ls_status fill_content(const ls_session *s, const struct ls_config *run_values,
-                              const ls_early_stop *stop, ls_ckpt_content *content, char *texts[4]) {
-    json_t *values = NULL;
-    size_t bytes = 0;
-    LS_TRY(ls_config_values(run_values, &values));
-    ls_status status = ls_json_dump(values, JSON_INDENT(1), &texts[0], NULL);
-    json_decref(values);
-    LS_TRY(status);
-    LS_TRY(trainer_state(stop, &texts[1]));
-    LS_TRY(ls_model_save_config(&s->config.model, &texts[2]));
-    content->config_json = texts[0];
-    content->trainer_json = texts[1];
-    ls_ckpt_file *files = (ls_ckpt_file *)content->files;
-    files[content->n_files++] = (ls_ckpt_file){"config.json", texts[2], strlen(texts[2])};
-    const ls_tokenizer *tokenizer = ls_source_tokenizer(s->source);
-    if (!tokenizer) return LS_OK;
-    LS_TRY(ls_tokenizer_to_text(tokenizer, &texts[3], &bytes));
-    files[content->n_files++] = (ls_ckpt_file){"tokenizer.json", texts[3], bytes};
-    return LS_OK;
-}
-
-ls_status ls_recorder_save(ls_session *s, const struct ls_config *values, int64_t step,
-                           const ls_early_stop *stop, char *path_out, size_t path_bytes) {
-    const ls_train_config *c = &s->config;
-    char name[32], *texts[4] = {0};
-    snprintf(name, sizeof name, "step-%09lld", (long long)step);
-    if (snprintf(path_out, path_bytes, "%s/%s", c->out, name) >= (int)path_bytes)
-        return LS_FAIL(LS_ERR_CONFIG, "out: the path '%s' is too long", c->out);
-    ls_ckpt_file files[2];
-    ls_ckpt_content content = {.step = step, .seed = (uint64_t)c->seed, .files = files};
-    ls_status status = fill_content(s, values, stop, &content, texts);
-    status = ls_comm_agree(s->comm, "describe the checkpoint", status);
-    if (status == LS_OK) status = ls_ckpt_save(s->train, &content, path_out, NULL);
-    if (status == LS_OK && ls_comm_rank(s->comm) == 0) {
-        status = ls_ckpt_set_latest(c->out, name);
-        if (status == LS_OK) status = remove_old(c->out, step, c->keep);
-    }
-    for (int i = 0; i < 4; i++) ls_free(texts[i]);
-    return status;
 }
 
 static ls_status draw_curves(const ls_recorder *r, const ls_train_result *result) {

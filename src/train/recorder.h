@@ -5,18 +5,14 @@
 
 typedef struct ls_recorder ls_recorder;
 
-ls_status ls_recorder_open(ls_session *session, int resumed, int64_t step, ls_recorder **out);
+/* keep_below >= 0: goes on with the records of a run that came so far; those of that step and later are dropped. -1: a new run. */
+ls_status ls_recorder_open(ls_session *session, int64_t keep_below, ls_recorder **out);
 void ls_recorder_close(ls_recorder *recorder); /* NULL is fine */
 ls_status ls_recorder_step(ls_recorder *recorder, const ls_train_progress *progress);
 ls_status ls_recorder_evaluation(ls_recorder *recorder, int64_t step, const ls_eval_result *eval);
 /* A record of another kind: `members` is JSON text, see ls_metrics_write_members. */
 ls_status ls_recorder_record(ls_recorder *recorder, const char *kind, int64_t step,
                              const char *members);
-/* Checkpoint folder <out>/step-<n>; removes the oldest beyond `keep`. Collective: the first rank writes. */
-ls_status ls_recorder_save(ls_session *session, const struct ls_config *values, int64_t step,
-                           const ls_early_stop *stop, char *path_out, size_t path_bytes);
-/* The trainer's state of a checkpoint (JSON text, NULL: none). */
-ls_status ls_recorder_restore(const char *trainer_json, ls_early_stop *stop);
 /* Final record and the chart. */
 ls_status ls_recorder_finish(ls_recorder *recorder, const ls_train_result *result);
 

@@ -27,6 +27,7 @@ static ls_plan_options plan_options(const ls_train_config *c, ls_plan_mode mode)
                              .bucket_bytes = c->bucket_bytes,
                              .link_latency_us = c->link_latency_us,
                              .link_gbps = c->link_gbps,
+                             .kept = mode == LS_PLAN_TRAIN && c->copies > 0,
                              .optim = &c->optim};
 }
 
@@ -52,16 +53,31 @@ static ls_status make_plan(const ls_train_config *c, ls_plan_mode mode, double s
     return status;
 }
 
+/* Where the state lies when it must outlive this process. */
+static ls_status open_keep(ls_session *s, char *buffers_out[2]) {
+    if (s->config.copies == 0) return LS_OK;
+    if (!ls_keep_is_offered())
+        return LS_FAIL(
+            LS_ERR_CONFIG,
+            "recover.copies = %lld, but nothing here keeps memory for a process that ends: "
+            "start with `lockstep run`, or set recover.copies: 0",
+            (long long)s->config.copies);
+    LS_TRY(ls_keep_open(s->comm, &s->keep));
+    return ls_keep_memory(s->keep, s->train_plan, ls_comm_rank(s->comm), buffers_out);
+}
+
 static ls_status make_programs(ls_session *s, int parts) {
     const double count = ls_source_static_count(s->source, &s->config);
     ls_lower_options lower = {.device = s->device, .pool = s->pool, .comm = s->comm};
     const int rank = ls_comm_rank(s->comm);
     if (parts & LS_SESSION_TRAIN) {
         LS_TRY(make_plan(&s->config, LS_PLAN_TRAIN, count, &s->train_plan));
+        LS_TRY(open_keep(s, lower.kept));
         LS_TRY(ls_program_lower(s->train_plan, rank, &lower, &s->train));
     }
     if (parts & LS_SESSION_EVAL) {
         lower.weights_of = s->train;
+        lower.kept[0] = lower.kept[1] = NULL;
         LS_TRY(make_plan(&s->config, LS_PLAN_FORWARD, count, &s->eval_plan));
         LS_TRY(ls_program_lower(s->eval_plan, rank, &lower, &s->eval));
     }
@@ -123,6 +139,7 @@ ls_status ls_session_open(ls_session *s, const ls_train_config *config, ls_comm 
 void ls_session_close(ls_session *s) {
     ls_program_destroy(s->eval);
     ls_program_destroy(s->train);
+    ls_keep_close(s->keep);
     ls_plan_destroy(s->eval_plan);
     ls_plan_destroy(s->train_plan);
     ls_pool_destroy(s->pool);

@@ -3,6 +3,7 @@
 #define LS_TRAIN_SESSION_H
 #include "base/thread.h"
 #include "exec/program.h"
+#include "keep/keep.h"
 #include "lockstep/train.h"
 #include "train/source.h"
 
@@ -11,6 +12,7 @@ typedef struct ls_session {
     ls_source *source;       /* NULL for generation */
     ls_tokenizer *tokenizer; /* generation's own */
     ls_comm *comm;           /* NULL: one rank */
+    ls_keep *keep;           /* memory that outlives this process; NULL without recover.copies */
     ls_device *device;
     ls_pool *pool;
     ls_plan *train_plan, *eval_plan;

@@ -76,6 +76,11 @@ ls_status ls_source_open(const ls_train_config *c, ls_progress_fn progress, void
     return LS_OK;
 }
 
+uint64_t ls_source_hash(const ls_source *s) {
+    return s->images ? ls_images_hash(s->train_images)
+                     : ls_tokens_get_info(s->text.parts[LS_SPLIT_TRAIN]).hash;
+}
+
 void ls_source_close(ls_source *s) {
     if (!s) return;
     ls_loader_destroy(s->loader);

@@ -11,6 +11,8 @@ ls_status ls_source_open(const ls_train_config *config, ls_progress_fn progress,
 void ls_source_close(ls_source *source);
 int ls_source_is_images(const ls_source *source);
 const ls_tokenizer *ls_source_tokenizer(const ls_source *source); /* NULL for images */
+/* Of the training part's content. */
+uint64_t ls_source_hash(const ls_source *source);
 /* Fills in what the model takes from the data: vocabulary, classes, image size. */
 ls_status ls_source_fit_model(const ls_source *source, ls_model_options *model);
 /* Targets counted in one full global batch. */

@@ -1,50 +1,61 @@
 /* The loop, and nothing else. */
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/config.h"
-#include "train/bound.h"
 #include "train/recorder.h"
-#include "train/session.h"
+#include "train/saving.h"
 #include "train/step_hash.h"
+
+/* What a rank tells the others after each step. */
+typedef struct vote {
+    int signal; /* that asks it to end; 0 = none */
+    int is_late, save_state;
+} vote;
 
 typedef struct trainer {
     ls_session session;
     ls_recorder *recorder;
-    ls_bound bound;
+    ls_saving saving;
     ls_step_hash *hash; /* NULL: hash_every is 0 */
     const ls_train_options *options;
-    const struct ls_config *values;
-    ls_early_stop stop;
-    int64_t step, first_step; /* steps done; at the start */
-    float lr, loss_scale;     /* the scale after the last skipped step, 0 before the first */
-    double start, eval_seconds, held_loss;
+    ls_train_state state;
+    int64_t first_step; /* steps done at the start */
+    double start, seconds_before, eval_seconds;
     ls_train_progress progress;
     ls_train_result *result;
-    int *votes; /* two per rank */
+    vote *votes; /* one per rank */
+    int *save_states;
 } trainer;
 
 static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
     trainer *t = user;
-    if (lane >= 0) return ls_source_feed(t->session.source, t->step, name, lane, tensor);
+    if (lane >= 0) return ls_source_feed(t->session.source, t->state.step, name, lane, tensor);
     if (strcmp(name, "lr") != 0)
         return LS_FAIL(LS_ERR_INTERNAL,
                        "the graph asks for step input '%s', which the trainer does not know", name);
-    ls_tensor_set(tensor, 0, (double)t->lr);
+    ls_tensor_set(tensor, 0, t->state.lr);
     return LS_OK;
+}
+
+static ls_status before_update(void *user) {
+    trainer *t = user;
+    return ls_saving_before_update(&t->session);
 }
 
 static ls_run_options run_options(trainer *t) {
     const int f16 = t->session.config.precision ==
                     LS_PRECISION_F16; /* overflow there is answered by loss scaling */
     return (ls_run_options){.seed = (uint64_t)t->session.config.seed,
-                            .step = (uint64_t)t->step,
+                            .step = (uint64_t)t->state.step,
                             .feed = feed,
                             .user = t,
-                            .check_loss = !f16};
+                            .check_loss = !f16,
+                            .before_update = before_update};
 }
 
 /* Which rank, and where in it? Decided together: every rank looks at its own lanes; what they do not show again was seen when it
@@ -58,14 +69,14 @@ static ls_status diagnose(trainer *t, const ls_run_options *run) {
 /* Overflow is answered by a smaller loss scale; at the smallest one it is no matter of scale. */
 static ls_status check_loss_scale(trainer *t, const ls_run_options *run) {
     const double least = t->session.config.optim.loss_scale_min;
-    const int had_room = t->loss_scale == 0 || (double)t->loss_scale > least;
-    LS_TRY(ls_program_fetch_f32(t->session.train, "loss_scale", &t->loss_scale));
+    const int had_room = t->state.loss_scale == 0 || (double)t->state.loss_scale > least;
+    LS_TRY(ls_program_fetch_f32(t->session.train, "loss_scale", &t->state.loss_scale));
     if (had_room) return LS_OK;
     LS_TRY(diagnose(t, run));
     return LS_FAIL(LS_ERR_NUMERIC,
                    "step %lld: the gradient overflows f16 even at the smallest loss scale "
                    "(optim.loss_scale_min = %g); lower the learning rate, or use bf16 or f32",
-                   (long long)t->step, least);
+                   (long long)t->state.step, least);
 }
 
 /* A skipped update means a gradient that is not finite: expected in f16, an error elsewhere. */
@@ -73,21 +84,22 @@ static ls_status check_update(trainer *t, const ls_run_options *run) {
     float scale;
     LS_TRY(ls_program_fetch_f32(t->session.train, "grad_scale", &scale));
     if (scale >= 0) return LS_OK;
-    t->result->n_skipped++;
+    t->state.n_skipped++;
     if (t->session.config.precision == LS_PRECISION_F16) return check_loss_scale(t, run);
     LS_TRY(diagnose(t, run));
     return LS_FAIL(
         LS_ERR_NUMERIC,
         "step %lld: the gradient's norm is not finite, although every value of every lane is; "
         "the weights were left as they are; lower the learning rate",
-        (long long)t->step);
+        (long long)t->state.step);
 }
 
-/* Runs step t->step; the hook counts what it allocates. */
+/* Runs step state.step; the hook counts what it allocates. */
 static ls_status run_step(trainer *t) {
     const ls_run_options run = run_options(t);
-    t->lr = (float)ls_optim_lr(&t->session.config.optim, t->step, t->session.config.steps);
-    LS_TRY(ls_step_hash_before(t->hash, t->step));
+    t->state.lr = (double)(float)ls_optim_lr(&t->session.config.optim, t->state.step,
+                                             t->session.config.steps);
+    LS_TRY(ls_step_hash_before(t->hash, t->state.step));
     const int64_t calls = ls_alloc_get_stats().n_calls;
     LS_TRY(ls_program_run(t->session.train, &run));
     t->result->run_allocations += ls_alloc_get_stats().n_calls - calls;
@@ -96,31 +108,41 @@ static ls_status run_step(trainer *t) {
     LS_TRY(ls_program_fetch_f32(t->session.train, "sum/count", &count));
     LS_TRY(ls_program_fetch_f32(t->session.train, "grad_norm", &norm));
     LS_TRY(check_update(t, &run));
-    t->result->loss = count > 0 ? (double)loss / (double)count : NAN;
-    t->progress.loss = t->result->loss;
-    t->progress.grad_norm = (double)norm;
-    t->progress.lr = (double)t->lr;
-    t->step++;
-    return ls_step_hash_after(t->hash, t->step, t->recorder);
+    t->state.loss = count > 0 ? (double)loss / (double)count : NAN;
+    t->state.grad_norm = (double)norm;
+    t->state.step++;
+    return ls_step_hash_after(t->hash, t->state.step, t->recorder);
 }
 
 static void time_step(trainer *t) {
-    const ls_train_config *c = &t->session.config;
     const double now = ls_clock_seconds(), seconds = now - t->start - t->eval_seconds;
-    const int64_t done = t->step - t->first_step;
-    const double items = ls_source_static_count(t->session.source, c);
+    const int64_t done = t->state.step - t->first_step;
     if (done == 1) t->result->first_step_seconds = ls_clock_process_seconds();
-    t->progress.step = t->step;
-    t->progress.steps = c->steps;
-    t->progress.seconds = seconds;
-    t->progress.items_per_second = (double)done * items / seconds;
+    t->state.seconds = t->seconds_before + seconds;
+    t->progress.items_per_second =
+        (double)done * ls_source_static_count(t->session.source, &t->session.config) / seconds;
     t->progress.flops_per_second = (double)done * t->session.train_plan->flops_per_step / seconds;
-    t->progress.eta_seconds = (double)(c->steps - t->step) * seconds / (double)done;
-    if (c->max_seconds > 0 && c->max_seconds - seconds < t->progress.eta_seconds)
-        t->progress.eta_seconds = c->max_seconds > seconds ? c->max_seconds - seconds : 0;
-    t->progress.n_skipped = t->result->n_skipped;
-    t->progress.held_loss = t->held_loss;
-    t->result->train_seconds = seconds;
+    t->progress.eta_seconds =
+        (double)(t->session.config.steps - t->state.step) * seconds / (double)done;
+}
+
+/* What there is to tell of the last step, whether this process made it or the one before. */
+static void fill_progress(trainer *t) {
+    const ls_train_config *c = &t->session.config;
+    const ls_train_state *s = &t->state;
+    t->progress.step = s->step;
+    t->progress.steps = c->steps;
+    t->progress.loss = s->loss;
+    t->progress.lr = s->lr;
+    t->progress.grad_norm = s->grad_norm;
+    t->progress.seconds = s->seconds;
+    t->progress.n_skipped = s->n_skipped;
+    t->progress.held_loss = s->held_loss;
+    if (c->max_seconds > 0 && c->max_seconds - s->seconds < t->progress.eta_seconds)
+        t->progress.eta_seconds = c->max_seconds > s->seconds ? c->max_seconds - s->seconds : 0;
+    t->result->loss = s->loss;
+    t->result->n_skipped = s->n_skipped;
+    t->result->train_seconds = s->seconds;
     t->result->items_per_second = t->progress.items_per_second;
 }
 
@@ -130,122 +152,115 @@ static ls_status evaluate(trainer *t) {
     ls_eval_result eval;
     LS_TRY(ls_session_evaluate(&t->session, images ? LS_SPLIT_HELD : LS_SPLIT_STOP,
                                t->session.config.eval_windows, &eval));
-    t->held_loss = eval.loss;
+    t->state.held_loss = eval.loss;
     t->progress.held_loss = eval.loss;
-    ls_early_stop_update(&t->stop, eval.loss, t->step);
-    if (t->recorder) LS_TRY(ls_recorder_evaluation(t->recorder, t->step, &eval));
+    ls_early_stop_update(&t->state.stop, eval.loss, t->state.step);
+    if (t->recorder) LS_TRY(ls_recorder_evaluation(t->recorder, t->state.step, &eval));
     t->eval_seconds += ls_clock_seconds() - start;
-    ls_bound_add_evaluation(&t->bound, ls_clock_seconds() - start);
+    ls_bound_add_evaluation(&t->saving.bound, ls_clock_seconds() - start);
     return LS_OK;
-}
-
-static ls_status save(trainer *t) {
-    return ls_recorder_save(&t->session, t->values, t->step, &t->stop, t->result->checkpoint,
-                            sizeof t->result->checkpoint);
 }
 
 static int is_due(int64_t every, int64_t step) {
     return every > 0 && step % every == 0;
 }
 
-static ls_status save_on_the_way(trainer *t) {
-    const double start = ls_clock_seconds();
-    LS_TRY(save(t));
-    ls_bound_add_save(&t->bound, t->bound.save_bytes, ls_clock_seconds() - start);
-    return t->recorder ? ls_bound_tell(&t->bound, t->recorder, t->step) : LS_OK;
-}
-
-/* The bound on SIGTERM to saved, from the first step on. */
-static ls_status time_bound(trainer *t, double step_seconds) {
-    ls_bound_add_step(&t->bound, step_seconds);
-    if (!t->recorder || t->step != t->first_step + 1) return LS_OK;
-    ls_bound_probe(&t->bound, t->session.config.out);
-    return ls_bound_tell(&t->bound, t->recorder, t->step);
-}
-
-/* Signals and clocks differ between ranks: a signal to any counts, the first rank's clock decides. */
+/* Signals and clocks differ between ranks: a signal to any counts, the strongest first; the first rank's clock decides. */
 static ls_status must_stop(trainer *t, int *out) {
     const ls_train_config *c = &t->session.config;
-    int mine[2] = {t->options->interrupt ? *t->options->interrupt : 0,
-                   c->max_seconds > 0 && t->result->train_seconds >= c->max_seconds};
-    LS_TRY(ls_comm_exchange(t->session.comm, "whether to stop", mine, sizeof mine, t->votes));
-    t->result->interrupted = 0;
-    for (int r = 0; r < ls_comm_size(t->session.comm); r++)
-        if (t->votes[2 * r] > t->result->interrupted) t->result->interrupted = t->votes[2 * r];
-    t->result->stopped_early = c->optim.patience > 0 && ls_early_stop_due(&t->stop);
-    *out = t->result->interrupted || t->result->stopped_early || t->votes[1];
+    const int size = ls_comm_size(t->session.comm);
+    const vote mine = {t->options->interrupt ? *t->options->interrupt : 0,
+                       c->max_seconds > 0 && t->state.seconds >= c->max_seconds,
+                       ls_saving_vote(&t->saving)};
+    LS_TRY(ls_comm_exchange(t->session.comm, "whether to stop", &mine, sizeof mine, t->votes));
+    int signal = 0;
+    for (int r = 0; r < size; r++) {
+        if (signal == 0 || signal == SIGUSR1) signal = t->votes[r].signal;
+        t->save_states[r] = t->votes[r].save_state;
+    }
+    t->result->interrupted = signal;
+    t->result->stopped_early = c->optim.patience > 0 && ls_early_stop_due(&t->state.stop);
+    *out = signal || t->result->stopped_early || t->votes[0].is_late;
+    return ls_saving_advance(&t->saving, t->save_states, size);
+}
+
+static ls_status measure_peak(trainer *t) {
+    const double before = ls_clock_seconds();
+    LS_TRY(ls_peak_measure(t->session.pool, t->session.config.precision,
+                           &t->progress.peak_flops_per_second));
+    t->progress.peak_flops_per_second *= t->result->ranks; /* as if all were alike */
+    t->eval_seconds += ls_clock_seconds() - before;
     return LS_OK;
 }
 
-static ls_status run_loop(trainer *t) {
+/* All that follows a step. May be done again for a step whose process died in the middle of it. */
+static ls_status follow_up(trainer *t, int *stop_out) {
     const ls_train_config *c = &t->session.config;
+    const int64_t step = t->state.step;
+    fill_progress(t);
+    if (t->recorder && is_due(c->log_every, step))
+        LS_TRY(ls_recorder_step(t->recorder, &t->progress));
+    if (is_due(c->eval_every, step) && ls_train_evaluates(c)) LS_TRY(evaluate(t));
+    if (t->progress.peak_flops_per_second == 0 && t->options->progress && step - t->first_step == 2)
+        LS_TRY(measure_peak(t));
+    if (t->options->progress) t->options->progress(t->options->user, &t->progress);
+    LS_TRY(must_stop(t, stop_out));
+    if (*stop_out || !is_due(c->save_every, step) || step >= c->steps) return LS_OK;
+    const double before = ls_clock_seconds();
+    LS_TRY(ls_saving_begin(&t->saving, &t->state));
+    t->eval_seconds += ls_clock_seconds() - before;
+    return LS_OK;
+}
+
+static ls_status run_loop(trainer *t, ls_origin origin) {
+    int stop = 0;
     t->start = ls_clock_seconds();
-    while (t->step < c->steps) {
+    t->seconds_before = t->state.seconds;
+    if (origin == LS_FROM_MEMORY && t->state.step > 0) LS_TRY(follow_up(t, &stop));
+    while (!stop && t->state.step < t->session.config.steps) {
         const double begun = ls_clock_seconds();
         LS_TRY(run_step(t));
         time_step(t);
-        LS_TRY(time_bound(t, ls_clock_seconds() - begun));
-        if (t->recorder && is_due(c->log_every, t->step))
-            LS_TRY(ls_recorder_step(t->recorder, &t->progress));
-        if (is_due(c->eval_every, t->step) && ls_train_evaluates(c)) LS_TRY(evaluate(t));
-        if (t->progress.peak_flops_per_second == 0 && t->options->progress &&
-            t->step - t->first_step == 2) {
-            const double before = ls_clock_seconds();
-            LS_TRY(
-                ls_peak_measure(t->session.pool, c->precision, &t->progress.peak_flops_per_second));
-            t->progress.peak_flops_per_second *= t->result->ranks; /* as if all were alike */
-            t->eval_seconds += ls_clock_seconds() - before;
-        }
-        if (t->options->progress) t->options->progress(t->options->user, &t->progress);
-        int stop;
-        LS_TRY(must_stop(t, &stop));
-        if (stop) break;
-        if (is_due(c->save_every, t->step) && t->step < c->steps) LS_TRY(save_on_the_way(t));
+        LS_TRY(ls_saving_time_step(&t->saving, t->state.step, ls_clock_seconds() - begun));
+        LS_TRY(ls_saving_commit(&t->saving, &t->state));
+        LS_TRY(follow_up(t, &stop));
     }
-    return save(t);
+    /* SIGUSR1: go on elsewhere from memory. */
+    return t->result->interrupted == SIGUSR1 && t->session.keep
+               ? LS_OK
+               : ls_saving_finish(&t->saving, &t->state);
 }
 
-static ls_status resume(trainer *t, const char *dir) {
-    ls_ckpt *ckpt = NULL;
-    LS_TRY(ls_ckpt_open(dir, &ckpt));
-    ls_status status = ls_ckpt_load(ckpt, t->session.train, 0);
-    t->step = ls_ckpt_step(ckpt);
-    if (status == LS_OK) status = ls_recorder_restore(ls_ckpt_trainer(ckpt), &t->stop);
-    ls_ckpt_close(ckpt);
-    return status;
-}
-
-static ls_status begin(trainer *t, const ls_train_config *config) {
+static ls_status begin(trainer *t, const ls_train_config *config, const struct ls_config *values,
+                       ls_origin *origin_out) {
     const int parts = LS_SESSION_TRAIN | (ls_train_evaluates(config) ? LS_SESSION_EVAL : 0);
-    if (config->optim.patience > 0 && (!ls_model_reads_tokens(config->model.kind)))
-        return LS_FAIL(LS_ERR_CONFIG, "optim.patience: image data has no part for early stopping "
-                                      "(its test images must not decide); set it to 0");
     LS_TRY(ls_session_open(&t->session, config, t->options->comm, parts));
-    t->result->ranks = ls_comm_size(t->session.comm);
-    t->votes = ls_alloc(sizeof *t->votes * 2 * (size_t)t->result->ranks);
-    if (!t->votes) return LS_ERR_NO_MEMORY;
+    const int size = t->result->ranks = ls_comm_size(t->session.comm);
+    t->votes = ls_alloc(sizeof *t->votes * (size_t)size);
+    t->save_states = ls_alloc(sizeof *t->save_states * (size_t)size);
+    if (!t->votes || !t->save_states) return LS_ERR_NO_MEMORY;
+    LS_TRY(ls_saving_init(&t->saving, &t->session, values));
     t->result->parameters = t->session.train_plan->n_parameters;
-    t->result->planned_bytes = ls_train_planned_bytes(t->session.train_plan, t->session.eval_plan);
+    t->result->planned_bytes =
+        ls_train_planned_bytes(t->session.train_plan, t->session.eval_plan) +
+        ls_saving_bytes(config, t->session.train_plan, ls_comm_rank(t->session.comm));
     t->result->allocated_bytes = (int64_t)t->session.device->peak_bytes;
-    ls_early_stop_init(&t->stop, config->optim.patience, config->optim.min_delta);
-    t->held_loss = NAN;
-    if (t->options->resume)
-        LS_TRY(resume(t, t->options->resume));
-    else
-        LS_TRY(ls_program_init(t->session.train, (uint64_t)config->seed));
-    t->first_step = t->step;
+    ls_train_state_init(&t->state, &config->optim);
+    LS_TRY(ls_saving_restore(&t->saving, t->options->resume, &t->state, origin_out));
+    t->first_step = t->state.step;
     LS_TRY(ls_step_hash_create(&t->session, &t->hash));
-    LS_TRY(ls_bound_init(&t->bound, &t->session));
     ls_status status = LS_OK;
     if (ls_comm_rank(t->session.comm) == 0)
-        status = ls_recorder_open(&t->session, t->options->resume != NULL, t->step, &t->recorder);
+        status = ls_recorder_open(
+            &t->session, *origin_out == LS_FROM_START ? -1 : t->state.step + 1, &t->recorder);
+    t->saving.recorder = t->recorder;
     return ls_comm_agree(t->session.comm, "open the run's folder", status);
 }
 
 /* The report: held-out loss of the final weights, their hash, the chart. */
 static ls_status finish(trainer *t) {
     ls_train_result *r = t->result;
-    r->steps = t->step;
+    r->steps = t->state.step;
     r->allocated_bytes = (int64_t)t->session.device->peak_bytes;
     LS_TRY(ls_ckpt_hash_program(t->session.train, r->weights_sha256));
     if (t->session.eval && !r->interrupted) {
@@ -266,16 +281,19 @@ ls_status ls_train(const ls_train_config *config, const struct ls_config *values
     trainer *t = ls_alloc(sizeof *t);
     if (!t) return LS_ERR_NO_MEMORY;
     t->options = options;
-    t->values = values;
     t->result = out;
-    ls_status status = begin(t, config);
-    if (status == LS_OK) status = run_loop(t);
+    ls_origin origin = LS_FROM_START;
+    ls_status status = begin(t, config, values, &origin);
+    if (status == LS_OK) status = run_loop(t, origin);
     if (status == LS_OK) status = finish(t);
     if (status != LS_OK && status != LS_ERR_COMM) ls_comm_abort(options->comm, ls_error_message());
+    snprintf(out->checkpoint, sizeof out->checkpoint, "%s", t->saving.path);
     ls_recorder_close(t->recorder);
     ls_step_hash_destroy(t->hash);
+    ls_saving_deinit(&t->saving);
     ls_session_close(&t->session);
     ls_free(t->votes);
+    ls_free(t->save_states);
     ls_free(t);
     return status;
 }
