@@ -85,18 +85,34 @@ LS_API ls_ckpt_save_times ls_ckpt_saver_times(const ls_ckpt_saver *saver);
 LS_API int64_t ls_ckpt_snapshot_bytes(const ls_plan *plan, int rank);
 
 typedef struct ls_ckpt ls_ckpt;
-/* Opens and checks the manifest against the files; tensors are mapped, their hashes checked when loaded. */
+/* Opens: the manifest against its own hash; every file there with its size; headers and plain files with their hashes. Tensors' hashes
+ * are checked when they are read. When it cannot be opened, the message names an older one beside it that can. Local. */
 LS_API ls_status ls_ckpt_open(const char *dir, ls_ckpt **out);
 LS_API void ls_ckpt_close(ls_ckpt *ckpt);
 LS_API int64_t ls_ckpt_step(const ls_ckpt *ckpt);
 LS_API uint64_t ls_ckpt_seed(const ls_ckpt *ckpt);
 LS_API const char *ls_ckpt_dir(const ls_ckpt *ckpt);
-LS_API const char *ls_ckpt_config(const ls_ckpt *ckpt);  /* JSON text */
-LS_API const char *ls_ckpt_trainer(const ls_ckpt *ckpt); /* JSON text, or NULL */
+LS_API const char *ls_ckpt_config(const ls_ckpt *ckpt);     /* JSON text */
+LS_API const char *ls_ckpt_trainer(const ls_ckpt *ckpt);    /* JSON text, or NULL */
+LS_API double ls_ckpt_score(const ls_ckpt *ckpt);           /* NAN: none */
+LS_API const char *ls_ckpt_written_by(const ls_ckpt *ckpt); /* version of the program */
+/* Lanes of the run that wrote it, 0 when it does not say. With other lanes it loads too, but the bits of what follows differ. */
+LS_API int ls_ckpt_lanes(const ls_ckpt *ckpt);
 LS_API int ls_ckpt_count(const ls_ckpt *ckpt);
-LS_API ls_named_tensor ls_ckpt_tensor(const ls_ckpt *ckpt,
-                                      int i); /* mapped, read-only, hash not yet checked */
-/* Stores the checkpoint's values into the program; every value that the program keeps must be there with its shape. weights_only
+typedef struct ls_ckpt_tensor_info {
+    const char *name; /* belongs to the checkpoint */
+    ls_role role;
+    ls_dtype dtype;
+    ls_shape shape; /* of the logical tensor */
+    int n_slices;   /* stretches or boxes that it is stored in */
+} ls_ckpt_tensor_info;
+LS_API ls_ckpt_tensor_info ls_ckpt_tensor(const ls_ckpt *ckpt, int i);
+/* Elements first .. first + count - 1 of tensor i, flattened in row-major order; only the blocks that hold them are read, and their
+ * hashes checked. */
+LS_API ls_status ls_ckpt_read(const ls_ckpt *ckpt, int i, int64_t first, int64_t count, void *out);
+/* Bytes of tensors read so far. */
+LS_API int64_t ls_ckpt_bytes_read(const ls_ckpt *ckpt);
+/* Local: reads only what this rank's parts need, whatever layout wrote the checkpoint. Stores the checkpoint's values into the program; every value that the program keeps must be there with its shape. weights_only
  * leaves optimizer state and buffers that the checkpoint lacks as they are. */
 LS_API ls_status ls_ckpt_load(const ls_ckpt *ckpt, ls_program *program, int weights_only);
 /* Reads everything and compares every hash. */
@@ -112,7 +128,8 @@ LS_API ls_status ls_ckpt_hash_program(ls_program *program, char hex_out[65]);
 LS_API ls_status ls_ckpt_sweep(const char *root);
 /* `root`/latest names the newest checkpoint folder of a run. */
 LS_API ls_status ls_ckpt_set_latest(const char *root, const char *name);
-/* Path of the newest complete checkpoint below `root` (or of `root` itself when it is one); free with ls_free. */
+/* Path of the checkpoint that `root`/latest names (or of `root` itself when it is one), after opening it: a pointer to one that is not
+ * whole is an error. Free with ls_free. */
 LS_API ls_status ls_ckpt_find_latest(const char *root, char **path_out);
 
 #endif

@@ -33,24 +33,28 @@ static ls_status run_verify(const ls_cmd_call *call) {
     return LS_OK;
 }
 
-static json_t *tensor_json(const ls_named_tensor *t) {
+static int64_t tensor_bytes(const ls_ckpt_tensor_info *t) {
+    return ls_shape_count(&t->shape) * (int64_t)ls_dtype_bytes(t->dtype);
+}
+
+static json_t *tensor_json(const ls_ckpt_tensor_info *t) {
     json_t *shape = json_array();
     int failed = shape == NULL;
-    for (int d = 0; !failed && d < t->tensor.shape.n_dims; d++)
-        failed = json_array_append_new(shape, json_integer(t->tensor.shape.dims[d]));
+    for (int d = 0; !failed && d < t->shape.n_dims; d++)
+        failed = json_array_append_new(shape, json_integer(t->shape.dims[d]));
     if (failed) {
         json_decref(shape);
         return NULL;
     }
-    return json_pack("{s:s,s:s,s:o,s:I}", "name", t->name, "dtype", ls_dtype_name(t->tensor.dtype),
-                     "shape", shape, "bytes", (json_int_t)ls_tensor_bytes(&t->tensor));
+    return json_pack("{s:s,s:s,s:o,s:I,s:i}", "name", t->name, "dtype", ls_dtype_name(t->dtype),
+                     "shape", shape, "bytes", (json_int_t)tensor_bytes(t), "slices", t->n_slices);
 }
 
 static json_t *inspect_json(const ls_ckpt *ckpt) {
     json_t *tensors = json_array();
     int failed = tensors == NULL;
     for (int i = 0; !failed && i < ls_ckpt_count(ckpt); i++) {
-        const ls_named_tensor t = ls_ckpt_tensor(ckpt, i);
+        const ls_ckpt_tensor_info t = ls_ckpt_tensor(ckpt, i);
         failed = json_array_append_new(tensors, tensor_json(&t));
     }
     if (failed) {
@@ -72,11 +76,10 @@ static ls_status run_inspect(const ls_cmd_call *call) {
                 (long long)ls_ckpt_step(ckpt), (unsigned long long)ls_ckpt_seed(ckpt),
                 ls_ckpt_count(ckpt));
         for (int i = 0; i < ls_ckpt_count(ckpt); i++) {
-            const ls_named_tensor t = ls_ckpt_tensor(ckpt, i);
+            const ls_ckpt_tensor_info t = ls_ckpt_tensor(ckpt, i);
             char shape[128];
-            fprintf(call->out, "  %-50s %-5s %-18s %12zu bytes\n", t.name,
-                    ls_dtype_name(t.tensor.dtype), ls_shape_print(&t.tensor.shape, shape),
-                    ls_tensor_bytes(&t.tensor));
+            fprintf(call->out, "  %-50s %-5s %-18s %12lld bytes\n", t.name, ls_dtype_name(t.dtype),
+                    ls_shape_print(&t.shape, shape), (long long)tensor_bytes(&t));
         }
     }
     ls_ckpt_close(ckpt);
