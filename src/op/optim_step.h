@@ -22,7 +22,7 @@ enum {
 /* Elements of a block: the unit of parallel work and of canonical sums; 64 KiB of f32. */
 enum { LS_STEP_BLOCK = 16384 };
 /* Results in other memory than their operands are streamed from this size on: a cache line written whole is not read first. Smaller
- * ones are left in the caches. `lockstep bench` of adam_step shows both. */
+ * ones are left in the caches. `make bench` times both. */
 enum { LS_STEP_STREAM_BYTES = 128 << 10 };
 
 /* Every step uses the members its head comment names; the others stay 0. */

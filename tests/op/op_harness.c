@@ -590,14 +590,14 @@ void op_check_gradient(const ls_op *op, const ls_op_case *c, op_report *report) 
 /* --- timing ---------------------------------------------------------------------------------------------------------- */
 
 /* Best seconds of at least one run and at least `seconds` in all. */
-static ls_status time_kernel(const ls_kernel *kernel, applied *a, ls_pool *pool, double seconds,
-                             double *best_out) {
+static ls_status time_kernel(const ls_kernel *kernel, applied *a, const ls_tensor *in,
+                             ls_pool *pool, double seconds, double *best_out) {
     const size_t bytes =
         kernel->workspace_bytes ? kernel->workspace_bytes(&a->sig, ls_pool_threads(pool)) : 0;
     void *workspace = ls_alloc(bytes);
     if (!workspace) return LS_ERR_NO_MEMORY;
     const ls_launch launch = {
-        .sig = &a->sig, .in = a->in, .out = a->out, .workspace = workspace, .pool = pool};
+        .sig = &a->sig, .in = in, .out = a->out, .workspace = workspace, .pool = pool};
     double best = INFINITY;
     ls_status status = LS_OK;
     prepare_outputs(a);
@@ -613,19 +613,22 @@ static ls_status time_kernel(const ls_kernel *kernel, applied *a, ls_pool *pool,
     return status;
 }
 
-static ls_status time_dtype(applied *a, ls_pool *pool, double seconds, op_timing_fn fn,
-                            void *user) {
+/* Every kernel, with inputs at `in`; `suffix` behind the kernels' names. */
+static ls_status time_kernels(applied *a, const ls_tensor *in, ls_pool *pool, double seconds,
+                              const char *suffix, op_timing_fn fn, void *user) {
     const ls_kernel *reference = ls_kernel_reference(a->op);
     const ls_cost cost = cost_of(&a->sig);
     double slow = 0;
-    if (cost.flops < 4e9) LS_TRY(time_kernel(reference, a, NULL, 0, &slow));
+    if (cost.flops < 4e9) LS_TRY(time_kernel(reference, a, in, NULL, 0, &slow));
     for (const ls_kernel *const *k = a->op->kernels; *k; k++) {
         if (!kernel_runs_here(*k, &a->sig) || (*k == reference && slow == 0)) continue;
+        char name[128];
+        snprintf(name, sizeof name, "%s%s", (*k)->name, suffix);
         double best = slow;
-        if (*k != reference) LS_TRY(time_kernel(*k, a, pool, seconds, &best));
+        if (*k != reference) LS_TRY(time_kernel(*k, a, in, pool, seconds, &best));
         const op_timing timing = {a->op->name,
                                   a->c->name,
-                                  (*k)->name,
+                                  name,
                                   a->dtype,
                                   ls_pool_threads(pool),
                                   best,
@@ -635,6 +638,23 @@ static ls_status time_dtype(applied *a, ls_pool *pool, double seconds, op_timing
         fn(user, &timing);
     }
     return LS_OK;
+}
+
+/* Updates twice: in place, and with results in other memory (plan option `kept`). */
+static ls_status time_dtype(applied *a, ls_pool *pool, double seconds, op_timing_fn fn,
+                            void *user) {
+    if (!(a->op->flags & LS_OP_UPDATE)) return time_kernels(a, a->in, pool, seconds, "", fn, user);
+    ls_tensor *in = ls_alloc(sizeof *in * (size_t)a->sig.n_in);
+    if (!in) return LS_ERR_NO_MEMORY;
+    memcpy(in, a->in, sizeof *in * (size_t)a->sig.n_in);
+    for (int i = 0; a->op->alias && i < a->sig.n_out; i++) {
+        const int of = a->op->alias(&a->sig, i);
+        if (of >= 0) in[of].data = a->out[i].data;
+    }
+    ls_status status = time_kernels(a, in, pool, seconds, "", fn, user);
+    if (status == LS_OK) status = time_kernels(a, a->in, pool, seconds, " kept", fn, user);
+    ls_free(in);
+    return status;
 }
 
 ls_status op_time_case(const ls_op *op, const ls_op_case *c, int threads, double seconds,

@@ -29,7 +29,8 @@ void op_check_kernels(const ls_op *op, const ls_op_case *c, op_report *report);
 void op_check_gradient(const ls_op *op, const ls_op_case *c, op_report *report);
 
 typedef struct op_timing {
-    const char *op, *case_name, *kernel;
+    const char *op, *case_name;
+    const char *kernel; /* " kept" behind it: an update with results in other memory */
     ls_dtype dtype;
     int threads;
     double seconds; /* best of the runs */
