@@ -38,7 +38,7 @@ static void check_moment(int i, const train_report *whole) {
                                run_folder(), i % 2 ? "save_mode=background" : "save_mode=wait");
     const pid_t pid = start_program(line, output);
     for (int wait = 0; wait < 4000 && count_lines(metrics) < 3; wait++) sleep_us(2000);
-    sleep_us((long)ls_rng_below(key, 0, 300000));
+    sleep_us((long)ls_rng_below(key, 0, 700000));
     const double start = ls_clock_seconds();
     assert_int_equal(kill(pid, SIGTERM), 0);
     const int exit_status = wait_program(pid);

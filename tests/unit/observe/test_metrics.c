@@ -120,11 +120,29 @@ static void test_errors(void **state) {
     ls_metrics_close(NULL);
 }
 
+static void test_members(void **state) {
+    ls_metrics *metrics;
+    (void)state;
+    check_ok(ls_metrics_open(folder, 0, -1, &metrics));
+    check_ok(ls_metrics_write_members(metrics, "hash", 3, "\"ranks\":2,\"state\":[\"a\",\"b\"]"));
+    ls_metrics_close(metrics);
+    char *text = read_log();
+    json_t *record = NULL, *list;
+    int64_t ranks;
+    check_ok(ls_json_parse(text, strlen(text) - 1, "record", &record));
+    check_ok(ls_json_get_int(record, "record", "ranks", &ranks));
+    check_ok(ls_json_get_array(record, "record", "state", &list));
+    assert_int_equal(ranks, 2);
+    assert_int_equal(json_array_size(list), 2);
+    assert_string_equal(json_string_value(json_object_get(record, "kind")), "hash");
+    json_decref(record);
+    ls_free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resume_cuts_the_log),
-        cmocka_unit_test(test_records),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_members), cmocka_unit_test(test_resume_cuts_the_log),
+        cmocka_unit_test(test_records), cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
