@@ -198,7 +198,7 @@ static void free_texts(texts *t) {
 static ls_status print_values(const struct ls_config *run_values, char **out) {
     json_t *values = NULL;
     LS_TRY(ls_config_values(run_values, &values));
-    (void)json_object_del(values, "recover"); /* of the processes, not of the run */
+    (void)json_object_del(values, "recover.copies"); /* of the processes, not of the run */
     const ls_status status = ls_json_dump(values, JSON_INDENT(1), out, NULL);
     json_decref(values);
     return status;
