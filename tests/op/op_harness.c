@@ -1,6 +1,5 @@
-#include "op/op_harness.h"
+#include "op/op_applied.h"
 
-#include "base/clock.h"
 #include "base/rng.h"
 #include <math.h>
 #include <stdio.h>
@@ -46,17 +45,6 @@ static void add_failure(op_report *report, const char *line) {
 
 /* --- a case made concrete for one dtype ---------------------------------------------------------------------------- */
 
-typedef struct applied { /* storage of one application of an op */
-    const ls_op *op;
-    const ls_op_case *c;
-    ls_dtype dtype;
-    ls_type *in_types;
-    ls_type out_types[LS_MAX_OUT];
-    ls_sig sig;
-    ls_tensor *in;
-    ls_tensor out[LS_MAX_OUT];
-} applied;
-
 static ls_dtype case_dtype(const ls_case_in *in, ls_dtype dtype, int wide) {
     if (in->dtype == LS_CASE_T) return dtype;
     return wide && in->dtype == LS_DTYPE_F32 ? LS_DTYPE_F64 : (ls_dtype)in->dtype;
@@ -101,7 +89,7 @@ static void fill_tensor(ls_tensor *t, const ls_case_in *spec, int which) {
     for (int64_t i = 0; i < n; i++) ls_tensor_set(t, i, draw(spec, key, large ? i % 4099 : i));
 }
 
-static void deinit_applied(applied *a) {
+void op_applied_deinit(applied *a) {
     for (int i = 0; a->in && i < a->c->n_in; i++) ls_free(a->in[i].data);
     for (int i = 0; i < LS_MAX_OUT; i++) ls_free(a->out[i].data);
     ls_free(a->in);
@@ -121,8 +109,8 @@ static ls_status infer_applied(applied *a, int wide) {
     return LS_OK;
 }
 
-static ls_status init_applied(applied *a, const ls_op *op, const ls_op_case *c, ls_dtype dtype,
-                              int wide) {
+ls_status op_applied_init(applied *a, const ls_op *op, const ls_op_case *c, ls_dtype dtype,
+                          int wide) {
     *a = (applied){.op = op, .c = c, .dtype = dtype};
     LS_TRY(infer_applied(a, wide));
     a->in = ls_alloc(sizeof(ls_tensor) * (size_t)(c->n_in + 1));
@@ -135,7 +123,7 @@ static ls_status init_applied(applied *a, const ls_op *op, const ls_op_case *c, 
     return LS_OK;
 }
 
-static ls_cost cost_of(const ls_sig *sig) {
+ls_cost op_sig_cost(const ls_sig *sig) {
     ls_cost cost = {0};
     (sig->op->cost ? sig->op->cost : ls_cost_default)(sig, &cost);
     return cost;
@@ -147,15 +135,15 @@ int op_case_is_checked(const ls_op *op, const ls_op_case *c) {
     if (elements > OP_CHECK_ELEMENTS) return 0;
     applied a = {.op = op, .c = c, .dtype = LS_DTYPE_F32};
     const int checked =
-        infer_applied(&a, 0) != LS_OK || cost_of(&a.sig).flops <= (double)OP_CHECK_FLOPS;
-    deinit_applied(&a);
+        infer_applied(&a, 0) != LS_OK || op_sig_cost(&a.sig).flops <= (double)OP_CHECK_FLOPS;
+    op_applied_deinit(&a);
     return checked;
 }
 
 /* --- one run of one kernel ------------------------------------------------------------------------------------------ */
 
 /* Outputs that live in an input (op->alias) start as a copy of it. */
-static void prepare_outputs(applied *a) {
+void op_applied_prepare(applied *a) {
     for (int i = 0; i < a->sig.n_out; i++) {
         const int of = a->op->alias ? a->op->alias(&a->sig, i) : -1;
         const size_t bytes = ls_type_bytes(&a->out_types[i]);
@@ -193,7 +181,7 @@ static ls_status run_kernel(const ls_kernel *kernel, applied *a, ls_pool *pool, 
     ls_tensor *in = ls_alloc(sizeof(ls_tensor) * (size_t)(a->sig.n_in + 1));
     if (!in) return LS_ERR_NO_MEMORY;
     memcpy(in, a->in, sizeof(ls_tensor) * (size_t)a->sig.n_in);
-    prepare_outputs(a);
+    op_applied_prepare(a);
     for (int i = 0; a->op->alias && i < a->sig.n_out; i++) {
         const int of = a->op->alias(&a->sig, i);
         if (of >= 0) in[of].data = a->out[i].data;
@@ -315,7 +303,7 @@ static void check_out_of_place(applied *a, const ls_kernel *kernel, ls_pool *poo
                                const unsigned char *first, op_report *report) {
     if (!(a->op->flags & LS_OP_UPDATE)) return;
     applied fresh;
-    if (init_applied(&fresh, a->op, a->c, a->dtype, 0) != LS_OK ||
+    if (op_applied_init(&fresh, a->op, a->c, a->dtype, 0) != LS_OK ||
         launch_kernel(kernel, &fresh, fresh.in, pool, report) != LS_OK) {
         report_status(a, kernel, report);
     } else {
@@ -329,7 +317,7 @@ static void check_out_of_place(applied *a, const ls_kernel *kernel, ls_pool *poo
                 FAIL_LINE(report, "op %s, case %s, kernel %s: writes past the end of result %d",
                           a->op->name, a->c->name, kernel->name, i);
     }
-    deinit_applied(&fresh);
+    op_applied_deinit(&fresh);
 }
 
 static void check_repeats(applied *a, const ls_kernel *kernel, ls_pool *const *pools, int n_pools,
@@ -348,7 +336,7 @@ static void check_repeats(applied *a, const ls_kernel *kernel, ls_pool *const *p
     ls_free(first);
 }
 
-static int kernel_runs_here(const ls_kernel *kernel, const ls_sig *sig) {
+int op_kernel_runs_here(const ls_kernel *kernel, const ls_sig *sig) {
     if (kernel->device != LS_DEVICE_CPU || kernel->isa > ls_cpu_isa()) return 0;
     return !kernel->refuses || !kernel->refuses(sig);
 }
@@ -366,7 +354,7 @@ static void check_dtype(applied *a, ls_pool *const *pools, op_report *report) {
         memcpy(want[i].data, a->out[i].data, ls_type_bytes(&a->out_types[i]));
     }
     for (const ls_kernel *const *k = a->op->kernels; *k && *k != reference; k++) {
-        if (!kernel_runs_here(*k, &a->sig)) continue;
+        if (!op_kernel_runs_here(*k, &a->sig)) continue;
         if (run_kernel(*k, a, NULL, report) != LS_OK) {
             report_status(a, *k, report);
             continue;
@@ -378,20 +366,20 @@ out:
     for (int i = 0; i < a->sig.n_out; i++) ls_free(want[i].data);
 }
 
-static const ls_dtype tested_dtypes[] = {LS_DTYPE_F32, LS_DTYPE_BF16, LS_DTYPE_F16};
+const ls_dtype op_tested_dtypes[OP_TESTED_DTYPES] = {LS_DTYPE_F32, LS_DTYPE_BF16, LS_DTYPE_F16};
 
-static int case_has_dtype(const ls_op_case *c, ls_dtype dtype) {
+int op_case_has_dtype(const ls_op_case *c, ls_dtype dtype) {
     const unsigned mask = c->dtypes ? c->dtypes : LS_CASE_F32;
     return (mask >> dtype & 1u) != 0;
 }
 
 int op_case_reaches(const ls_op *op, const ls_op_case *c, const ls_kernel *kernel) {
     int reaches = 0;
-    for (size_t d = 0; d < sizeof tested_dtypes / sizeof tested_dtypes[0]; d++) {
-        applied a = {.op = op, .c = c, .dtype = tested_dtypes[d]};
-        if (case_has_dtype(c, tested_dtypes[d]) && infer_applied(&a, 0) == LS_OK)
-            reaches |= kernel_runs_here(kernel, &a.sig);
-        deinit_applied(&a);
+    for (size_t d = 0; d < OP_TESTED_DTYPES; d++) {
+        applied a = {.op = op, .c = c, .dtype = op_tested_dtypes[d]};
+        if (op_case_has_dtype(c, op_tested_dtypes[d]) && infer_applied(&a, 0) == LS_OK)
+            reaches |= op_kernel_runs_here(kernel, &a.sig);
+        op_applied_deinit(&a);
     }
     return reaches;
 }
@@ -401,15 +389,15 @@ void op_check_kernels(const ls_op *op, const ls_op_case *c, op_report *report) {
     if (ls_pool_create(2, -1, &pools[1]) != LS_OK || ls_pool_create(3, -1, &pools[2]) != LS_OK)
         FAIL_LINE(report, "op %s, case %s: no thread pool: %s", op->name, c->name,
                   ls_error_message());
-    for (size_t d = 0; d < sizeof tested_dtypes / sizeof tested_dtypes[0]; d++) {
-        if (!case_has_dtype(c, tested_dtypes[d])) continue;
+    for (size_t d = 0; d < OP_TESTED_DTYPES; d++) {
+        if (!op_case_has_dtype(c, op_tested_dtypes[d])) continue;
         applied a;
-        if (init_applied(&a, op, c, tested_dtypes[d], 0) != LS_OK)
+        if (op_applied_init(&a, op, c, op_tested_dtypes[d], 0) != LS_OK)
             FAIL_LINE(report, "op %s, case %s, dtype %s: refused: %s", op->name, c->name,
-                      ls_dtype_name(tested_dtypes[d]), ls_error_message());
+                      ls_dtype_name(op_tested_dtypes[d]), ls_error_message());
         else
             check_dtype(&a, pools, report);
-        deinit_applied(&a);
+        op_applied_deinit(&a);
     }
     ls_pool_destroy(pools[1]);
     ls_pool_destroy(pools[2]);
@@ -577,97 +565,12 @@ void op_check_gradient(const ls_op *op, const ls_op_case *c, op_report *report) 
     if (!op->grad || c->grad_step < 0) return;
     applied a;
     gradient_check g = {.a = &a};
-    ls_status status = init_applied(&a, op, c, LS_DTYPE_F64, 1);
+    ls_status status = op_applied_init(&a, op, c, LS_DTYPE_F64, 1);
     if (status == LS_OK && ls_dtype_is_float(a.out_types[0].dtype))
         status = run_gradient(&g, report);
     if (status != LS_OK)
         FAIL_LINE(report, "op %s, case %s, gradient, dtype f64: failed: %s", op->name, c->name,
                   ls_error_message());
     deinit_gradient(&g);
-    deinit_applied(&a);
-}
-
-/* --- timing ---------------------------------------------------------------------------------------------------------- */
-
-/* Best seconds of at least one run and at least `seconds` in all. */
-static ls_status time_kernel(const ls_kernel *kernel, applied *a, const ls_tensor *in,
-                             ls_pool *pool, double seconds, double *best_out) {
-    const size_t bytes =
-        kernel->workspace_bytes ? kernel->workspace_bytes(&a->sig, ls_pool_threads(pool)) : 0;
-    void *workspace = ls_alloc(bytes);
-    if (!workspace) return LS_ERR_NO_MEMORY;
-    const ls_launch launch = {
-        .sig = &a->sig, .in = in, .out = a->out, .workspace = workspace, .pool = pool};
-    double best = INFINITY;
-    ls_status status = LS_OK;
-    prepare_outputs(a);
-    for (double spent = 0; status == LS_OK && (spent == 0 || spent < seconds);) {
-        const double begin = ls_clock_seconds();
-        status = kernel->launch(&launch);
-        const double took = ls_clock_seconds() - begin;
-        best = took < best ? took : best;
-        spent += took;
-    }
-    ls_free(workspace);
-    *best_out = best;
-    return status;
-}
-
-/* Every kernel, with inputs at `in`; `suffix` behind the kernels' names. */
-static ls_status time_kernels(applied *a, const ls_tensor *in, ls_pool *pool, double seconds,
-                              const char *suffix, op_timing_fn fn, void *user) {
-    const ls_kernel *reference = ls_kernel_reference(a->op);
-    const ls_cost cost = cost_of(&a->sig);
-    double slow = 0;
-    if (cost.flops < 4e9) LS_TRY(time_kernel(reference, a, in, NULL, 0, &slow));
-    for (const ls_kernel *const *k = a->op->kernels; *k; k++) {
-        if (!kernel_runs_here(*k, &a->sig) || (*k == reference && slow == 0)) continue;
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", (*k)->name, suffix);
-        double best = slow;
-        if (*k != reference) LS_TRY(time_kernel(*k, a, in, pool, seconds, &best));
-        const op_timing timing = {a->op->name,
-                                  a->c->name,
-                                  name,
-                                  a->dtype,
-                                  ls_pool_threads(pool),
-                                  best,
-                                  cost.flops / best * 1e-9,
-                                  (cost.bytes_read + cost.bytes_written) / best * 1e-9,
-                                  slow / best};
-        fn(user, &timing);
-    }
-    return LS_OK;
-}
-
-/* Updates twice: in place, and with results in other memory (plan option `kept`). */
-static ls_status time_dtype(applied *a, ls_pool *pool, double seconds, op_timing_fn fn,
-                            void *user) {
-    if (!(a->op->flags & LS_OP_UPDATE)) return time_kernels(a, a->in, pool, seconds, "", fn, user);
-    ls_tensor *in = ls_alloc(sizeof *in * (size_t)a->sig.n_in);
-    if (!in) return LS_ERR_NO_MEMORY;
-    memcpy(in, a->in, sizeof *in * (size_t)a->sig.n_in);
-    for (int i = 0; a->op->alias && i < a->sig.n_out; i++) {
-        const int of = a->op->alias(&a->sig, i);
-        if (of >= 0) in[of].data = a->out[i].data;
-    }
-    ls_status status = time_kernels(a, in, pool, seconds, "", fn, user);
-    if (status == LS_OK) status = time_kernels(a, a->in, pool, seconds, " kept", fn, user);
-    ls_free(in);
-    return status;
-}
-
-ls_status op_time_case(const ls_op *op, const ls_op_case *c, int threads, double seconds,
-                       op_timing_fn fn, void *user) {
-    ls_pool *pool = NULL;
-    ls_status status = ls_pool_create(threads, 0, &pool);
-    for (size_t d = 0; status == LS_OK && d < sizeof tested_dtypes / sizeof tested_dtypes[0]; d++) {
-        if (!case_has_dtype(c, tested_dtypes[d])) continue;
-        applied a;
-        status = init_applied(&a, op, c, tested_dtypes[d], 0);
-        if (status == LS_OK) status = time_dtype(&a, pool, seconds, fn, user);
-        deinit_applied(&a);
-    }
-    ls_pool_destroy(pool);
-    return status;
+    op_applied_deinit(&a);
 }

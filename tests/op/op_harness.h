@@ -2,7 +2,8 @@
  * in f64, and timing.
  *
  * A kernel check also demands: the same bytes with 1, 2 and 3 threads and when run twice; the same bytes when out[0] overwrites an
- * input the op allows it to, and when the results of an update have memory of their own; nothing unwritten, nothing written past the end of a result or of the workspace.
+ * input the op allows it to, and when the results of an update have memory of their own; nothing unwritten, nothing written past
+ * the end of a result or of the workspace.
  * Cases too large to check (more than OP_CHECK_ELEMENTS elements or OP_CHECK_FLOPS) are for timing only. Local. */
 #ifndef LS_TEST_OP_HARNESS_H
 #define LS_TEST_OP_HARNESS_H
