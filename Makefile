@@ -6,12 +6,13 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 FAULTS ?= 100
+KILLS ?= 1000
 EXACT ?=
 # What configuring says is kept in a file and shown only when it fails.
 configure = mkdir -p $(2) && { cmake --preset $(1) >$(2)/configure.log 2>&1 || { cat $(2)/configure.log; exit 1; }; }
 build = $(call configure,$(1),$(2)) && cmake --build $(2) -j $(JOBS) -- --quiet
 
-.PHONY: release test demo check-exact chaos debug asan ubsan tsan cuda static fuzz lint docs format bench install clean help
+.PHONY: release test demo check-exact chaos chaos-recover debug asan ubsan tsan cuda static fuzz lint docs format bench install clean help
 
 release: ## build the program: build/lockstep (this is plain `make`)
 	@$(call build,release,build)
@@ -29,6 +30,9 @@ check-exact: release ## train in every layout of ranks, ZeRO, transport and wire
 
 chaos: release ## put FAULTS (100) faults into runs of eight ranks: each must be named within two seconds
 	@build/lockstep chaos -n 8 --faults $(FAULTS) -- train configs/exact_gpt.yaml steps=40 out=out/chaos
+
+chaos-recover: release ## kill ranks KILLS (1000) times at any instant: nothing lost, the weights of an undisturbed run
+	@build/lockstep chaos --recover -n 4 --kills $(KILLS) -- train configs/exact_gpt.yaml steps=60 save_every=3 out=out/chaos-recover
 
 debug: ## build without optimisation: build-debug/lockstep
 	@$(call build,debug,build-debug)
