@@ -227,6 +227,28 @@ static void test_given_buffers(void **state) {
     ls_free(memory);
 }
 
+/* The n-th allocation fails: no memory stays, none is counted. */
+static void test_refused_memory(void **state) {
+    (void)state;
+    static const setup s = {.optim = LS_OPTIM_ADAMW, .ranks = 1, .kept = 1};
+    rank_run r = {.s = &s, .plan = make_plan(&s, LS_PLAN_TRAIN)};
+    check_ok(ls_device_create("cpu", 0, &r.device));
+    const int64_t live = ls_alloc_get_stats().n_live;
+    int64_t n = 1;
+    for (ls_status status = LS_ERR_NO_MEMORY; status != LS_OK; n++) {
+        ls_alloc_fail_at(n, 0);
+        status = lower(&r, NULL, NULL);
+        ls_alloc_fail_at(0, 0);
+        if (status == LS_OK) ls_program_destroy(r.program);
+        if (status != LS_OK) assert_int_equal(status, LS_ERR_NO_MEMORY);
+        assert_int_equal(r.device->allocated_bytes, 0);
+        assert_int_equal(ls_alloc_get_stats().n_live, live);
+    }
+    assert_true(n > 5);
+    ls_device_destroy(r.device);
+    ls_plan_destroy((ls_plan *)r.plan);
+}
+
 /* y = x w + frozen, which no optimizer touches: read right from either buffer. */
 static ls_graph *frozen_graph(void) {
     const ls_shape shape = {.n_dims = 1, .dims = {16}};
@@ -330,10 +352,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_said_in_the_plan),
         cmocka_unit_test(test_given_buffers),  cmocka_unit_test(test_frozen_values),
-        cmocka_unit_test(test_shared_weights), cmocka_unit_test(test_layouts),
-        cmocka_unit_test(test_staged),         cmocka_unit_test(test_optimizers),
-        cmocka_unit_test(test_streamed),       cmocka_unit_test(test_resnet),
-        cmocka_unit_test(test_skipped_steps),
+        cmocka_unit_test(test_refused_memory), cmocka_unit_test(test_shared_weights),
+        cmocka_unit_test(test_layouts),        cmocka_unit_test(test_staged),
+        cmocka_unit_test(test_optimizers),     cmocka_unit_test(test_streamed),
+        cmocka_unit_test(test_resnet),         cmocka_unit_test(test_skipped_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
