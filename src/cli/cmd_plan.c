@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "cli/run_options.h"
 #include "lockstep/graph.h"
+#include "train/saving.h"
 
 typedef struct plan_options {
     int explain;
@@ -20,8 +21,26 @@ static ls_status write_text(const char *path, ls_status (*print)(const ls_graph 
     return status;
 }
 
-/* The training plan's JSON with bytes.total raised by what evaluation adds: what the run allocates. */
-static ls_status print_json(const ls_cmd_call *call, const ls_plan *train, const ls_plan *eval) {
+typedef struct save_bytes {
+    int64_t all,
+        most;     /* of a checkpoint: written by all ranks together, by the rank that writes most */
+    int64_t copy; /* memory of each rank for saves in the background */
+} save_bytes;
+
+static ls_status count_save(const ls_train_config *config, const ls_plan *plan, save_bytes *out) {
+    *out = (save_bytes){.copy = ls_saving_bytes(config, plan, 0)};
+    for (int rank = 0; rank < ls_plan_ranks(plan); rank++) {
+        const int64_t bytes = ls_ckpt_snapshot_bytes(plan, rank);
+        if (bytes < 0) return LS_ERR_NO_MEMORY;
+        out->all += bytes;
+        if (bytes > out->most) out->most = bytes;
+    }
+    return LS_OK;
+}
+
+/* The training plan's JSON with bytes.total raised by what evaluation and saves in the background add: what the run allocates. */
+static ls_status print_json(const ls_cmd_call *call, const ls_plan *train, const ls_plan *eval,
+                            const save_bytes *save) {
     char *text = NULL;
     json_t *root = NULL;
     LS_TRY(ls_plan_print_json(train, &text));
@@ -31,7 +50,11 @@ static ls_status print_json(const ls_cmd_call *call, const ls_plan *train, const
     json_t *bytes = json_object_get(root, "bytes");
     const int64_t total = ls_train_planned_bytes(train, eval);
     if (json_object_set_new(bytes, "evaluation", json_integer(total - ls_plan_bytes(train, 0))) ||
-        json_object_set_new(bytes, "total", json_integer(total))) {
+        json_object_set_new(bytes, "save_copy", json_integer(save->copy)) ||
+        json_object_set_new(bytes, "total", json_integer(total + save->copy)) ||
+        json_object_set_new(root, "save",
+                            json_pack("{s:I,s:I}", "bytes", (json_int_t)save->all, "rank_bytes",
+                                      (json_int_t)save->most))) {
         json_decref(root);
         root = NULL;
     }
@@ -39,7 +62,7 @@ static ls_status print_json(const ls_cmd_call *call, const ls_plan *train, const
 }
 
 static ls_status print_text(const ls_cmd_call *call, const ls_plan *train, const ls_plan *eval,
-                            int explain) {
+                            const save_bytes *save, int explain) {
     char *text = NULL;
     LS_TRY(ls_plan_print(train, explain, &text));
     fputs(text, call->out);
@@ -48,7 +71,12 @@ static ls_status print_text(const ls_cmd_call *call, const ls_plan *train, const
     if (eval)
         fprintf(call->out, "evaluation (shares the weights): %lld bytes\n",
                 (long long)(total - own));
-    fprintf(call->out, "total: %lld bytes\n", (long long)total);
+    if (save->copy)
+        fprintf(call->out, "copy of the state for saves in the background: %lld bytes\n",
+                (long long)save->copy);
+    fprintf(call->out, "total: %lld bytes\n", (long long)(total + save->copy));
+    fprintf(call->out, "a save writes: %lld bytes, a rank at most %lld of them\n",
+            (long long)save->all, (long long)save->most);
     return LS_OK;
 }
 
@@ -62,9 +90,11 @@ static ls_status run_plan(const ls_cmd_call *call) {
     if (status == LS_OK) status = write_text(o->graph, ls_graph_print, ls_plan_graph(train));
     if (status == LS_OK) status = write_text(o->dot, ls_graph_print_dot, ls_plan_graph(train));
     if (status == LS_OK) status = write_text(o->svg, ls_graph_print_svg, ls_plan_graph(train));
+    save_bytes save;
+    if (status == LS_OK) status = count_save(&config, train, &save);
     if (status == LS_OK)
-        status =
-            call->json ? print_json(call, train, eval) : print_text(call, train, eval, o->explain);
+        status = call->json ? print_json(call, train, eval, &save)
+                            : print_text(call, train, eval, &save, o->explain);
     ls_plan_destroy(train);
     ls_plan_destroy(eval);
     ls_config_destroy(values);
