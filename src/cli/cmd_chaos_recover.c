@@ -31,6 +31,7 @@ typedef struct campaign {
     int is_clean;           /* the undisturbed run */
     int64_t n_strikes, n_kills, n_pending, n_recovered, n_lost, n_rounds, n_equal;
     int64_t committed; /* the newest step that is known to be committed in this run; -1 = none */
+    int64_t saved;     /* step of the checkpoint that is resumed; -1 = from the start */
     int64_t counts[LS_INSTANT_COUNT][LS_STRIKE_COUNT];
     double struck_at, slowest; /* of the last kill; from a kill to the next attempt's first step */
     double *pauses;            /* all of them */
@@ -128,7 +129,6 @@ static ls_status run_words(campaign *self, ls_recover_result **out) {
     const ls_chaos_recover_options *o = self->options;
     if (ftruncate(self->output, 0) != 0 || lseek(self->output, 0, SEEK_SET) != 0)
         return LS_FAIL(LS_ERR_IO, "chaos: what a run prints cannot be kept: %s", strerror(errno));
-    self->committed = -1;
     self->struck_at = 0;
     const ls_recover_options options = {.ranks = {.size = o->size,
                                                   .name = "chaos",
@@ -145,7 +145,7 @@ static ls_status run_words(campaign *self, ls_recover_result **out) {
                                                   .tick_user = &self->watch},
                                         .has_keeper = 1,
                                         .out = self->out,
-                                        .first = -1,
+                                        .first = self->saved,
                                         .most_restarts = INT64_MAX,
                                         .most_stuck = INT64_MAX,
                                         .tell = keep_silent,
@@ -207,6 +207,7 @@ static ls_status run_clean(campaign *self) {
     ls_recover_result *result = NULL;
     LS_TRY(begin_folder(self, "clean"));
     take_train_words(self);
+    self->committed = self->saved = -1;
     self->is_clean = 1;
     LS_TRY(run_words(self, &result));
     self->is_clean = 0;
@@ -234,7 +235,7 @@ static ls_status check_saved(campaign *self, int *resumes_out) {
         return LS_OK;
     }
     const ls_status status = ls_ckpt_open(path, &ckpt);
-    if (status == LS_OK) note_loss(self, ls_ckpt_step(ckpt));
+    if (status == LS_OK) note_loss(self, self->saved = ls_ckpt_step(ckpt));
     ls_ckpt_close(ckpt);
     ls_free(path);
     *resumes_out = 1;
@@ -245,6 +246,7 @@ static ls_status check_saved(campaign *self, int *resumes_out) {
 static ls_status run_round(campaign *self) {
     LS_TRY(begin_folder(self, "run"));
     take_train_words(self);
+    self->committed = self->saved = -1;
     self->n_rounds++;
     self->n_pending = 0;
     for (int is_over = 0; !is_over;) {
@@ -332,6 +334,11 @@ static ls_status tell_all(campaign *self) {
                       all_equal ? "equal" : "not equal");
     }
     if (self->n_recovered == self->n_kills && self->n_lost == 0 && all_equal) return LS_OK;
+    if (call->json) {
+        /* The answer says it all; a second JSON value would not be read. */
+        *call->exit_status = ls_status_exit_code(LS_ERR_COMM);
+        return LS_OK;
+    }
     return LS_FAIL(LS_ERR_COMM, "chaos: %lld of %lld kills were not recovered, %lld steps lost",
                    (long long)(self->n_kills - self->n_recovered), (long long)self->n_kills,
                    (long long)self->n_lost);

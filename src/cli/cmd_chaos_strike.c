@@ -52,12 +52,13 @@ void ls_strike_draw(uint64_t seed, int64_t index, int size, const ls_strike_time
     *out = (ls_strike){.index = index, .kind = turns[index % N_TURNS], .committed = -1};
     out->first = (int)ls_rng_below(key, 0, (uint64_t)size);
     out->n_victims = count_victims(out->kind, size, key);
-    out->aim = (ls_strike_aim)ls_rng_below(key, 5, 3);
+    out->aim = (ls_strike_aim)ls_rng_below(key, 5, LS_AIM_COUNT);
     /* SIGTERM before there are handlers ends the ranks as it would end any program. */
     if (out->kind == LS_STRIKE_TERM) out->aim = LS_AIM_STEP;
-    out->delay = u * (out->aim == LS_AIM_START  ? times->first_step
-                      : out->aim == LS_AIM_STEP ? STEPS_OF_AIM * times->step
-                                                : 2 * times->step);
+    /* Later attempts come up sooner than the one that was timed: more of the early instants. */
+    out->delay = u * (out->aim == LS_AIM_START  ? u * times->first_step
+                      : out->aim == LS_AIM_SAVE ? 2 * times->step
+                                                : STEPS_OF_AIM * times->step);
     draw_fault(out, times, key);
 }
 
@@ -131,17 +132,19 @@ static void look(ls_strike_watch *watch, const ls_ranks_view *view) {
         if (step > watch->newest_step) watch->newest_step = step;
     }
     watch->last_at = view->seconds;
-    if (all > watch->all_made) watch->all_made = all;
+    if (all > 0 && all > watch->all_made) watch->all_made = all;
 }
 
 /* --- striking --- */
 
-static int64_t newest_of(const json_t *segment, int *torn) {
+/* The newest step of a segment; *is_torn_out: its other buffer holds none. */
+static int64_t newest_of(const json_t *segment, int *is_torn_out) {
     const json_t *steps = json_object_get(segment, "steps");
     int64_t newest = -1;
+    *is_torn_out = 0;
     for (size_t i = 0; i < json_array_size(steps); i++) {
         const int64_t step = json_integer_value(json_array_get(steps, i));
-        if (step < 0) *torn = 1;
+        if (step < 0) *is_torn_out = 1;
         if (step > newest) newest = step;
     }
     return newest;
@@ -156,20 +159,23 @@ int64_t ls_strike_committed(const ls_recover_attempt *attempt, int *torn_out) {
     if (ls_keeper_best_step(&inventory, 1, &step) != LS_OK) step = -1;
     const json_t *segments = json_object_get(inventory, "segments");
     for (size_t i = 0; i < json_array_size(segments); i++) {
-        const int64_t newest = newest_of(json_array_get(segments, i), torn_out);
+        int is_torn;
+        const int64_t newest = newest_of(json_array_get(segments, i), &is_torn);
         if (i == 0) first = newest;
-        if (newest != first) *torn_out = 1;
+        /* Until its first commit an attempt has one buffer only. */
+        if (newest != first || (is_torn && newest > attempt->base)) *torn_out = 1;
     }
     json_decref(inventory);
     return step;
 }
 
+/* The narrowest that holds. */
 static ls_strike_instant find_instant(const ls_strike_watch *watch, int torn) {
     if (watch->called_at < 0)
         return watch->attempt.number > 0 ? LS_INSTANT_RESTART : LS_INSTANT_START;
+    if (torn) return LS_INSTANT_COMMIT;
     if (is_saving(watch)) return LS_INSTANT_SAVE;
-    if (watch->stepped_at < 0) return LS_INSTANT_LOAD;
-    return torn ? LS_INSTANT_COMMIT : LS_INSTANT_STEP;
+    return watch->stepped_at < 0 ? LS_INSTANT_LOAD : LS_INSTANT_STEP;
 }
 
 static void strike_ranks(const ls_strike_watch *watch, const ls_ranks_view *view) {
@@ -191,25 +197,33 @@ static double find_due(const ls_strike_watch *watch) {
     if (strike->aim == LS_AIM_START) return strike->delay;
     if (watch->stepped_at < 0) return -1;
     if (strike->aim == LS_AIM_STEP) return watch->stepped_at + strike->delay;
-    if (watch->saved_at >= 0) return watch->saved_at + strike->delay;
+    if (strike->aim == LS_AIM_SAVE && watch->saved_at >= 0) return watch->saved_at + strike->delay;
     return watch->stepped_at + most_steps_waited * watch->step_seconds;
+}
+
+static int is_time(ls_strike_watch *watch, double seconds, int *torn_out) {
+    ls_strike *strike = watch->strike;
+    const int steps = watch->stepped_at >= 0;
+    if (strike->aim == LS_AIM_SAVE && steps && watch->saved_at < 0 && is_saving(watch))
+        watch->saved_at = seconds;
+    const int sees_commit =
+        strike->aim == LS_AIM_COMMIT && steps && seconds >= watch->stepped_at + strike->delay;
+    const double due = find_due(watch);
+    const int is_due = due >= 0 && seconds >= due;
+    if (!is_due && !sees_commit) return 0;
+    strike->committed = ls_strike_committed(&watch->attempt, torn_out);
+    return is_due || *torn_out;
 }
 
 double ls_strike_tick(void *user, const ls_ranks_view *view) {
     ls_strike_watch *watch = user;
     ls_strike *strike = watch->strike;
+    int torn = 0;
     look(watch, view);
     /* Those of the environment come by themselves. */
     if (!strike || strike->has_struck || strike->kind == LS_STRIKE_CALL ||
-        strike->kind == LS_STRIKE_FILE)
+        strike->kind == LS_STRIKE_FILE || !is_time(watch, view->seconds, &torn))
         return look_seconds;
-    if (strike->aim == LS_AIM_SAVE && watch->saved_at < 0 && watch->stepped_at >= 0 &&
-        is_saving(watch))
-        watch->saved_at = view->seconds;
-    const double due = find_due(watch);
-    if (due < 0 || view->seconds < due) return look_seconds;
-    int torn;
-    strike->committed = ls_strike_committed(&watch->attempt, &torn);
     if (watch->all_made > strike->committed) strike->committed = watch->all_made;
     strike->instant = find_instant(watch, torn);
     strike->has_struck = 1;
@@ -232,6 +246,6 @@ void ls_strike_judge(ls_strike_watch *watch, const ls_ranks_result *ended) {
         strike->instant = find_instant(watch, torn);
     }
     /* Which buffers were being written shows best when nobody writes any more. */
-    if (strike->has_struck && strike->instant == LS_INSTANT_STEP && torn)
+    if (strike->has_struck && strike->instant >= LS_INSTANT_STEP && torn)
         strike->instant = LS_INSTANT_COMMIT;
 }

@@ -29,9 +29,11 @@ extern const char *const ls_instant_names[];
 
 /* When it comes. */
 typedef enum ls_strike_aim {
-    LS_AIM_START, /* so long after the start of the attempt */
-    LS_AIM_STEP,  /* after its first step was seen */
-    LS_AIM_SAVE   /* after a checkpoint was begun */
+    LS_AIM_START,  /* so long after the start of the attempt */
+    LS_AIM_STEP,   /* after its first step was seen */
+    LS_AIM_SAVE,   /* after a checkpoint was begun */
+    LS_AIM_COMMIT, /* when ranks are seen to write buffers */
+    LS_AIM_COUNT
 } ls_strike_aim;
 
 typedef struct ls_strike {
