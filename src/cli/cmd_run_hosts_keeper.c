@@ -1,7 +1,7 @@
 /* The keeper of a host through its agent, and the thread that asks for it. */
 #include "cli/cmd_run_hosts_keeper.h"
 #include "base/clock.h"
-#include "keep/keeper.h"
+#include "cli/keep_pipe.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,10 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double ask_seconds = 1.0,     /* for one answer */
-    lost_seconds = 2.5,                    /* without one */
-    start_seconds = 30.0,                  /* for an agent to bring a keeper up */
-    first_pause = 0.5, longest_pause = 10; /* between tries */
+static const double ask_seconds = 1.0,         /* for one answer */
+    lost_seconds = 2.5,                        /* without one */
+    word_seconds = 0.2 * LS_KEEP_PIPE_SECONDS, /* between two words to a keeper */
+    start_seconds = 30.0,                      /* for an agent to bring a keeper up */
+    first_pause = 0.5, longest_pause = 10;     /* between tries */
 enum { PULSE_NS = 500000000 };
 
 /* --- the pulse: a thread for each keeper, so that one that hangs delays no other --- */
@@ -238,6 +239,7 @@ void ls_run_host_tell(ls_run_host *host, const char *fmt, ...) {
     if (text.status == LS_OK && text.data) (void)!write(host->to, text.data, text.size);
     ls_text_deinit(&text);
     host->n_told++;
+    host->told = ls_clock_seconds();
 }
 
 /* --- what comes back --- */
@@ -333,6 +335,8 @@ static const char *find_reason(ls_run_host *host, const ls_run_keepers *keepers,
 void ls_run_host_check(ls_run_host *host, const ls_run_keepers *keepers) {
     double seconds;
     if (host->state == LS_HOST_DOWN) return;
+    if (host->state == LS_HOST_UP && ls_clock_seconds() - host->told > word_seconds)
+        ls_run_host_tell(host, "ping");
     const char *reason = find_reason(host, keepers, &seconds);
     if (!reason || host->state == LS_HOST_DOWN) return;
     say_reason(host, reason, seconds);

@@ -23,6 +23,7 @@ typedef struct ls_run_host {
     double since, next_try;          /* of this state; when to start a keeper again */
     int n_tries;
     char reason[256], said[256]; /* why it is down; and what of that was printed */
+    double told;                 /* when it was told something last */
     int n_told, n_answered;      /* lines to the keeper, and its answers */
     int n_ranks, n_sent;         /* from the last answer that has them */
     char refusal[256];           /* what the keeper could not do; "" = nothing */

@@ -5,9 +5,14 @@
 #include "keep/keeper.h"
 #include <stdio.h>
 
+/* A controller says something every few seconds. When its host vanishes its pipe may stay open for hours: after so long without a line
+ * the keeper ends, and so makes room for the next one of that name. */
+#define LS_KEEP_PIPE_SECONDS 30
+
 /* peers MINE COPIES HOST:PORT...   ls_keeper_set_peers             {"done": true}
  * job NUMBER RANKS                 ls_keeper_begin_job             {"done": true}
  * signal ID NUMBER                 ls_rank_processes_signal        {"ranks": N, "sent": N}
+ * ping                             tells that the controller is there {"done": true}
  * anything else, or a failure                                      {"error": MESSAGE}
  * `line` is cut into words. Only what cannot be answered is a failure. */
 ls_status ls_keep_pipe_obey(ls_keeper *keeper, char *line, FILE *out);
