@@ -94,7 +94,8 @@ static ls_status write_probe(const char *path, int64_t bytes, double *seconds_ou
 
 void ls_bound_probe(ls_bound *b, const char *folder) {
     const int64_t bytes = b->save_bytes < PROBE_BYTES ? b->save_bytes : PROBE_BYTES;
-    char *path = ls_format("%s/probe.tmp.%ld", folder, (long)getpid());
+    /* A name that ls_ckpt_sweep removes, should this process be killed now. */
+    char *path = ls_format("%s/step-probe.tmp.%ld", folder, (long)getpid());
     double seconds = 0;
     b->save_seconds = (double)b->save_bytes / unwritable_bytes_per_second;
     if (path && bytes > 0 && write_probe(path, bytes, &seconds) == LS_OK)
