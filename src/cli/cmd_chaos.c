@@ -107,7 +107,10 @@ static ls_status run_fault(chaos *self, ls_chaos_case *c) {
     const char *more[MOST_WORDS_ADDED] = {out};
     int n_more = 1;
     if (f->kind == LS_FAULT_SLOW) more[n_more++] = late;
-    if (f->kind == LS_FAULT_DISK) more[n_more++] = "save_every=1";
+    if (f->kind == LS_FAULT_DISK) {
+        more[n_more++] = "save_every=1";
+        more[n_more++] = "on_save_error=stop";
+    }
     (void)unlink(f->stamp);
     if (ls_path_exists(out + 4)) LS_TRY(ls_dir_remove(out + 4));
     ls_ranks_result *result = NULL;

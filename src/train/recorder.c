@@ -8,6 +8,7 @@
 #include "base/config.h"
 #include "base/fs.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "observe/chart.h"
 #include "observe/metrics.h"
 
@@ -20,7 +21,26 @@ struct ls_recorder {
     ls_session *session;
     ls_metrics *metrics;
     curve train, held;
+    int64_t n_lost; /* records that a full disk did not take, since the last one it took */
 };
+
+/* A disk that is full for a while does not end a run that may go on without a checkpoint: records are lost, and it is said when that
+ * begins and how many they were when it ends. */
+static ls_status judge(ls_recorder *r, int64_t step, ls_status status) {
+    const int may_fail = r->session->config.on_save_error == LS_SAVE_ERROR_CONTINUE &&
+                         (status == LS_ERR_NO_SPACE || status == LS_ERR_IO);
+    if (status != LS_OK && !may_fail) return status;
+    if (status != LS_OK && r->n_lost++ == 0)
+        ls_log(LS_LOG_WARN, "the records from step %lld on are lost and the run goes on: %s",
+               (long long)step, ls_error_message());
+    if (status == LS_OK && r->n_lost > 0) {
+        ls_log(LS_LOG_WARN, "records are written again from step %lld on; %lld were lost",
+               (long long)step, (long long)r->n_lost);
+        r->n_lost = 0;
+    }
+    ls_error_clear();
+    return LS_OK;
+}
 
 static ls_status add_point(curve *c, double x, double y) {
     LS_TRY(ls_array_reserve((void **)&c->x, &c->capacity_x, c->n + 1, sizeof *c->x));
@@ -96,7 +116,9 @@ ls_status ls_recorder_step(ls_recorder *r, const ls_train_progress *p) {
                                {"skipped_steps", (double)p->n_skipped}};
     if (is_told(&r->train, p->step)) return LS_OK;
     LS_TRY(add_point(&r->train, (double)p->step, p->loss));
-    return ls_metrics_write(r->metrics, "step", p->step, items, sizeof items / sizeof items[0]);
+    return judge(
+        r, p->step,
+        ls_metrics_write(r->metrics, "step", p->step, items, sizeof items / sizeof items[0]));
 }
 
 ls_status ls_recorder_evaluation(ls_recorder *r, int64_t step, const ls_eval_result *eval) {
@@ -104,11 +126,11 @@ ls_status ls_recorder_evaluation(ls_recorder *r, int64_t step, const ls_eval_res
         {"loss", eval->loss}, {"bits_per_byte", eval->bits_per_byte}, {"accuracy", eval->accuracy}};
     if (is_told(&r->held, step)) return LS_OK;
     LS_TRY(add_point(&r->held, (double)step, eval->loss));
-    return ls_metrics_write(r->metrics, "eval", step, items, 3);
+    return judge(r, step, ls_metrics_write(r->metrics, "eval", step, items, 3));
 }
 
 ls_status ls_recorder_record(ls_recorder *r, const char *kind, int64_t step, const char *members) {
-    return ls_metrics_write_members(r->metrics, kind, step, members);
+    return judge(r, step, ls_metrics_write_members(r->metrics, kind, step, members));
 }
 
 static ls_status draw_curves(const ls_recorder *r, const ls_train_result *result) {

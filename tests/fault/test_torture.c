@@ -7,10 +7,22 @@
 #include "train_run.h"
 #include <errno.h>
 
-static const char *const settings[] = {
-    "steps=2",       "batch=2",          "lanes=2",        "threads=1",          "save_every=1",
-    "eval_every=1",  "eval_windows=2",   "keep=2",         "model.layers=1",     "model.width=16",
-    "model.heads=2", "model.context=16", "optim.warmup=0", "data.tokenizer=byte"};
+static const char *const settings[] = {"steps=2",
+                                       "batch=2",
+                                       "lanes=2",
+                                       "threads=1",
+                                       "save_every=1",
+                                       "save_mode=wait",
+                                       "on_save_error=stop",
+                                       "eval_every=1",
+                                       "eval_windows=2",
+                                       "keep=2",
+                                       "model.layers=1",
+                                       "model.width=16",
+                                       "model.heads=2",
+                                       "model.context=16",
+                                       "optim.warmup=0",
+                                       "data.tokenizer=byte"};
 enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
 
 typedef struct scenario {

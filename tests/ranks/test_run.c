@@ -85,7 +85,8 @@ static void test_a_rank_that_is_stopped(void **state) {
 static void test_a_rank_that_fails(void **state) {
     (void)state;
     setenv("LOCKSTEP_FAULT", "kind=disk,rank=0,step=7", 1);
-    const run_result result = run_tiny("-n 4 --no-recover", "disk", "save_every=1 -q");
+    const run_result result =
+        run_tiny("-n 4 --no-recover", "disk", "save_every=1 on_save_error=stop -q");
     unsetenv("LOCKSTEP_FAULT");
     assert_int_equal(result.exit_code, 3);
     assert_non_null(strstr(result.err, "No space left"));
