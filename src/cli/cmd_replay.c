@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/run_options.h"
 #include "train/replay.h"
+#include "train/source.h"
 
 typedef struct replay_options {
     int64_t step, ranks, from;
@@ -194,6 +195,20 @@ static ls_status tell(const ls_cmd_call *call, const ls_replay_finding *f, int r
 
 /* --- the verb --------------------------------------------------------------------------------------------------------- */
 
+/* Nothing is written to the run's folder: its tokens must be there, and be those of the data as it is now. */
+static ls_status check_data(const ls_cmd_call *call, const ls_train_config *config) {
+    int is_current;
+    if (!ls_model_reads_tokens(config->model.kind)) return LS_OK;
+    for (int i = 0; i < call->n_assignments; i++)
+        if (strncmp(call->assignments[i], "data.cache=", 11) == 0) return LS_OK;
+    LS_TRY(ls_prepare_is_current(config, &is_current));
+    if (is_current) return LS_OK;
+    return LS_FAIL(LS_ERR_NOT_FOUND,
+                   "replay: the run's tokens are not there any more, or not those of '%s' as it is "
+                   "now; data.cache=DIR prepares them in a folder of your choice",
+                   config->data.path);
+}
+
 /* The configuration in checkpoint `step`, for the folder as it is now. */
 static ls_status read_config(const ls_cmd_call *call, const run_record *run, int64_t step,
                              ls_train_config *config, ls_config **values) {
@@ -206,8 +221,9 @@ static ls_status read_config(const ls_cmd_call *call, const run_record *run, int
                                            call->assignments, call->n_assignments, config, values);
     ls_ckpt_close(ckpt);
     ls_free(path);
-    if (status == LS_OK) config->out = run->folder;
-    return status;
+    if (status != LS_OK) return status;
+    config->out = run->folder;
+    return check_data(call, config);
 }
 
 static ls_status replay_from(const ls_cmd_call *call, const run_record *run,
@@ -246,8 +262,8 @@ static ls_status replay_run(const ls_cmd_call *call, const run_record *run) {
     LS_TRY(find_record(run, o->step, &last));
     const int64_t latest = o->from >= 0 && o->from < o->step ? o->from : o->step - 1;
     LS_TRY(choose_checkpoints(run, latest, &begin, &config_step));
-    LS_TRY(read_config(call, run, config_step, &config, &values));
-    const ls_status status = replay_from(call, run, &config, begin, last);
+    ls_status status = read_config(call, run, config_step, &config, &values);
+    if (status == LS_OK) status = replay_from(call, run, &config, begin, last);
     ls_config_destroy(values);
     return status;
 }

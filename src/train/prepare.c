@@ -160,6 +160,16 @@ static int is_shard(const char *path) {
     return n > 4 && strcmp(path + n - 4, ".tok") == 0;
 }
 
+ls_status ls_prepare_is_current(const ls_train_config *c, int *out) {
+    ls_text note = {0};
+    *out = 1;
+    if (is_shard(c->data.path)) return LS_OK;
+    ls_status status = describe_source(c, &note);
+    if (status == LS_OK) status = cache_is_current(c, &note, out);
+    ls_text_deinit(&note);
+    return status;
+}
+
 ls_status ls_prepare_text(const ls_train_config *c, ls_progress_fn progress, void *user,
                           ls_prepared *out) {
     *out = (ls_prepared){0};

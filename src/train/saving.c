@@ -238,9 +238,9 @@ ls_status ls_saving_time_step(ls_saving *saving, int64_t step, double seconds) {
     return ls_bound_tell(&saving->bound, saving->recorder, step);
 }
 
-/* A whole save took so long. */
-static ls_status time_save(ls_saving *saving, int64_t step, double seconds) {
-    ls_bound_add_save(&saving->bound, saving->bound.save_bytes, seconds);
+/* A save took so long, of which so much was written: the rest was linked. */
+static ls_status time_save(ls_saving *saving, int64_t step, double share, double seconds) {
+    ls_bound_add_save(&saving->bound, (int64_t)(share * (double)saving->bound.save_bytes), seconds);
     return saving->recorder ? ls_bound_tell(&saving->bound, saving->recorder, step) : LS_OK;
 }
 
@@ -290,7 +290,10 @@ static ls_status close_save(ls_saving *saving, ls_status status) {
     saving->under_way = -1;
     const ls_ckpt_save_times times = ls_ckpt_saver_times(saving->saver);
     if (status == LS_OK) LS_TRY(make_path(saving, step, saving->path));
-    if (status == LS_OK) LS_TRY(time_save(saving, step, times.copy_seconds + times.write_seconds));
+    const double share =
+        times.copy_bytes > 0 ? (double)times.written_bytes / (double)times.copy_bytes : 1;
+    if (status == LS_OK)
+        LS_TRY(time_save(saving, step, share, times.copy_seconds + times.write_seconds));
     return judge(saving, step, status);
 }
 
@@ -302,7 +305,7 @@ ls_status ls_saving_begin(ls_saving *saving, const ls_train_state *state) {
         const int behind = saving->saver != NULL;
         status = save_now(saving, state, behind);
         if (status == LS_OK && !behind)
-            status = time_save(saving, state->step, ls_clock_seconds() - start);
+            status = time_save(saving, state->step, 1, ls_clock_seconds() - start);
         if (status != LS_OK || !behind) status = judge(saving, state->step, status);
     }
     saving->stall_seconds += ls_clock_seconds() - start;

@@ -37,5 +37,7 @@ typedef struct ls_prepared {
 ls_status ls_prepare_text(const ls_train_config *config, ls_progress_fn progress, void *user,
                           ls_prepared *out);
 void ls_prepared_close(ls_prepared *prepared);
+/* Would ls_prepare_text write nothing? */
+ls_status ls_prepare_is_current(const ls_train_config *config, int *out);
 
 #endif

@@ -197,6 +197,15 @@ static void test_refusals(void **state) {
     check_refusal(text_of("%s --step 0", dir), 2, "--step wants");
     check_refusal(text_of("%s --step 2 --ranks 3", dir), 2, "3");
     check_refusal(text_of("'%s/nothing' --step 2", run_folder()), 3, "metrics.jsonl");
+    const char *cache = text_of("%s/cache", run_folder());
+    assert_int_equal(rename(cache, text_of("%s/moved", run_folder())), 0);
+    check_refusal(text_of("%s --step 2", dir), 3, "data.cache=DIR");
+    assert_false(ls_path_exists(cache));
+    assert_int_equal(
+        run_program(text_of("replay %s --step 2 data.cache='%s/again'", dir, run_folder()))
+            .exit_code,
+        0);
+    assert_int_equal(rename(text_of("%s/moved", run_folder()), cache), 0);
     const char *metrics = text_of("%s/plain/metrics.jsonl", run_folder());
     assert_int_equal(system(text_of("sed -i 's/\"gifts\":\\[\"./\"gifts\":[\"x/' '%s'", metrics)),
                      0);
