@@ -175,7 +175,7 @@ static ls_status must_stop(trainer *t, int *out) {
     LS_TRY(ls_comm_exchange(t->session.comm, "whether to stop", &mine, sizeof mine, t->votes));
     int signal = 0;
     for (int r = 0; r < size; r++) {
-        if (signal == 0 || signal == SIGUSR1) signal = t->votes[r].signal;
+        if (t->votes[r].signal && (signal == 0 || signal == SIGUSR1)) signal = t->votes[r].signal;
         t->save_states[r] = t->votes[r].save_state;
     }
     t->result->interrupted = signal;
