@@ -38,8 +38,9 @@ enum {
     X(TAKEN)                                                                                \
     X(NONE)                                                                                 \
     X(BUSY)                                                                                 \
-    X(GIVE) X(DONE) X(COMMIT) X(READ) X(DATA) X(END) X(BLOB) X(INVENTORY) X(JSON) X(SHADOW) \
-        X(COPY) X(PIECE) X(COPIED)
+    X(GIVE)                                                                                 \
+    X(DONE) X(COMMIT) X(READ) X(DATA) X(END) X(BLOB) X(INVENTORY) X(JSON) X(SHADOW) X(COPY) \
+        X(PIECE) X(COPIED)
 typedef enum ls_keep_word {
 #define LS_SAY_KIND(name) LS_SAY_##name,
     LS_SAY_MAP(LS_SAY_KIND)
