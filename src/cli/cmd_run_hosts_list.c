@@ -29,6 +29,7 @@ static ls_status merge(ls_hosts_list *list, const ls_host_line *lines, int n) {
     for (int i = 0; i < n; i++) {
         hosts[i]->is_wanted = 1;
         hosts[i]->line.slots = lines[i].slots;
+        hosts[i]->next_try = 0; /* whoever wrote the file may know that it is there again */
     }
     for (int i = 0; i < list->n; i++)
         if (!list->hosts[i]->is_wanted) hosts[used++] = list->hosts[i];

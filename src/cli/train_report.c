@@ -26,6 +26,11 @@ static void catch_signals(void) {
     action.sa_flags = (int)SA_RESETHAND;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    /* Open MPI's daemon starts ranks with SIGUSR1 blocked. */
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR1);
+    (void)sigprocmask(SIG_UNBLOCK, &mask, NULL);
     action.sa_flags = 0; /* asked for again and again until the rank has gone */
     sigaction(SIGUSR1, &action, NULL);
 }
