@@ -36,18 +36,19 @@ static ls_status check_seal(const char *text, size_t bytes, const char *what) {
 }
 
 ls_status ls_ckpt_manifest_parse(const char *text, size_t bytes, const char *what, json_t **out) {
-    json_t *root = NULL;
-    LS_TRY(ls_json_parse(text, bytes, what, &root));
+    const ls_status sealed = check_seal(text, bytes, what);
+    if (sealed == LS_OK) return ls_json_parse(text, bytes, what, out);
     /* Version 1 had no seal. A damaged text of version 2 does not pass for one: its layout is another. */
-    const json_int_t version = json_integer_value(json_object_get(root, "version"));
-    const ls_status status = version == 1 && !json_object_get(root, "manifest_xxh3")
-                                 ? LS_OK
-                                 : check_seal(text, bytes, what);
-    if (status == LS_OK)
+    json_t *root = NULL;
+    const ls_status status = ls_json_parse(text, bytes, what, &root);
+    if (status == LS_ERR_NO_MEMORY) return status;
+    if (status == LS_OK && json_integer_value(json_object_get(root, "version")) == 1 &&
+        !json_object_get(root, "manifest_xxh3")) {
         *out = root;
-    else
-        json_decref(root);
-    return status;
+        return LS_OK;
+    }
+    json_decref(root);
+    return check_seal(text, bytes, what);
 }
 
 static ls_status dump_member(const json_t *manifest, const char *key, char **out) {
