@@ -202,6 +202,57 @@ static void test_keeper_is_gone(void **state) {
     ls_plan_destroy(plan);
 }
 
+/* Everything a rank and its keeper do, alone. */
+static ls_status scenario(void *user) {
+    const ls_plan *plan = user;
+    ls_keeper *keeper = NULL;
+    ls_keep *keep = NULL;
+    json_t *inventory = NULL;
+    char *buffers[2], blob[LS_KEEP_BLOB] = "";
+    int64_t step;
+    int current;
+    LS_TRY(ls_keeper_start(NULL, &keeper));
+    set_attempt(keeper, 0, -1);
+    ls_status status = ls_keep_open(NULL, &keep);
+    if (status == LS_OK) status = ls_keep_memory(keep, plan, 0, buffers);
+    if (status == LS_OK) status = ls_keep_restore(keep, &step, &current, blob);
+    if (status == LS_OK) status = ls_keep_begin(keep);
+    if (status == LS_OK) status = ls_keep_commit(keep, 3, 0, "x", 2);
+    if (status == LS_OK) status = ls_keeper_inventory(keeper, &inventory);
+    json_decref(inventory);
+    ls_keep_close(keep);
+    keep = NULL;
+    /* And taken over. */
+    set_attempt(keeper, 1, 3);
+    if (status == LS_OK) status = ls_keep_open(NULL, &keep);
+    if (status == LS_OK) status = ls_keep_memory(keep, plan, 0, buffers);
+    if (status == LS_OK) status = ls_keep_restore(keep, &step, &current, blob);
+    ls_keep_close(keep);
+    ls_keeper_stop(keeper);
+    return status;
+}
+
+/* The n-th allocation fails, the rank's or the keeper's: an error with a message, or none; nothing leaks and nothing hangs. */
+static void test_no_memory(void **state) {
+    (void)state;
+    ls_plan *plan = make_plan(1, 0, 1);
+    int n_failed = 0;
+    for (int64_t n = 1; n < 400; n++) {
+        const int64_t before = ls_alloc_get_stats().n_live;
+        ls_error_clear();
+        ls_alloc_fail_at(n, 0);
+        const ls_status status = scenario(plan);
+        ls_alloc_fail_at(0, 0);
+        assert_int_equal(ls_alloc_get_stats().n_live, before);
+        if (status != LS_OK && !*ls_error_message())
+            fail_msg("allocation %lld: no message", (long long)n);
+        n_failed += status != LS_OK;
+    }
+    assert_true(n_failed > 10);
+    check_ok(scenario(plan));
+    ls_plan_destroy(plan);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_changes),
@@ -210,6 +261,7 @@ int main(void) {
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_keeper_is_gone),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
