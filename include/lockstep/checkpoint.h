@@ -124,6 +124,46 @@ LS_API ls_status ls_ckpt_hash_weights(const ls_ckpt *ckpt, char hex_out[65]);
 /* Collective over the program's ranks. */
 LS_API ls_status ls_ckpt_hash_program(ls_program *program, char hex_out[65]);
 
+typedef struct ls_ckpt_convert_options {
+    int64_t shard_bytes; /* largest tensor file; 0 = 1 GiB, INT64_MAX = one file */
+    int weights_only;    /* a plain model folder: weights and buffers, no manifest */
+    int dtype;           /* of the weights, an ls_dtype; -1: as they are. With weights_only */
+} ls_ckpt_convert_options;
+/* Writes it again as folder `out`, which must not be there. Local. */
+LS_API ls_status ls_ckpt_convert(const ls_ckpt *from, const char *out,
+                                 const ls_ckpt_convert_options *options);
+
+typedef struct ls_ckpt_difference {
+    const char *name;
+    int in_a, in_b;
+    ls_ckpt_tensor_info a, b; /* where it is */
+    int alike;                /* in both with the same shape and dtype; then: */
+    int64_t n_different;      /* elements whose bits differ */
+    int64_t n_not_finite;     /* of those: whose difference is not finite */
+    double largest,
+        largest_relative; /* of the finite ones: |x - y|, and that over the larger of |x|, |y| */
+} ls_ckpt_difference;
+typedef ls_status (*ls_ckpt_diff_fn)(void *user, const ls_ckpt_difference *difference);
+/* Calls fn for every tensor of either, in the order of names. Local. */
+LS_API ls_status ls_ckpt_diff(const ls_ckpt *a, const ls_ckpt *b, ls_ckpt_diff_fn fn, void *user);
+
+/* A file of the checkpoint, for `inspect`. */
+typedef struct ls_ckpt_file_info {
+    const char *name;
+    int64_t bytes;
+    int n_tensors; /* -1: a plain file */
+} ls_ckpt_file_info;
+LS_API int ls_ckpt_file_count(const ls_ckpt *ckpt);
+LS_API ls_ckpt_file_info ls_ckpt_file_at(const ls_ckpt *ckpt, int i);
+/* Where slice s of tensor i lies: first index and extent in each dimension, its file. */
+typedef struct ls_ckpt_slice_info {
+    const char *file;
+    int64_t start[LS_MAX_DIMS];
+    ls_shape shape;
+    int64_t n_blocks; /* with a hash each */
+} ls_ckpt_slice_info;
+LS_API ls_ckpt_slice_info ls_ckpt_slice_at(const ls_ckpt *ckpt, int i, int s);
+
 /* Removes what saves that were cut short left in `root`. No other run may be writing there. */
 LS_API ls_status ls_ckpt_sweep(const char *root);
 /* `root`/latest names the newest checkpoint folder of a run. */

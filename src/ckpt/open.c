@@ -175,3 +175,19 @@ ls_ckpt_tensor_info ls_ckpt_tensor(const ls_ckpt *c, int i) {
 int64_t ls_ckpt_bytes_read(const ls_ckpt *c) {
     return c->bytes_read;
 }
+int ls_ckpt_file_count(const ls_ckpt *c) {
+    return c->n_files;
+}
+ls_ckpt_file_info ls_ckpt_file_at(const ls_ckpt *c, int i) {
+    const ls_ckpt_source *f = &c->files[i];
+    return (ls_ckpt_file_info){f->name, f->bytes,
+                               f->tensors ? ls_safetensors_count(f->tensors) : -1};
+}
+ls_ckpt_slice_info ls_ckpt_slice_at(const ls_ckpt *c, int i, int s) {
+    const ls_ckpt_slice *slice = &c->entries[i].slices[s];
+    ls_ckpt_slice_info info = {.file = c->files[slice->file].name,
+                               .shape = slice->shape,
+                               .n_blocks = ls_ckpt_grid_blocks(&slice->grid)};
+    memcpy(info.start, slice->start, sizeof info.start);
+    return info;
+}
