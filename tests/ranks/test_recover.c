@@ -50,9 +50,9 @@ static void test_faults_are_survived(void **state) {
         {"-n 4", "kind=die,rank=2,step=0", "zero=1", "rank 2 was killed by signal 9 (SIGKILL)"},
         {"-n 2", "kind=stop,rank=1,step=9", "", "rank 1 stood still (was stopped)"},
         {"-n 4", "kind=extra,rank=2,step=5", "", "rank 2 ended with status 8"},
-        {"-n 2", "kind=die,rank=1,step=13", "save_every=5 recover.copies=0",
+        {"-n 2", "kind=die,rank=1,step=13", "save_every=5 save_mode=wait recover.copies=0",
          "going on from step 10 (restart 1)"},
-        {"-n 2", "kind=die,rank=1,step=3", "save_every=5 recover.copies=0",
+        {"-n 2", "kind=die,rank=1,step=3", "save_every=5 save_mode=wait recover.copies=0",
          "going on from the start (restart 1, in 0.1 s)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -227,7 +227,10 @@ static void test_signals_end_the_run(void **state) {
     static const struct {
         const char *name;
         int number, exit_code, kills_first;
-    } cases[] = {{"term", SIGTERM, 75, 0}, {"int", SIGINT, 0, 0}, {"late", SIGTERM, 75, 1}};
+    } cases[] = {{"term", SIGTERM, 75, 0},
+                 {"int", SIGINT, 0, 0},
+                 {"hangup", SIGHUP, 75, 0},
+                 {"late", SIGTERM, 75, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *name = cases[i].name;
         const pid_t pid = start_run("-n 2", name, "steps=1000000 log_every=1 -q");
@@ -245,6 +248,17 @@ static void test_signals_end_the_run(void **state) {
             run_program(text_of("checkpoint verify '%s/%s'", run_folder(), name));
         assert_int_equal(verified.exit_code, 0);
     }
+}
+
+/* nohup: the terminal's end is not the run's. */
+static void test_an_ignored_hangup(void **state) {
+    (void)state;
+    void (*old)(int) = signal(SIGHUP, SIG_IGN);
+    const pid_t pid = start_run("-n 2", "nohup", text_of("steps=%d log_every=1 -q", STEPS));
+    signal(SIGHUP, old);
+    wait_for_lines("nohup", 20);
+    kill(pid, SIGHUP);
+    expect_clean_end("nohup", pid);
 }
 
 /* The keeper lives in the supervisor: its memory and the ranks go with it. */
@@ -270,6 +284,7 @@ int main(void) {
         cmocka_unit_test(test_kills_from_outside),
         cmocka_unit_test(test_a_single_rank_that_stands_still),
         cmocka_unit_test(test_signals_end_the_run),
+        cmocka_unit_test(test_an_ignored_hangup),
         cmocka_unit_test(test_a_killed_supervisor_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, make_run_folder, remove_run_folder);
