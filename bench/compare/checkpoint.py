@@ -60,6 +60,7 @@ def fresh(folder):
     if dist.get_rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
+        os.sync()  # what was removed must not be charged to what comes next
     dist.barrier()
 
 
