@@ -169,10 +169,9 @@ static void tell_restart(const recovery *self, double pause) {
 /* A signal ends the pause; it stays pending and is passed on to the next attempt's ranks, which save what the keeper has. */
 static void sleep_pause(double seconds) {
     sigset_t mask;
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGINT);
-    sigaddset(&mask, SIGTERM);
-    sigaddset(&mask, SIGHUP);
+    ls_ranks_signals(&mask);
+    sigdelset(&mask, SIGCHLD);
+    sigdelset(&mask, SIGTSTP);
     struct pollfd news = {.fd = signalfd(-1, &mask, SFD_CLOEXEC), .events = POLLIN};
     (void)poll(&news, 1, (int)(1000 * seconds));
     if (news.fd >= 0) (void)close(news.fd);
@@ -248,19 +247,14 @@ static ls_status prepare(recovery *self) {
     return self->options->has_keeper ? ls_keeper_start(&keeper, &self->keeper) : LS_OK;
 }
 
-static void block_signals(sigset_t *old_out) {
-    static const int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGTSTP};
-    sigset_t mask;
-    sigemptyset(&mask);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) sigaddset(&mask, numbers[i]);
-    (void)sigprocmask(SIG_BLOCK, &mask, old_out);
-}
-
 ls_status ls_recover_run(const ls_recover_options *options, ls_recover_result **out) {
     recovery self = {.options = options, .output = -1, .base = -1, .best = -1};
     self.result = ls_alloc(sizeof *self.result);
     if (!self.result) return LS_ERR_NO_MEMORY;
-    block_signals(&self.old_mask); /* before the keeper's thread is there: it must not get them */
+    sigset_t mask;
+    ls_ranks_signals(&mask);
+    /* Before the keeper's thread is there: it must not get them. */
+    (void)sigprocmask(SIG_BLOCK, &mask, &self.old_mask);
     ls_status status = prepare(&self);
     if (status == LS_OK) status = run_attempts(&self);
     if (status == LS_OK) pass_output(&self);

@@ -77,11 +77,19 @@ static void read_stream(supervisor *self, int rank) {
 
 /* --- starting --- */
 
+void ls_ranks_signals(sigset_t *out) {
+    static const int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGTSTP};
+    struct sigaction hangup;
+    sigemptyset(out);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) sigaddset(out, numbers[i]);
+    /* nohup ignores it; blocked, it would come all the same. */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(out, SIGHUP);
+}
+
 static ls_status catch_signals(supervisor *self) {
     sigset_t mask;
-    sigemptyset(&mask);
-    static const int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGTSTP};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) sigaddset(&mask, numbers[i]);
+    ls_ranks_signals(&mask);
     (void)signal(SIGCHLD,
                  SIG_DFL); /* ignored, as a parent may have left it, children would vanish */
     (void)sigprocmask(SIG_BLOCK, &mask, &self->old_mask);

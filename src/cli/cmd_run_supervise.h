@@ -6,6 +6,7 @@
 #define LS_CLI_CMD_RUN_SUPERVISE_H
 #include "cli/cli.h"
 #include "comm/job.h"
+#include <signal.h>
 #include <sys/types.h>
 
 /* A rank that ends so was asked to end (SIGTERM), and has saved: the same command goes on from there (EX_TEMPFAIL). */
@@ -71,6 +72,8 @@ struct ls_ranks_view {
 
 /* Runs the job to its end. LS_OK says that it was run; how the ranks ended stands in *out (free with ls_free). */
 ls_status ls_ranks_supervise(const ls_ranks_options *options, ls_ranks_result **out);
+/* The signals that a supervisor takes from a descriptor, and so must be blocked in every thread of its process. */
+void ls_ranks_signals(sigset_t *out);
 /* Who failed first: whom the ranks blamed; else as far as the ends tell. -1 = nobody failed. */
 int ls_ranks_find_culprit(const ls_job *job, const ls_ranks_result *result);
 /* 0, or the exit status that tells of the culprit (128 + n for signal n). A rank that SIGTERM ended before it could save anything
