@@ -1,7 +1,9 @@
 #include "base/fs.h"
 #include "unit/base/check.h"
 #include <errno.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static void check_content(const char *path, const char *wanted, size_t bytes) {
     char *data;
@@ -133,6 +135,76 @@ static void test_every_write_sync_and_rename_may_fail(void **state) {
     check_ok(ls_dir_remove(folder));
 }
 
+static void test_files_at_positions(void **state) {
+    (void)state;
+    const char *path = check_path("positions");
+    ls_file *file, *again;
+    char back[8];
+    int64_t bytes;
+    check_ok(ls_file_create(path, 10, &file));
+    check_fails(ls_file_create(path, 10, &again), LS_ERR_IO, "cannot create");
+    check_ok(ls_file_pwrite(file, "end", 3, 7));
+    check_ok(ls_file_open(path, 1, &again));
+    check_ok(ls_file_pwrite(again, "start", 5, 0));
+    check_ok(ls_file_sync(again));
+    check_ok(ls_file_pread(file, back, 5, 0));
+    assert_memory_equal(back, "start", 5);
+    check_ok(ls_file_size(file, &bytes));
+    assert_int_equal(bytes, 10);
+    check_fails(ls_file_pread(file, back, 4, 7), LS_ERR_FORMAT, "ends at byte 10; 1 more");
+    ls_file_close(again);
+    ls_file_close(file);
+    ls_file_close(NULL);
+    check_content(path, "start\0\0end", 10);
+    check_ok(ls_path_bytes(path, &bytes));
+    assert_int_equal(bytes, 10);
+    check_ok(ls_file_open(path, 0, &file));
+    check_fails(ls_file_pwrite(file, "x", 1, 0), LS_ERR_IO, "cannot write");
+    ls_file_close(file);
+    char other[600];
+    snprintf(other, sizeof other, "%s.link", path);
+    check_ok(ls_path_link(path, other));
+    check_fails(ls_path_link(path, other), LS_ERR_IO, "cannot link");
+    check_content(other, "start\0\0end", 10);
+    unlink(other);
+    unlink(path);
+    check_fails(ls_file_open(path, 0, &file), LS_ERR_NOT_FOUND, "cannot open");
+    check_fails(ls_path_bytes(path, &bytes), LS_ERR_NOT_FOUND, "cannot look at");
+    check_fails(ls_path_bytes("/", &bytes), LS_ERR_IO, "cannot read");
+}
+
+/* A torn write leaves its first half. */
+static void test_torn_writes(void **state) {
+    (void)state;
+    const char *path = check_path("torn");
+    ls_file *file;
+    check_ok(ls_file_create(path, 6, &file));
+    ls_fs_fault_at(1, LS_FS_FAULT_TORN, EIO);
+    check_fails(ls_file_pwrite(file, "abcdef", 6, 0), LS_ERR_IO, "cannot write");
+    check_content(path, "abc\0\0\0", 6);
+    ls_fs_fault_at(2, LS_FS_FAULT_TORN, ENOSPC);
+    check_ok(ls_file_pwrite(file, "ABCDEF", 6, 0));
+    check_fails(ls_file_sync(file), LS_ERR_NO_SPACE, "cannot sync");
+    check_ok(ls_file_sync(file));
+    check_content(path, "ABCDEF", 6);
+    ls_file_close(file);
+    unlink(path);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        ls_fs_fault_at(1, LS_FS_FAULT_KILL, EIO);
+        (void)!ls_file_write_atomic(path, "abcdef", 6);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_false(ls_path_exists(path));
+    char other[600];
+    snprintf(other, sizeof other, "%s.tmp.%ld", path, (long)pid);
+    check_content(other, "abc", 3);
+    unlink(other);
+}
+
 static void test_log_appends_or_truncates(void **state) {
     (void)state;
     const char *path = check_path("log.jsonl");
@@ -257,6 +329,8 @@ int main(void) {
         cmocka_unit_test(test_map),
         cmocka_unit_test(test_aborted_write_leaves_nothing),
         cmocka_unit_test(test_every_write_sync_and_rename_may_fail),
+        cmocka_unit_test(test_files_at_positions),
+        cmocka_unit_test(test_torn_writes),
         cmocka_unit_test(test_log_appends_or_truncates),
         cmocka_unit_test(test_folders_are_made_listed_renamed_and_removed),
         cmocka_unit_test(test_removal_does_not_follow_links),

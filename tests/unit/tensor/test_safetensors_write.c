@@ -106,7 +106,7 @@ static void test_full_disk_keeps_the_old_file(void **state) {
         ls_safetensors_close(file);
         n_hit++;
     }
-    assert_true(n_hit >= 6); /* three of the header, three tensors, sync, rename */
+    assert_true(n_hit >= 6); /* the header, three tensors, sync, rename */
     unlink(path);
 }
 
