@@ -276,7 +276,7 @@ static void take_answer(ls_run_host *host, const json_t *line) {
     if (error) (void)snprintf(host->refusal, sizeof host->refusal, "%s", error);
 }
 
-/* What is no JSON comes from the agent: perhaps the reason why there is no keeper. */
+/* What is no JSON comes from the agent, perhaps the reason why there is no keeper, or is what the keeper has to say to people. */
 static void take_line(ls_run_host *host, const ls_run_keepers *keepers) {
     json_t *line = NULL;
     host->text[host->used] = '\0';
@@ -286,6 +286,9 @@ static void take_line(ls_run_host *host, const ls_run_keepers *keepers) {
         else
             take_answer(host, line);
         json_decref(line);
+    } else if (host->used && host->state == LS_HOST_UP &&
+               strncmp(host->text, "lockstep: ", 10) == 0) {
+        (void)fprintf(stderr, "%s: %s\n", host->line.name, host->text);
     } else if (host->used) {
         (void)snprintf(host->reason, sizeof host->reason, "%.*s", (int)sizeof host->reason - 1,
                        host->text);

@@ -146,11 +146,7 @@ ls_status ls_hosts_control_tell_peers(ls_hosts_control *self) {
     return LS_OK;
 }
 
-static ls_status tell_keepers(ls_hosts_control *self) {
-    LS_TRY(ls_hosts_control_tell_peers(self));
-    for (int i = 0; i < self->list.n; i++)
-        ls_run_host_tell(self->list.hosts[i], "job %lld %d", (long long)self->attempt,
-                         self->world.ranks);
+static ls_status await_answers(ls_hosts_control *self) {
     const double end = ls_clock_seconds() + answer_seconds;
     while (!have_answered(self) && ls_clock_seconds() < end) ls_hosts_control_tick(self);
     for (int i = 0; i < self->list.n; i++)
@@ -158,6 +154,19 @@ static ls_status tell_keepers(ls_hosts_control *self) {
             return LS_FAIL(LS_ERR_INTERNAL, "run: the keeper of %s: %s",
                            self->list.hosts[i]->line.name, self->list.hosts[i]->refusal);
     return LS_OK;
+}
+
+/* One after another on all of them: a keeper of the job before must not send its copies to one that is further, which would refuse
+ * them. */
+static ls_status tell_keepers(ls_hosts_control *self) {
+    for (int i = 0; i < self->list.n; i++) ls_run_host_tell(self->list.hosts[i], "peers 0 0");
+    LS_TRY(await_answers(self));
+    for (int i = 0; i < self->list.n; i++)
+        ls_run_host_tell(self->list.hosts[i], "job %lld %d", (long long)self->attempt,
+                         self->world.ranks);
+    LS_TRY(await_answers(self));
+    LS_TRY(ls_hosts_control_tell_peers(self));
+    return await_answers(self);
 }
 
 /* --- starting ranks --- */

@@ -12,7 +12,7 @@ static const double repeat_seconds = 0.5, /* between two requests to leave */
     grace_seconds = 1.0,                  /* for mpirun to end */
     sweep_seconds = 10,                   /* for killed ranks to be gone */
     doubt_seconds = 0.8;                  /* of silence, after which a job's end may be a host's */
-enum { TICK_MS = 50, SWEEP_MS = 10 };
+enum { TICK_MS = 20, SWEEP_MS = 10 };
 
 static void take_signals(ls_hosts_control *self, int timeout_ms) {
     struct pollfd news = {.fd = self->signals, .events = POLLIN};
@@ -126,7 +126,7 @@ static int can_grow(ls_hosts_control *self) {
     const char *come = NULL;
     int n_come = 0;
     for (int i = 0; i < n; i++)
-        if (!up[i]->is_member) {
+        if (!up[i]->is_member && up[i]->since > self->job.since) {
             if (!come) come = up[i]->line.name;
             n_come++;
         }
@@ -134,7 +134,8 @@ static int can_grow(ls_hosts_control *self) {
         (void)snprintf(self->news, sizeof self->news,
                        n_come > 1 ? "%s and %d more are there" : "%s is there", come, n_come - 1);
     else if (grows)
-        (void)snprintf(self->news, sizeof self->news, "%s allows more ranks", self->list.path);
+        (void)snprintf(self->news, sizeof self->news,
+                       "%s and the hosts that are there allow more ranks", self->list.path);
     ls_free(up);
     ls_free(slots);
     return grows;
