@@ -96,11 +96,10 @@ static ls_status check_part(const ls_keep_header *h, const ls_keep_part *part, i
     const int64_t whole = count_elements(part);
     if (part->dtype < 0 || part->dtype >= LS_DTYPE_COUNT || whole < 0 || part->first < 0 ||
         part->count < 0 || part->first > whole || part->count > whole - part->first)
-        return LS_FAIL(LS_ERR_FORMAT,
-                       "part %d of rank %d's segment holds elements %lld to %lld of a tensor of "
-                       "%lld",
-                       i, h->rank, (long long)part->first,
-                       (long long)part->first + (long long)part->count, (long long)whole);
+        return LS_FAIL(
+            LS_ERR_FORMAT,
+            "part %d of rank %d's segment holds %lld elements from %lld on of a tensor of %lld", i,
+            h->rank, (long long)part->count, (long long)part->first, (long long)whole);
     const uint64_t size = ls_dtype_bytes((ls_dtype)part->dtype);
     if (part->offset > h->buffer_bytes ||
         (uint64_t)part->count > (h->buffer_bytes - part->offset) / size)
@@ -134,9 +133,9 @@ ls_status ls_keep_segment_verify(const ls_keep_header *h, size_t bytes, uint64_t
         return LS_FAIL(LS_ERR_FORMAT,
                        "the header of a kept segment of %llu bytes contradicts itself",
                        (unsigned long long)whole_bytes);
+    for (uint32_t i = 0; i < h->n_parts; i++) LS_TRY(check_part(h, &ls_keep_parts(h)[i], (int)i));
     if (h->fingerprint != fingerprint_of(h))
         return LS_FAIL(LS_ERR_FORMAT, "the table of rank %d's kept segment is damaged", h->rank);
-    for (uint32_t i = 0; i < h->n_parts; i++) LS_TRY(check_part(h, &ls_keep_parts(h)[i], (int)i));
     return LS_OK;
 }
 
