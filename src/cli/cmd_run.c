@@ -96,6 +96,12 @@ static ls_status run_processes(const ls_cmd_call *call, ls_ranks_words *words,
     (void)snprintf(name, sizeof name, "%s%s%s", words->words[0], words->n_words > 1 ? " " : "",
                    words->n_words > 1 ? words->words[1] : "");
     const int recovers = recovery->is_run && !o->no_recover;
+    if (recovers && recovery->copies > 1)
+        return LS_FAIL(
+            LS_ERR_CONFIG,
+            "run: recover.copies = %lld: a second copy needs another host (--hosts FILE); "
+            "on one there is recover.copies=1",
+            (long long)recovery->copies);
     if (recovers && recovery->adds_copies) words->words[words->n_words++] = "recover.copies=1";
     ls_ranks_options options = {.size = (int)o->ranks,
                                 .name = o->name ? o->name : name,

@@ -81,6 +81,7 @@ static void test_no_restart(void **state) {
     } cases[] = {
         {"-n 2", "kind=nan,rank=1,step=5", "", 7, "not finite"},
         {"-n 2", "", "lanes=1", 2, "lanes"},
+        {"-n 2", "", "recover.copies=2", 2, "a second copy needs another host (--hosts FILE)"},
         {"-n 2 --no-recover", "kind=die,rank=1,step=5", "", 128 + SIGKILL, "rank 1 was killed by"},
         {"-n 2 --restarts 0", "kind=die,rank=1,step=5", "", 128 + SIGKILL,
          "run: 0 restarts (--restarts 0): rank 1 was killed by"},
