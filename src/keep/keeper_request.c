@@ -20,11 +20,11 @@ static int is_cookie(const ls_keeper *keeper, const char *said) {
 
 static ls_status check_hello(const ls_keeper *keeper, const ls_keeper_link *link,
                              const ls_keep_hello *hello) {
-    if (hello->who == LS_KEEP_IS_READER) return LS_OK;
+    /* Another keeper may not have heard of this job yet, or of the next. */
+    if (hello->who != LS_KEEP_IS_RANK) return LS_OK;
     if (hello->job < keeper->job)
         return LS_FAIL(LS_ERR_COMM, "job %lld has ended: the keeper serves job %lld",
                        (long long)hello->job, (long long)keeper->job);
-    if (hello->who != LS_KEEP_IS_RANK) return LS_OK;
     if (!link->is_local || hello->rank < 0)
         return LS_FAIL(LS_ERR_INVALID, "rank %d is not on the keeper's host", hello->rank);
     for (int64_t i = 0; i < keeper->n_links; i++) {
@@ -52,7 +52,7 @@ static ls_status hear_hello(ls_keeper *keeper, ls_keeper_link *link, const char 
     link->who = hello.who;
     link->rank = hello.rank;
     link->job = hello.job;
-    if (hello.who != LS_KEEP_IS_READER) ls_keeper_enter_job(keeper, hello.job);
+    if (hello.who == LS_KEEP_IS_RANK) ls_keeper_enter_job(keeper, hello.job);
     ls_keeper_link_say(link, LS_SAY_WELCOME, NULL, 0, NULL, 0);
     return LS_OK;
 }
