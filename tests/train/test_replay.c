@@ -1,6 +1,7 @@
 /* labels: slow threads timeout=600
  * Bits that flip without a word: the run itself or `lockstep replay` names the rank and the step, at every ZeRO stage. Replay alters nothing
  * and says what it cannot do. */
+#include "train/replay.h"
 #include "train_run.h"
 
 enum { STEPS = 4 };
@@ -217,6 +218,64 @@ static void test_refusals(void **state) {
     check_refusal(text_of("%s --step 2", dir), 3, "holds no checkpoint");
 }
 
+/* --- memory that is refused -------------------------------------------------------------------------------------------- */
+
+typedef struct scenario {
+    ls_train_config config;
+    ls_replay_options options;
+} scenario;
+
+static ls_status replay_once(void *user) {
+    const scenario *s = user;
+    ls_replay_finding finding;
+    LS_TRY(ls_replay(&s->config, &s->options, &finding));
+    assert_int_equal(finding.what, LS_HASH_BEGIN); /* the record is made up */
+    ls_free(finding.wrong);
+    return LS_OK;
+}
+
+/* One allocation in `stride` is refused in turn: LS_ERR_NO_MEMORY and nothing left behind. */
+static void test_refused_memory(void **state) {
+    enum { STRIDE = 29 };
+    (void)state;
+    assert_int_equal(run_ranks(1, "memory", "", "").exit_code, 0);
+    const char *words[] = {"lanes=4",
+                           "batch=4",
+                           "steps=4",
+                           "optim.warmup=1",
+                           "threads=1",
+                           text_of("out=%s/memory", run_folder()),
+                           text_of("data.cache=%s/cache", run_folder())};
+    ls_hash_of_rank rank = {0};
+    const ls_hash_record record = {.step = 3, .size = 1, .hosts = 1, .ranks = &rank};
+    scenario s = {.options = {.checkpoint = text_of("%s/memory/step-000000002", run_folder()),
+                              .records = &record,
+                              .n_records = 1,
+                              .ranks = 1,
+                              .hosts = 1}};
+    struct ls_config *values = NULL;
+    check_ok(ls_train_config_load("configs/exact_gpt.yaml", words, 7, &s.config, &values));
+    check_ok(replay_once(&s));
+    int64_t n = 1, n_refused = 0;
+    for (int done = 0; !done; n += STRIDE) {
+        const ls_alloc_stats before = ls_alloc_get_stats();
+        ls_alloc_fail_at(n, n % 2);
+        const ls_status status = replay_once(&s);
+        ls_alloc_fail_at(0, 0);
+        const ls_alloc_stats after = ls_alloc_get_stats();
+        assert_int_equal(after.n_live, before.n_live);
+        done = after.n_calls - before.n_calls < n;
+        if (!done && status != LS_ERR_NO_MEMORY)
+            fail_msg("allocation %lld refused: %s: %s", (long long)n, ls_status_words(status),
+                     ls_error_message());
+        if (done) check_ok(status);
+        n_refused += !done;
+    }
+    print_message("%lld of %lld allocations refused\n", (long long)n_refused, (long long)n);
+    assert_true(n_refused > 10);
+    ls_config_destroy(values);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gifts),
@@ -227,6 +286,7 @@ int main(void) {
         cmocka_unit_test(test_right_runs),
         cmocka_unit_test(test_changed_layout),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_refused_memory),
     };
     return cmocka_run_group_tests(tests, make_run_folder, remove_run_folder);
 }
