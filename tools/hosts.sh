@@ -146,7 +146,7 @@ hosts_kill() {
     hosts_unplug "$1"
     ids=$(hosts_processes "$1")
     # shellcheck disable=SC2086
-    [ -z "$ids" ] || kill -KILL $ids
+    [ -z "$ids" ] || kill -KILL $ids 2>/dev/null || true # who has ended meanwhile is as dead
 }
 
 hosts_unplug() { hosts_on switch ip link set "port${1#host}" down; }
