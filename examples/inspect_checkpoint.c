@@ -24,12 +24,12 @@ static ls_status train(ls_train_result *result) {
 static void list_tensors(const ls_ckpt *ckpt) {
     size_t bytes = 0;
     for (int i = 0; i < ls_ckpt_count(ckpt); i++) {
-        const ls_named_tensor t = ls_ckpt_tensor(ckpt, i);
+        const ls_ckpt_tensor_info t = ls_ckpt_tensor(ckpt, i);
         char shape[128];
-        bytes += ls_tensor_bytes(&t.tensor);
+        bytes += (size_t)ls_shape_count(&t.shape) * ls_dtype_bytes(t.dtype);
         if (i < SHOWN)
-            printf("  %-34s %s %s\n", t.name, ls_dtype_name(t.tensor.dtype),
-                   ls_shape_print(&t.tensor.shape, shape));
+            printf("  %-34s %s %s\n", t.name, ls_dtype_name(t.dtype),
+                   ls_shape_print(&t.shape, shape));
     }
     printf("  ... %d tensors, %zu bytes in all\n", ls_ckpt_count(ckpt), bytes);
 }
