@@ -3,7 +3,6 @@
 #include "comm/mpi_plugin.h"
 #include <mpi.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* An MPI_Request is a pointer in one MPI and an int in the other. */
@@ -38,19 +37,10 @@ static int fail(world *w, const char *sentence) {
     return -1;
 }
 
-/* Open MPI's way through TCP, unless the user chose one. By default its TCP writes large messages into place ("put") a whole message at a
- * time and moves one direction at a time: two hosts that exchange fill half of the link. Sent in fragments they fill it. */
-static void tune(void) {
-#ifdef OPEN_MPI
-    (void)setenv("OMPI_MCA_btl_tcp_flags", "send,inplace,need-ack,need-csum,hetero-rdma", 0);
-#endif
-}
-
 static int start_mpi(world *w) {
     /* One thread makes all calls, but it need not be the thread that runs main(). */
     int level = MPI_THREAD_SINGLE;
     if (check(w, MPI_Initialized(&w->was_initialized), "MPI_Initialized")) return -1;
-    tune();
     const int code = w->was_initialized
                          ? MPI_Query_thread(&level)
                          : MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level);
