@@ -56,38 +56,6 @@ static ls_status fail_launcher(void) {
 #ifdef LS_STATIC
 
 ls_status ls_mpi_load(ls_mpi_library *out) {
-    const launcher *from = find_launcher();
-    if (!from) return fail_launcher();
-    char path[PATH_BYTES];
-    ls_text looked = {0};
-    ls_status status = LS_OK;
-    if (find_plugin(from->mpi, path, &looked))
-        status = load(from, path, out);
-    else if (looked.status != LS_OK)
-        status = looked.status;
-    else
-        status = LS_FAIL(LS_ERR_UNSUPPORTED,
-                         "%s started this process, but Lockstep has no plugin for that MPI "
-                         "(liblockstep_mpi_%s.so is not in %s); install the Debian package %s and "
-                         "build Lockstep again, or name the plugin's folder in LOCKSTEP_PLUGINS",
-                         from->words, from->mpi, looked.data ? looked.data : "any folder",
-                         strcmp(from->mpi, "openmpi") == 0 ? "libopenmpi-dev" : "libmpich-dev");
-    ls_text_deinit(&looked);
-    return status;
-}
-
-#endif
-
-/* Open MPI's way through TCP, unless the user chose one. By default its TCP writes large messages into place ("put") a whole message at a
- * time and moves one direction at a time: two hosts that exchange fill half of the link. Sent in fragments they fill it. MPICH does not
- * read the variable. */
-static ls_status tune(void) {
-    static const char variable[] = "OMPI_MCA_btl_tcp_flags";
-    if (ls_config_env(variable)) return LS_OK;
-    return ls_config_env_set(variable, "send,inplace,need-ack,need-csum,hetero-rdma");
-}
-
-ls_status ls_mpi_load(ls_mpi_library *out) {
     (void)out;
     const launcher *found = find_launcher();
     if (!found) return fail_launcher();
@@ -164,6 +132,38 @@ static ls_status load(const launcher *from, const char *path, ls_mpi_library *ou
     }
     *out = (ls_mpi_library){plugin, from->words};
     return LS_OK;
+}
+
+ls_status ls_mpi_load(ls_mpi_library *out) {
+    const launcher *from = find_launcher();
+    if (!from) return fail_launcher();
+    char path[PATH_BYTES];
+    ls_text looked = {0};
+    ls_status status = LS_OK;
+    if (find_plugin(from->mpi, path, &looked))
+        status = load(from, path, out);
+    else if (looked.status != LS_OK)
+        status = looked.status;
+    else
+        status = LS_FAIL(LS_ERR_UNSUPPORTED,
+                         "%s started this process, but Lockstep has no plugin for that MPI "
+                         "(liblockstep_mpi_%s.so is not in %s); install the Debian package %s and "
+                         "build Lockstep again, or name the plugin's folder in LOCKSTEP_PLUGINS",
+                         from->words, from->mpi, looked.data ? looked.data : "any folder",
+                         strcmp(from->mpi, "openmpi") == 0 ? "libopenmpi-dev" : "libmpich-dev");
+    ls_text_deinit(&looked);
+    return status;
+}
+
+#endif
+
+/* Open MPI's way through TCP, unless the user chose one. By default its TCP writes large messages into place ("put") a whole message at a
+ * time and moves one direction at a time: two hosts that exchange fill half of the link. Sent in fragments they fill it. MPICH does not
+ * read the variable. */
+static ls_status tune(void) {
+    static const char variable[] = "OMPI_MCA_btl_tcp_flags";
+    if (ls_config_env(variable)) return LS_OK;
+    return ls_config_env_set(variable, "send,inplace,need-ack,need-csum,hetero-rdma");
 }
 
 ls_status ls_comm_open_mpi(const ls_comm_options *options, ls_comm **out) {
