@@ -113,6 +113,7 @@ static inline void set_attempt(const ls_keeper *keeper, int64_t job, int64_t res
 typedef struct attempt {
     const ls_plan *plan;
     int64_t restore, steps;
+    int only_first; /* the other ranks are killed before they commit their steps */
 } attempt;
 
 typedef struct kept_rank {
@@ -133,7 +134,8 @@ static inline ls_status make_steps(const kept_rank *r, ls_keep *keep, char *buff
         current = 1 - current;
         write_state(r->a->plan, r->rank, buffers[current], step);
         make_blob(step, blob);
-        LS_TRY(ls_keep_commit(keep, step, current, blob, LS_KEEP_BLOB));
+        if (!r->a->only_first || r->rank == 0)
+            LS_TRY(ls_keep_commit(keep, step, current, blob, LS_KEEP_BLOB));
         /* Others have gradients of this rank's next step only when it began it. */
         LS_TRY(ls_comm_agree(r->comm, "step", LS_OK));
     }

@@ -75,6 +75,10 @@ static void test_memory_is_given_back(void **state) {
     check_attempt(&(attempt){two, 0, 0}, ranks);
     assert_int_equal(count_segments(keeper), 6);
     set_attempt(keeper, 2, 0);
+    check_attempt(&(attempt){two, 0, 1, .only_first = 1}, ranks);
+    assert_int_equal(count_segments(keeper), 6);
+    assert_int_equal(best_of(&keeper, 1), 0);
+    set_attempt(keeper, 3, 0);
     check_attempt(&(attempt){two, 0, 1}, ranks);
     assert_int_equal(count_segments(keeper), 2);
     assert_int_equal(best_of(&keeper, 1), 1);
