@@ -25,14 +25,18 @@ static ls_status merge(ls_hosts_list *list, const ls_host_line *lines, int n) {
         if (!hosts[used] && ls_run_host_create(&lines[i], &hosts[used]) != LS_OK) goto failed;
         used++;
     }
-    for (int i = 0; i < list->n; i++) list->hosts[i]->is_wanted = 0;
+    for (int i = 0; i < list->n; i++) list->hosts[i]->is_wanted *= -1;
     for (int i = 0; i < n; i++) {
+        if (hosts[i]->is_wanted == 0) hosts[i]->since = ls_clock_seconds(); /* it came back */
         hosts[i]->is_wanted = 1;
         hosts[i]->line.slots = lines[i].slots;
         hosts[i]->next_try = 0; /* whoever wrote the file may know that it is there again */
     }
     for (int i = 0; i < list->n; i++)
-        if (!list->hosts[i]->is_wanted) hosts[used++] = list->hosts[i];
+        if (list->hosts[i]->is_wanted <= 0) {
+            list->hosts[i]->is_wanted = 0;
+            hosts[used++] = list->hosts[i];
+        }
     ls_free(list->hosts);
     list->hosts = hosts;
     list->n = used;

@@ -6,12 +6,13 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-static const double repeat_seconds = 0.5, /* between two requests to leave */
-    settled_seconds = 1.0,                /* without a further change, before a job is moved */
-    leave_seconds = 600,                  /* for a step to be finished */
-    grace_seconds = 1.0,                  /* for mpirun to end */
-    sweep_seconds = 10,                   /* for killed ranks to be gone */
-    doubt_seconds = 0.8;                  /* of silence, after which a job's end may be a host's */
+static const double drop_seconds = 5, /* between looks whether hosts may be dropped */
+    repeat_seconds = 0.5,             /* between two requests to leave */
+    settled_seconds = 1.0,            /* without a further change, before a job is moved */
+    leave_seconds = 600,              /* for a step to be finished */
+    grace_seconds = 1.0,              /* for mpirun to end */
+    sweep_seconds = 10,               /* for killed ranks to be gone */
+    doubt_seconds = 0.8;              /* of silence, after which a job's end may be a host's */
 enum { TICK_MS = 20, SWEEP_MS = 10 };
 
 static void take_signals(ls_hosts_control *self, int timeout_ms) {
@@ -144,6 +145,7 @@ static int can_grow(ls_hosts_control *self) {
 /* --- the watch --- */
 
 typedef struct watch {
+    double dropped; /* when hosts were dropped, or it was seen that none can be */
     double changed, asked,
         leave_by; /* when hosts changed; when ranks were asked to leave, first by when they must have left */
     int64_t n_changes;
@@ -154,7 +156,7 @@ typedef struct watch {
 static void ask_to_leave(ls_hosts_control *self, watch *w, int number) {
     const double now = ls_clock_seconds();
     if (w->number != number) {
-        *w = (watch){w->changed, 0, now + leave_seconds, w->n_changes, number, 0};
+        *w = (watch){w->dropped, w->changed, 0, now + leave_seconds, w->n_changes, number, 0};
         if (number == SIGUSR1) self->job.is_unwanted = 1;
     }
     /* SIGTERM once: a second one ends a rank. */
@@ -172,6 +174,18 @@ static void note_changes(ls_hosts_control *self, watch *w) {
     if (!find_lost(self) && ls_hosts_control_tell_peers(self) != LS_OK) w->n_changes--;
 }
 
+/* A host that was taken out of the file keeps its memory until the job has steps of its own elsewhere. */
+static void drop_old(ls_hosts_control *self, watch *w) {
+    int64_t step = -1;
+    int n = 0;
+    for (int i = 0; i < self->list.n; i++)
+        n += !self->list.hosts[i]->is_wanted && !self->list.hosts[i]->is_member;
+    if (n == 0 || ls_clock_seconds() - w->dropped < drop_seconds) return;
+    w->dropped = ls_clock_seconds();
+    if (ls_hosts_list_best_step(&self->list, &step) == LS_OK && step > self->base)
+        ls_hosts_list_drop(&self->list);
+}
+
 /* 1 when the job has been ended here. */
 static int look(ls_hosts_control *self, watch *w) {
     const double now = ls_clock_seconds();
@@ -181,6 +195,7 @@ static int look(ls_hosts_control *self, watch *w) {
         end_hard(self);
         return 1;
     }
+    drop_old(self, w);
     if (self->stop) {
         ask_to_leave(self, w, self->stop);
     } else if (w->number || must_shrink(self) ||
@@ -204,7 +219,9 @@ static void settle_doubts(ls_hosts_control *self) {
 }
 
 void ls_hosts_control_watch(ls_hosts_control *self) {
-    watch w = {.n_changes = self->list.n_changes, .changed = ls_clock_seconds()};
+    watch w = {.n_changes = self->list.n_changes,
+               .changed = ls_clock_seconds(),
+               .dropped = ls_clock_seconds()};
     self->why = LS_HOSTS_ENDED;
     while (self->job.mpirun > 0) {
         ls_hosts_control_tick(self);
