@@ -105,6 +105,34 @@ static void test_fresh_start_forgets(void **state) {
     ls_plan_destroy(plan);
 }
 
+/* All ranks are threads on one keeper, whose copies go to a spare one: from there the run goes on. */
+static void test_copies_on_spare_host(void **state) {
+    (void)state;
+    ls_keeper *keepers[2] = {NULL, NULL};
+    kept_rank ranks[MAX_RANKS];
+    char peers[128];
+    ls_plan *plan = make_plan(4, 3, 1), *next = make_plan(2, 1, 1);
+    check_ok(ls_keeper_start(&(ls_keeper_options){.listens = 1}, &keepers[0]));
+    check_ok(ls_keeper_start(
+        &(ls_keeper_options){.cookie = ls_keeper_cookie(keepers[0]), .listens = 1}, &keepers[1]));
+    (void)snprintf(peers, sizeof peers, "127.0.0.1:%d [::1]:%d", ls_keeper_port(keepers[0]),
+                   ls_keeper_port(keepers[1]));
+    check_ok(ls_keeper_set_peers(keepers[0], peers, 0, 2));
+    set_attempt(keepers[0], 0, -1);
+    check_attempt(&(attempt){plan, -1, 20}, ranks);
+    const double until = ls_clock_seconds() + 10;
+    while (best_of(&keepers[1], 1) != 19 && ls_clock_seconds() < until) (void)usleep(1000);
+    assert_int_equal(best_of(&keepers[1], 1), 19);
+    ls_keeper_stop(keepers[0]);
+    set_attempt(keepers[1], 1, 19);
+    check_attempt(&(attempt){next, 19, 2}, ranks);
+    assert_int_equal(best_of(&keepers[1], 1), 21);
+    assert_int_equal(count_segments(keepers[1]), 2); /* the copies are given back too */
+    ls_keeper_stop(keepers[1]);
+    ls_plan_destroy(plan);
+    ls_plan_destroy(next);
+}
+
 static void run_failing(const attempt *a, const char *part) {
     kept_rank ranks[MAX_RANKS];
     run_attempt(a, ranks);
@@ -262,6 +290,7 @@ int main(void) {
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_memory_is_given_back),
         cmocka_unit_test(test_fresh_start_forgets),
+        cmocka_unit_test(test_copies_on_spare_host),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_keeper_is_gone),
