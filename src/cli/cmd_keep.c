@@ -2,13 +2,27 @@
 #include "base/thread.h"
 #include "cli/cli.h"
 #include "cli/keep_pipe.h"
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { LINE_BYTES = 1 << 18 };
 
+/* The pipe of a controller whose host vanished stays open. Standard input is not buffered: what poll does not see is not there. */
+static ls_status await_line(void) {
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    int n;
+    do n = poll(&input, 1, 1000 * LS_KEEP_PIPE_SECONDS);
+    while (n < 0 && errno == EINTR);
+    if (n != 0) return LS_OK;
+    return LS_FAIL(LS_ERR_COMM, "keep: nothing was heard of the controller for %d s",
+                   LS_KEEP_PIPE_SECONDS);
+}
+
 /* 0 at the end of standard input. */
 static ls_status read_line(char *line, int *is_there_out) {
+    LS_TRY(await_line());
     *is_there_out = fgets(line, LINE_BYTES, stdin) != NULL;
     if (!*is_there_out) return LS_OK;
     const size_t n = strlen(line);
@@ -59,6 +73,7 @@ static ls_status serve(const ls_cmd_call *call, char *line) {
 static ls_status run_keep(const ls_cmd_call *call) {
     char *line = ls_alloc(LINE_BYTES);
     if (!line) return LS_ERR_NO_MEMORY;
+    (void)setvbuf(stdin, NULL, _IONBF, 0);
     const ls_status status = serve(call, line);
     ls_free(line);
     return status;
@@ -71,7 +86,7 @@ const ls_cmd ls_cmd_keep = {
         "--hosts` starts it on every host\n"
         "and talks to it through its standard input and output; it ends, and gives the memory "
         "back, "
-        "when standard input does.\n"
+        "when standard input does, or after\n30 s without a line.\n"
         "The first line of standard input is NAME COOKIE (the cookie: 32 hexadecimal digits; not "
         "an "
         "argument, which others could\n"
@@ -80,6 +95,7 @@ const ls_cmd ls_cmd_keep = {
         "JSON:\n"
         "  peers MINE COPIES HOST:PORT...   all keepers of the run, this one's place among them\n"
         "  job NUMBER RANKS                 an attempt begins\n"
-        "  signal ID NUMBER                 signals the ranks of a job on this host",
+        "  signal ID NUMBER                 signals the ranks of a job on this host\n"
+        "  ping                             the controller is there",
     .run = run_keep,
 };
