@@ -22,13 +22,13 @@ static void check_change(const change *c) {
     set_attempt(keeper, 0, -1);
     check_ok(ls_keeper_begin_job(keeper, 0, c->ranks));
     assert_int_equal(best_of(&keeper, 1), -1);
-    check_attempt(&(attempt){plan, -1, 3}, ranks);
+    check_attempt(&(attempt){plan, -1, 3, 0}, ranks);
     assert_int_equal(ranks[0].stats.attached, 0);
     assert_int_equal(best_of(&keeper, 1), 2);
 
     /* Restored and killed before it makes a step of its own: nothing is lost. */
     set_attempt(keeper, 1, 2);
-    check_attempt(&(attempt){next, 2, 0}, ranks);
+    check_attempt(&(attempt){next, 2, 0, 0}, ranks);
     for (int r = 0; r < c->next_ranks; r++) {
         assert_int_equal(ranks[r].stats.attached, same);
         assert_int_equal(ranks[r].stats.read_bytes == 0, same);
@@ -37,11 +37,11 @@ static void check_change(const change *c) {
     assert_int_equal(best_of(&keeper, 1), 2);
 
     set_attempt(keeper, 2, 2);
-    check_attempt(&(attempt){next, 2, 2}, ranks);
+    check_attempt(&(attempt){next, 2, 2, 0}, ranks);
     assert_int_equal(ranks[0].stats.attached, 1);
     assert_int_equal(best_of(&keeper, 1), 4);
     set_attempt(keeper, 3, 4);
-    check_attempt(&(attempt){plan, 4, 1}, ranks);
+    check_attempt(&(attempt){plan, 4, 1, 0}, ranks);
     assert_int_equal(best_of(&keeper, 1), 5);
     ls_keeper_stop(keeper);
     ls_plan_destroy(plan);
@@ -69,17 +69,17 @@ static void test_memory_is_given_back(void **state) {
     ls_plan *four = make_plan(4, 3, 1), *two = make_plan(2, 3, 1);
     check_ok(ls_keeper_start(NULL, &keeper));
     set_attempt(keeper, 0, -1);
-    check_attempt(&(attempt){four, -1, 1}, ranks);
+    check_attempt(&(attempt){four, -1, 1, 0}, ranks);
     assert_int_equal(count_segments(keeper), 4);
     set_attempt(keeper, 1, 0);
-    check_attempt(&(attempt){two, 0, 0}, ranks);
+    check_attempt(&(attempt){two, 0, 0, 0}, ranks);
     assert_int_equal(count_segments(keeper), 6);
     set_attempt(keeper, 2, 0);
     check_attempt(&(attempt){two, 0, 1, .only_first = 1}, ranks);
     assert_int_equal(count_segments(keeper), 6);
     assert_int_equal(best_of(&keeper, 1), 0);
     set_attempt(keeper, 3, 0);
-    check_attempt(&(attempt){two, 0, 1}, ranks);
+    check_attempt(&(attempt){two, 0, 1, 0}, ranks);
     assert_int_equal(count_segments(keeper), 2);
     assert_int_equal(best_of(&keeper, 1), 1);
     ls_keeper_stop(keeper);
@@ -95,10 +95,10 @@ static void test_fresh_start_forgets(void **state) {
     ls_plan *plan = make_plan(2, 1, 1);
     check_ok(ls_keeper_start(NULL, &keeper));
     set_attempt(keeper, 0, -1);
-    check_attempt(&(attempt){plan, -1, 5}, ranks);
+    check_attempt(&(attempt){plan, -1, 5, 0}, ranks);
     assert_int_equal(best_of(&keeper, 1), 4);
     set_attempt(keeper, 1, -1);
-    check_attempt(&(attempt){plan, -1, 0}, ranks);
+    check_attempt(&(attempt){plan, -1, 0, 0}, ranks);
     assert_int_equal(ranks[0].stats.attached, 1);
     assert_int_equal(best_of(&keeper, 1), -1);
     ls_keeper_stop(keeper);
@@ -115,17 +115,17 @@ static void test_copies_on_spare_host(void **state) {
     check_ok(ls_keeper_start(&(ls_keeper_options){.listens = 1}, &keepers[0]));
     check_ok(ls_keeper_start(
         &(ls_keeper_options){.cookie = ls_keeper_cookie(keepers[0]), .listens = 1}, &keepers[1]));
-    (void)snprintf(peers, sizeof peers, "127.0.0.1:%d [::1]:%d", ls_keeper_port(keepers[0]),
+    (void)snprintf(peers, sizeof peers, "127.0.0.1:%d 127.0.0.1:%d", ls_keeper_port(keepers[0]),
                    ls_keeper_port(keepers[1]));
     check_ok(ls_keeper_set_peers(keepers[0], peers, 0, 2));
     set_attempt(keepers[0], 0, -1);
-    check_attempt(&(attempt){plan, -1, 20}, ranks);
+    check_attempt(&(attempt){plan, -1, 20, 0}, ranks);
     const double until = ls_clock_seconds() + 10;
     while (best_of(&keepers[1], 1) != 19 && ls_clock_seconds() < until) (void)usleep(1000);
     assert_int_equal(best_of(&keepers[1], 1), 19);
     ls_keeper_stop(keepers[0]);
     set_attempt(keepers[1], 1, 19);
-    check_attempt(&(attempt){next, 19, 2}, ranks);
+    check_attempt(&(attempt){next, 19, 2, 0}, ranks);
     assert_int_equal(best_of(&keepers[1], 1), 21);
     assert_int_equal(count_segments(keepers[1]), 2); /* the copies are given back too */
     ls_keeper_stop(keepers[1]);
@@ -148,7 +148,7 @@ static void test_errors(void **state) {
     ls_keeper *keeper = NULL;
     kept_rank ranks[MAX_RANKS];
     ls_plan *plan = make_plan(2, 3, 1), *one = make_plan(1, 0, 1), *big = make_plan(1, 0, 2);
-    const attempt again = {plan, 7, 0};
+    const attempt again = {plan, 7, 0, 0};
     check_ok(ls_keeper_start(NULL, &keeper));
     (void)unsetenv("LOCKSTEP_KEEPER");
     assert_false(ls_keep_is_offered());
@@ -158,19 +158,19 @@ static void test_errors(void **state) {
     run_failing(&again, "cannot be reached");
 
     set_attempt(keeper, 0, -1);
-    check_attempt(&(attempt){plan, -1, 2}, ranks);
+    check_attempt(&(attempt){plan, -1, 2, 0}, ranks);
     set_attempt(keeper, 1, 7);
     run_failing(&again, "step 7 is not complete");
     set_attempt(keeper, 0, 1);
     run_failing(&again, "job 0 has ended");
     /* Another model: the names are there, but not all elements. */
     set_attempt(keeper, 2, -1);
-    check_attempt(&(attempt){one, -1, 2}, ranks);
+    check_attempt(&(attempt){one, -1, 2, 0}, ranks);
     set_attempt(keeper, 3, 1);
-    run_failing(&(attempt){big, 1, 0}, "step 1 is not complete");
+    run_failing(&(attempt){big, 1, 0, 0}, "step 1 is not complete");
     assert_int_equal(setenv("LOCKSTEP_RESTORE", "soon", 1), 0);
     set_number("LOCKSTEP_ATTEMPT", 4);
-    run_failing(&(attempt){big, 1, 0}, "LOCKSTEP_RESTORE='soon' is no number");
+    run_failing(&(attempt){big, 1, 0, 0}, "LOCKSTEP_RESTORE='soon' is no number");
     ls_keeper_stop(keeper);
     ls_plan_destroy(plan);
     ls_plan_destroy(one);

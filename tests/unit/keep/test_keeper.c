@@ -273,7 +273,7 @@ static void test_noise(void **state) {
     unsigned char *noise = calloc(1, MOST_RANDOM);
     ls_plan *plan = make_plan(2, 3, 1);
     set_attempt(keeper, 0, -1);
-    check_attempt(&(attempt){plan, -1, 3}, ranks);
+    check_attempt(&(attempt){plan, -1, 3, 0}, ranks);
     int open[16];
     size_t n_open = 0;
     for (uint64_t i = 0; i < STRANGERS; i++) {
@@ -290,7 +290,7 @@ static void test_noise(void **state) {
     check_alive(keeper);
     assert_int_equal(best_of(&keeper, 1), 2);
     set_attempt(keeper, 1, 2);
-    check_attempt(&(attempt){plan, 2, 2}, ranks);
+    check_attempt(&(attempt){plan, 2, 2, 0}, ranks);
     for (size_t i = 0; i < n_open; i++) (void)close(open[i]);
     free(noise);
     ls_keeper_stop(keeper);

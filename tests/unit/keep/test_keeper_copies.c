@@ -100,7 +100,7 @@ static void check_loss(const loss *l) {
     ls_plan *plan = make_plan(l->ranks, l->zero, 1),
             *next = make_plan(l->next_ranks, l->next_zero, 1);
     open_hosts(&h, 2);
-    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, -1, 5}, 0, l->host_of);
+    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, -1, 5, 0}, 0, l->host_of);
     assert_true(best_of(&h.keepers[left], 1) >= 3); /* not more than one step is not copied yet */
     await_best(h.keepers[left], 4);
     forget(ranks);
@@ -109,7 +109,7 @@ static void check_loss(const loss *l) {
 
     const int there[MAX_RANKS] = {left, left, left, left, left, left, left, left};
     check_ok(ls_keeper_set_peers(h.keepers[left], h.peers, left, 1));
-    ranks = run_on_hosts(&h, &(attempt){next, 4, 3}, 1, there);
+    ranks = run_on_hosts(&h, &(attempt){next, 4, 3, 0}, 1, there);
     assert_int_equal(best_of(&h.keepers[left], 1), 7);
     forget(ranks);
     close_hosts(&h);
@@ -128,10 +128,10 @@ static void test_read_from_other_host(void **state) {
     hosts h = {0};
     ls_plan *plan = make_plan(2, 3, 1);
     open_hosts(&h, 1);
-    forget(run_on_hosts(&h, &(attempt){plan, -1, 3}, 0, (const int[]){0, 1}));
+    forget(run_on_hosts(&h, &(attempt){plan, -1, 3, 0}, 0, (const int[]){0, 1}));
     assert_int_equal(best_of(h.keepers, 1), -1);
     assert_int_equal(best_of(h.keepers, 2), 2);
-    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, 2, 2}, 1, (const int[]){1, 0});
+    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, 2, 2, 0}, 1, (const int[]){1, 0});
     for (int r = 0; r < 2; r++) {
         assert_int_equal(ranks[r].stats.attached, 0);
         assert_true(ranks[r].stats.read_remote > 0);
@@ -171,7 +171,7 @@ static void test_neighbour_is_silent(void **state) {
                    ntohs(any.sin_port));
     check_ok(ls_keeper_set_peers(h.keepers[0], peers, 0, 2));
     const double begun = ls_clock_seconds();
-    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, -1, 4}, 0, (const int[]){0, 0});
+    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, -1, 4, 0}, 0, (const int[]){0, 0});
     assert_true(ls_clock_seconds() - begun < 30);
     assert_true(ranks[0].stats.wait_seconds > 1 || ranks[1].stats.wait_seconds > 1);
     assert_int_equal(best_of(h.keepers, 1), 3);
@@ -190,7 +190,7 @@ static void test_neighbour_is_not_there(void **state) {
     open_hosts(&h, 1);
     (void)snprintf(peers, sizeof peers, "127.0.0.1:%d 127.0.0.1:1", ls_keeper_port(h.keepers[0]));
     check_ok(ls_keeper_set_peers(h.keepers[0], peers, 0, 2));
-    forget(run_on_hosts(&h, &(attempt){plan, -1, 4}, 0, (const int[]){0, 0}));
+    forget(run_on_hosts(&h, &(attempt){plan, -1, 4, 0}, 0, (const int[]){0, 0}));
     assert_int_equal(best_of(h.keepers, 1), 3);
     check_fails(ls_keeper_set_peers(h.keepers[0], "nonsense also", 0, 2), LS_ERR_INVALID,
                 "HOST:PORT");
