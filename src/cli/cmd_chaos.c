@@ -111,14 +111,20 @@ static ls_status run_fault(chaos *self, ls_chaos_case *c) {
         more[n_more++] = "save_every=1";
         more[n_more++] = "on_save_error=stop";
     }
+    if (f->kind >= LS_FAULT_LOUD_END) more[n_more++] = "hash_every=1";
     (void)unlink(f->stamp);
     if (ls_path_exists(out + 4)) LS_TRY(ls_dir_remove(out + 4));
     ls_ranks_result *result = NULL;
     LS_TRY(run_once(self, more, n_more, fault, &result));
     const int interrupted = result->interrupted;
-    ls_chaos_judge(c, result, self->size);
+    ls_status status = LS_OK;
+    if (f->kind == LS_FAULT_FLIP || f->kind == LS_FAULT_FLIP_SHARE)
+        status = ls_chaos_judge_silent(c, result, out + 4, self->n_steps);
+    else
+        ls_chaos_judge(c, result, self->size);
     c->ended = NULL;
     ls_free(result);
+    LS_TRY(status);
     return interrupted ? LS_FAIL(LS_ERR_INTERRUPTED, "chaos: interrupted") : LS_OK;
 }
 
@@ -188,7 +194,9 @@ static ls_status run_faults(chaos *self) {
         self->n_named += c.named_right;
         self->n_left += c.left_behind;
         const double seconds = c.fault.kind == LS_FAULT_SLOW ? c.seconds - late_seconds : c.seconds;
-        if (seconds > self->slowest) self->slowest = seconds;
+        /* A replay takes as long as the run. */
+        const int replayed = c.fault.kind == LS_FAULT_FLIP || c.fault.kind == LS_FAULT_FLIP_SHARE;
+        if (!replayed && seconds > self->slowest) self->slowest = seconds;
         LS_TRY(tell_case(self, i, &c));
     }
     return tell_all(self, o->faults);
@@ -207,7 +215,7 @@ static ls_status read_kinds(chaos *self, const char *text) {
         if (kind == LS_FAULT_COUNT || self->n_kinds == LS_FAULT_COUNT)
             return LS_FAIL(LS_ERR_INVALID,
                            "chaos: --kinds '%s': there are die, stop, skip, extra, shape, dtype, "
-                           "op, step, slow, nan and disk",
+                           "op, step, slow, nan, disk, flip, flip_share and flip_state",
                            name);
         self->kinds[self->n_kinds++] = (ls_fault_kind)kind;
         at += n + (at[n] == ',');
@@ -311,7 +319,10 @@ static const ls_cli_option options[] = {
     {"seed", 's', LS_CLI_INT, FIELD(seed), "S",
      "draws rank, step and call of each fault; rank and instant of each kill", 0, 9e15},
     {"kinds", 'k', LS_CLI_STRING, FIELD(kinds), "A,B",
-     "which faults, in turn: die stop skip extra shape dtype op step slow nan disk (all)", 0, 0},
+     "which faults, in turn: die stop skip extra shape dtype op step slow nan disk (all these); "
+     "flip flip_share flip_state (silent: "
+     "found by hashes and replay)",
+     0, 0},
     {"within", 0, LS_CLI_FLOAT, FIELD(within), "SECONDS",
      "the last survivor must have left so soon (2); slow has late_seconds=1 on top", 0.1, 3600},
     {"recover", 0, LS_CLI_FLAG, FIELD(recover), NULL,

@@ -29,5 +29,8 @@ typedef struct ls_chaos_case {
 void ls_chaos_listen(void *user, int rank, const char *line);
 /* Reads the stamp and fills what follows the fault in the case. */
 void ls_chaos_judge(ls_chaos_case *c, const ls_ranks_result *ended, int size);
+/* The same for a fault that stops nothing: the run, of n_steps steps with hashes in folder `out`, is replayed. */
+ls_status ls_chaos_judge_silent(ls_chaos_case *c, const ls_ranks_result *ended, const char *out,
+                                int64_t n_steps);
 
 #endif

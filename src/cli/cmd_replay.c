@@ -1,161 +1,13 @@
 /* lockstep replay: computes a step again and says which rank was wrong. */
+#include "cli/cli.h"
+#include "cli/replay_folder.h"
 #include <inttypes.h>
-#include <string.h>
-
-#include "base/fs.h"
-#include "base/log.h"
-#include "cli/run_options.h"
-#include "train/replay.h"
-#include "train/source.h"
 
 typedef struct replay_options {
     int64_t step, ranks, from;
 } replay_options;
 
-enum { EXIT_DIFFERS = 1, MOST_STEPS_NAMED = 40 };
-
-/* What a run's folder tells. */
-typedef struct run_record {
-    char *folder;
-    ls_hash_record *records; /* ascending steps */
-    int64_t n_records, capacity;
-    int64_t *checkpoints; /* steps, ascending */
-    int64_t n_checkpoints, checkpoints_capacity;
-} run_record;
-
-static void free_run(run_record *run) {
-    for (int64_t i = 0; i < run->n_records; i++) ls_free(run->records[i].ranks);
-    ls_free(run->records);
-    ls_free(run->checkpoints);
-    ls_free(run->folder);
-}
-
-/* --- records ---------------------------------------------------------------------------------------------------------- */
-
-/* A run that began again at an earlier step wrote its steps once more: the last record of a step counts. */
-static ls_status keep_record(run_record *run, const ls_hash_record *record) {
-    while (run->n_records > 0 && run->records[run->n_records - 1].step >= record->step)
-        ls_free(run->records[--run->n_records].ranks);
-    LS_TRY(ls_array_reserve((void **)&run->records, &run->capacity, run->n_records + 1,
-                            sizeof *record));
-    run->records[run->n_records++] = *record;
-    return LS_OK;
-}
-
-static ls_status read_line(run_record *run, const char *line, size_t bytes, const char *what) {
-    json_t *object = NULL;
-    ls_hash_record record;
-    ls_status status = ls_json_parse(line, bytes, what, &object);
-    if (status != LS_OK) return status;
-    const char *kind = json_string_value(json_object_get(object, "kind"));
-    if (kind && strcmp(kind, "hash") == 0) {
-        status = ls_hash_parse(object, what, &record);
-        if (status == LS_OK) {
-            status = keep_record(run, &record);
-            if (status != LS_OK) ls_free(record.ranks);
-        }
-    }
-    json_decref(object);
-    return status;
-}
-
-static ls_status read_records(run_record *run) {
-    char *path = ls_format("%s/metrics.jsonl", run->folder), *text = NULL;
-    size_t bytes = 0;
-    if (!path) return LS_ERR_NO_MEMORY;
-    ls_status status = ls_file_read(path, &text, &bytes);
-    /* A torn last line has no end. */
-    for (char *line = text, *end; status == LS_OK && (end = strchr(line, '\n')); line = end + 1)
-        status = read_line(run, line, (size_t)(end - line), path);
-    ls_free(text);
-    ls_free(path);
-    return status;
-}
-
-/* --- checkpoints ------------------------------------------------------------------------------------------------------ */
-
-static char *checkpoint_path(const run_record *run, int64_t step) {
-    return ls_format("%s/step-%09lld", run->folder, (long long)step);
-}
-
-static ls_status list_checkpoints(run_record *run) {
-    char **names = NULL;
-    int n = 0;
-    LS_TRY(ls_dir_list(run->folder, &names, &n));
-    ls_status status = LS_OK;
-    for (int i = 0; i < n; i++) {
-        const char *digits = strncmp(names[i], "step-", 5) == 0 ? names[i] + 5 : "";
-        if (status == LS_OK && *digits && strspn(digits, "0123456789") == strlen(digits)) {
-            status = ls_array_reserve((void **)&run->checkpoints, &run->checkpoints_capacity,
-                                      run->n_checkpoints + 1, sizeof *run->checkpoints);
-            if (status == LS_OK) run->checkpoints[run->n_checkpoints++] = strtoll(digits, NULL, 10);
-        }
-        ls_free(names[i]);
-    }
-    ls_free(names);
-    return status;
-}
-
-/* DIR is a run's folder, or a checkpoint in one. */
-static ls_status open_run(const char *dir, run_record *run) {
-    char *manifest = ls_format("%s/%s", dir, LS_CKPT_MANIFEST);
-    if (!manifest) return LS_ERR_NO_MEMORY;
-    run->folder = ls_format("%s%s", dir, ls_path_exists(manifest) ? "/.." : "");
-    ls_free(manifest);
-    if (!run->folder) return LS_ERR_NO_MEMORY;
-    LS_TRY(read_records(run));
-    return list_checkpoints(run);
-}
-
-/* --- what to compute -------------------------------------------------------------------------------------------------- */
-
-static ls_status find_record(const run_record *run, int64_t step, int64_t *index_out) {
-    ls_text steps = {0};
-    for (int64_t i = 0; i < run->n_records; i++) {
-        if (run->records[i].step == step) {
-            *index_out = i;
-            ls_text_deinit(&steps);
-            return LS_OK;
-        }
-        if (i < MOST_STEPS_NAMED)
-            ls_text_append(&steps, "%s%lld", i ? ", " : "", (long long)run->records[i].step);
-    }
-    const int64_t n = run->n_records;
-    ls_status status = steps.status;
-    if (status == LS_OK && n == 0)
-        status = LS_FAIL(LS_ERR_NOT_FOUND,
-                         "replay: %s/metrics.jsonl has no hashes; a run records them with "
-                         "hash_every=N",
-                         run->folder);
-    else if (status == LS_OK)
-        status = LS_FAIL(LS_ERR_NOT_FOUND,
-                         "replay: step %lld has no record; records are there for steps %s%s%.0lld",
-                         (long long)step, steps.data, n > MOST_STEPS_NAMED ? ", ... " : "",
-                         n > MOST_STEPS_NAMED ? (long long)run->records[n - 1].step : 0LL);
-    ls_text_deinit(&steps);
-    return status;
-}
-
-/* Newest checkpoint at or before `step` (-1: none), and the one whose configuration made the steps after it: what was given to
- * `resume` is stored in the next. */
-static ls_status choose_checkpoints(const run_record *run, int64_t step, int64_t *begin_out,
-                                    int64_t *config_out) {
-    *begin_out = *config_out = -1;
-    for (int64_t i = 0; i < run->n_checkpoints; i++) {
-        if (run->checkpoints[i] <= step) *begin_out = *config_out = run->checkpoints[i];
-        if (run->checkpoints[i] > step) {
-            *config_out = run->checkpoints[i];
-            break;
-        }
-    }
-    if (*config_out >= 0) return LS_OK;
-    return LS_FAIL(LS_ERR_NOT_FOUND,
-                   "replay: %s holds no checkpoint, so neither a state to begin "
-                   "with nor the run's configuration",
-                   run->folder);
-}
-
-/* --- what came out ---------------------------------------------------------------------------------------------------- */
+enum { EXIT_DIFFERS = 1 };
 
 static json_t *finding_json(const ls_replay_finding *f, int ranks, const char *sentence) {
     static const char *const logical = "logical";
@@ -193,90 +45,23 @@ static ls_status tell(const ls_cmd_call *call, const ls_replay_finding *f, int r
     return status;
 }
 
-/* --- the verb --------------------------------------------------------------------------------------------------------- */
-
-/* Nothing is written to the run's folder: its tokens must be there, and be those of the data as it is now. */
-static ls_status check_data(const ls_cmd_call *call, const ls_train_config *config) {
-    int is_current;
-    if (!ls_model_reads_tokens(config->model.kind)) return LS_OK;
-    for (int i = 0; i < call->n_assignments; i++)
-        if (strncmp(call->assignments[i], "data.cache=", 11) == 0) return LS_OK;
-    LS_TRY(ls_prepare_is_current(config, &is_current));
-    if (is_current) return LS_OK;
-    return LS_FAIL(LS_ERR_NOT_FOUND,
-                   "replay: the run's tokens are not there any more, or not those of '%s' as it is "
-                   "now; data.cache=DIR prepares them in a folder of your choice",
-                   config->data.path);
-}
-
-/* The configuration in checkpoint `step`, for the folder as it is now. */
-static ls_status read_config(const ls_cmd_call *call, const run_record *run, int64_t step,
-                             ls_train_config *config, ls_config **values) {
-    char *path = checkpoint_path(run, step);
-    ls_ckpt *ckpt = NULL;
-    if (!path) return LS_ERR_NO_MEMORY;
-    ls_status status = ls_ckpt_open(path, &ckpt);
-    if (status == LS_OK)
-        status = ls_train_config_from_json(ls_ckpt_config(ckpt), "the checkpoint's configuration",
-                                           call->assignments, call->n_assignments, config, values);
-    ls_ckpt_close(ckpt);
-    ls_free(path);
-    if (status != LS_OK) return status;
-    config->out = run->folder;
-    return check_data(call, config);
-}
-
-static ls_status replay_from(const ls_cmd_call *call, const run_record *run,
-                             const ls_train_config *config, int64_t begin, int64_t last) {
-    const replay_options *asked = call->options;
-    const ls_hash_record *record = &run->records[last];
-    int64_t first = last;
-    while (first > 0 && run->records[first - 1].step > (begin < 0 ? 0 : begin)) first--;
-    char *path = begin < 0 ? NULL : checkpoint_path(run, begin);
-    if (begin >= 0 && !path) return LS_ERR_NO_MEMORY;
-    const ls_replay_options options = {
-        .checkpoint = path,
-        .records = run->records + first,
-        .n_records = (int)(last - first + 1),
-        .ranks = asked->ranks ? (int)asked->ranks : record->size,
-        .hosts = asked->ranks == 0 || asked->ranks == record->size ? record->hosts : 1,
-        .zero = record->zero};
-    if (!call->quiet)
-        ls_log(LS_LOG_INFO, "replay: steps %lld to %lld with %d rank%s, from %s",
-               (long long)(begin < 0 ? 0 : begin) + 1, (long long)record->step, options.ranks,
-               options.ranks == 1 ? "" : "s", path ? path : "the first values");
-    ls_replay_finding finding;
-    ls_status status = ls_replay(config, &options, &finding);
-    ls_free(path);
-    LS_TRY(status);
-    status = tell(call, &finding, options.ranks);
-    ls_free(finding.wrong);
-    return status;
-}
-
-static ls_status replay_run(const ls_cmd_call *call, const run_record *run) {
-    const replay_options *o = call->options;
-    int64_t last, begin, config_step;
-    ls_train_config config;
-    ls_config *values = NULL;
-    LS_TRY(find_record(run, o->step, &last));
-    const int64_t latest = o->from >= 0 && o->from < o->step ? o->from : o->step - 1;
-    LS_TRY(choose_checkpoints(run, latest, &begin, &config_step));
-    ls_status status = read_config(call, run, config_step, &config, &values);
-    if (status == LS_OK) status = replay_from(call, run, &config, begin, last);
-    ls_config_destroy(values);
-    return status;
-}
-
 static ls_status run_replay(const ls_cmd_call *call) {
     const replay_options *o = call->options;
-    run_record run = {0};
+    const ls_replay_request request = {.dir = call->args[0],
+                                       .step = o->step,
+                                       .ranks = o->ranks,
+                                       .from = o->from,
+                                       .assignments = call->assignments,
+                                       .n_assignments = call->n_assignments,
+                                       .quiet = call->quiet};
+    ls_replay_finding finding;
+    int ranks;
     if (o->step < 1)
         return LS_FAIL(LS_ERR_INVALID, "replay: --step N is missing: a step that metrics.jsonl has "
                                        "hashes of, counted from 1");
-    ls_status status = open_run(call->args[0], &run);
-    if (status == LS_OK) status = replay_run(call, &run);
-    free_run(&run);
+    LS_TRY(ls_replay_folder(&request, &finding, &ranks));
+    const ls_status status = tell(call, &finding, ranks);
+    ls_free(finding.wrong);
     return status;
 }
 

@@ -46,6 +46,19 @@ static void test_late_is_not_right(void **state) {
     assert_non_null(strstr(result.err, "1 of 1 faults were not found as they should be"));
 }
 
+/* Flipped bits: by the run itself, or by its replay; at a stage that gives gradients, weights and sums. */
+static void test_silent_kinds(void **state) {
+    (void)state;
+    for (int zero = 0; zero <= 3; zero += 3) {
+        const run_result result = run_program(
+            text_of("chaos -n 4 --faults 6 --kinds flip,flip_share,flip_state --seed 3 -- train "
+                    "configs/exact_gpt.yaml steps=8 optim.warmup=2 zero=%d out='%s/silent'",
+                    zero, run_folder()));
+        if (result.exit_code != 0) fail_msg("zero %d: %s %s", zero, result.err, result.out);
+        assert_non_null(strstr(result.out, "chaos: 6 faults, 6 named right"));
+    }
+}
+
 static void test_a_run_that_fails_by_itself(void **state) {
     (void)state;
     const run_result result = run_program(text_of(
@@ -58,6 +71,7 @@ static void test_a_run_that_fails_by_itself(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_kind_is_named),
+        cmocka_unit_test(test_silent_kinds),
         cmocka_unit_test(test_late_is_not_right),
         cmocka_unit_test(test_a_run_that_fails_by_itself),
     };
