@@ -201,9 +201,8 @@ void ls_keeper_ring_go_on(ls_keeper *keeper) {
 
 /* --- the neighbour --- */
 
-void ls_keeper_ring_lose(ls_keeper *keeper, const char *why) {
+static void leave_ring(ls_keeper *keeper) {
     ls_keeper_ring *ring = &keeper->ring;
-    if (!ring->is_on) return;
     ring->is_on = 0;
     ring->copying = NULL;
     if (ring->link) ring->link->is_over = 1;
@@ -212,8 +211,19 @@ void ls_keeper_ring_lose(ls_keeper *keeper, const char *why) {
         if (s->is_copy) continue;
         forget_shadow(s);
         s->wanted = -1;
-        show_copied(s, LS_KEEP_NO_COPIES);
     }
+}
+
+static void release_ranks(ls_keeper *keeper) {
+    for (ls_keeper_segment *s = keeper->segments; s; s = s->next)
+        if (!s->is_copy) show_copied(s, LS_KEEP_NO_COPIES);
+}
+
+void ls_keeper_ring_lose(ls_keeper *keeper, const char *why) {
+    ls_keeper_ring *ring = &keeper->ring;
+    if (!ring->is_on) return;
+    leave_ring(keeper);
+    release_ranks(keeper);
     if (!why) return;
     ring->was_lost = 1;
     ls_log(LS_LOG_WARN,
@@ -249,10 +259,14 @@ static ls_status connect_ring(ls_keeper *keeper) {
 
 ls_status ls_keeper_ring_set(ls_keeper *keeper, const char *address) {
     ls_keeper_ring *ring = &keeper->ring;
-    ls_keeper_ring_lose(keeper, NULL);
-    if (!address) return LS_OK;
-    (void)snprintf(ring->address, sizeof ring->address, "%s", address);
-    LS_TRY(connect_ring(keeper));
+    /* Ranks that wait for a copy go on waiting, for the new neighbour's. */
+    leave_ring(keeper);
+    (void)snprintf(ring->address, sizeof ring->address, "%s", address ? address : "");
+    const ls_status status = address ? connect_ring(keeper) : LS_OK;
+    if (!address || status != LS_OK) {
+        release_ranks(keeper);
+        return status;
+    }
     ring->is_on = 1;
     ring->was_lost = 0;
     ring->moved = ls_clock_seconds();
