@@ -6,7 +6,6 @@
 #include "cli/cmd_run_hosts_control.h"
 #include "cli/run_options.h"
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
@@ -89,8 +88,8 @@ static ls_status make_agent(ls_hosts_control *self) {
         return LS_FAIL(LS_ERR_INVALID, "run: --agent is longer than %zu letters",
                        sizeof self->agent);
     }
-    (void)snprintf(self->folder, sizeof self->folder, "/tmp/lockstep-hosts-XXXXXX");
-    if (!mkdtemp(self->folder)) {
+    (void)snprintf(self->folder, sizeof self->folder, "/tmp/lockstep-hosts-%.16s", self->run);
+    if (mkdir(self->folder, 0700) != 0) {
         self->folder[0] = '\0';
         return LS_FAIL(LS_ERR_IO, "run: no folder for the agent's script: %s", strerror(errno));
     }

@@ -37,7 +37,8 @@ static int is_rank(pid_t pid, const char *id) {
     char *environment = read_proc(pid, "environ", &bytes);
     for (size_t at = 0; environment && at < bytes; at += strlen(environment + at) + 1) {
         const char *variable = environment + at;
-        if (strncmp(variable, "LOCKSTEP_RUN_JOB=", 17) == 0) has_id = strcmp(variable + 17, id) == 0;
+        if (strncmp(variable, "LOCKSTEP_RUN_JOB=", 17) == 0)
+            has_id = strcmp(variable + 17, id) == 0;
         for (size_t i = 0; i < sizeof names / sizeof *names; i++)
             has_rank |= strncmp(variable, names[i], strlen(names[i])) == 0;
     }
