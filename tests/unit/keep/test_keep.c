@@ -1,6 +1,7 @@
 /* labels: threads
  * A state that outlives its ranks: taken over in place, or read into another number of ranks and another zero. */
 #include "unit/keep/keep_run.h"
+#include <stdatomic.h>
 
 /* layouts: ranks and zero of one attempt and the next */
 typedef struct change {
@@ -131,6 +132,55 @@ static void test_copies_on_spare_host(void **state) {
     ls_keeper_stop(keepers[1]);
     ls_plan_destroy(plan);
     ls_plan_destroy(next);
+}
+
+typedef struct long_run {
+    attempt a;
+    kept_rank ranks[MAX_RANKS];
+    _Atomic int is_over;
+} long_run;
+
+static void *run_long(void *user) {
+    long_run *run = user;
+    run_attempt(&run->a, run->ranks);
+    atomic_store(&run->is_over, 1);
+    return NULL;
+}
+
+/* The neighbour changes again and again under a run: it goes on, and the last one has everything in the end. */
+static void test_ring_changes(void **state) {
+    (void)state;
+    ls_keeper *keepers[3] = {NULL, NULL, NULL};
+    long_run run = {.a = {make_plan(2, 3, 1), -1, 400, 0}};
+    char peers[2][128];
+    pthread_t thread;
+    for (int i = 0; i < 3; i++) {
+        const ls_keeper_options options = {.cookie = i ? ls_keeper_cookie(keepers[0]) : NULL,
+                                           .listens = 1};
+        check_ok(ls_keeper_start(&options, &keepers[i]));
+    }
+    for (int i = 0; i < 2; i++)
+        (void)snprintf(peers[i], sizeof peers[i], "127.0.0.1:%d 127.0.0.1:%d",
+                       ls_keeper_port(keepers[0]), ls_keeper_port(keepers[1 + i]));
+    set_attempt(keepers[0], 0, -1);
+    assert_int_equal(pthread_create(&thread, NULL, run_long, &run), 0);
+    int n = 0;
+    while (!atomic_load(&run.is_over) && best_of(keepers, 1) < 200) {
+        check_ok(ls_keeper_set_peers(keepers[0], peers[n % 2], 0, n % 5 == 3 ? 1 : 2));
+        n++;
+        (void)usleep(3000);
+    }
+    check_ok(ls_keeper_set_peers(keepers[0], peers[1], 0, 2));
+    (void)pthread_join(thread, NULL);
+    for (int r = 0; r < 2; r++)
+        if (run.ranks[r].status != LS_OK) fail_msg("rank %d: %s", r, run.ranks[r].message);
+    assert_true(n > 4);
+    assert_int_equal(best_of(keepers, 1), 399);
+    const double until = ls_clock_seconds() + 10;
+    while (best_of(&keepers[2], 1) != 399 && ls_clock_seconds() < until) (void)usleep(1000);
+    assert_int_equal(best_of(&keepers[2], 1), 399);
+    for (int i = 0; i < 3; i++) ls_keeper_stop(keepers[i]);
+    ls_plan_destroy((ls_plan *)(uintptr_t)run.a.plan);
 }
 
 static void run_failing(const attempt *a, const char *part) {
@@ -291,6 +341,7 @@ int main(void) {
         cmocka_unit_test(test_memory_is_given_back),
         cmocka_unit_test(test_fresh_start_forgets),
         cmocka_unit_test(test_copies_on_spare_host),
+        cmocka_unit_test(test_ring_changes),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_keeper_is_gone),
