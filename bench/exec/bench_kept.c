@@ -1,7 +1,8 @@
 /* What it costs to write a step's updates to another buffer than the one that is read (plan option `kept`).
  *   bench_kept [zero=0] [precision=f32] [ranks=2] [layers=12] [width=768] [vocab=50257] [batch=4] [window=64] [pairs=12]
  * Two worlds of the same ranks, as threads, with one buffer and with two, take steps in turn: whatever else the machine does meets both.
- * Prints the seconds of each pair and the median of their ratios. The defaults are GPT-2 124M. */
+ * Prints the seconds of each pair, and the median of their ratios, by the clock and by the processor time of all threads (steadier
+ * on a machine that does something else too). The defaults are GPT-2 124M. */
 #include "base/clock.h"
 #include "base/rng.h"
 #include "exec/program.h"
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { MAX_RANKS = 8, MAX_PAIRS = 1000, UNTIMED = 2 };
 
@@ -93,17 +95,25 @@ typedef struct rank_work {
     ls_device *device;
     ls_program *programs[2];
     int rank;
-    double (*seconds)[2]; /* per pair; rank 0 writes */
+    double (
+        *seconds)[4]; /* per pair, of one buffer and of two, then the processor's; rank 0 writes */
     ls_status status;
 } rank_work;
 
-static ls_status take_step(rank_work *w, int world, uint64_t step, double *seconds_out) {
+static double processor_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static ls_status take_step(rank_work *w, int world, uint64_t step, double seconds_out[2]) {
     const ls_run_options run = {.seed = 1, .step = step, .feed = feed, .user = &step};
     LS_TRY(ls_comm_agree(w->comms[world], "the step", LS_OK));
-    const double begin = ls_clock_seconds();
+    const double begin = ls_clock_seconds(), used = processor_seconds();
     LS_TRY(ls_program_run(w->programs[world], &run));
     LS_TRY(ls_comm_agree(w->comms[world], "the step's end", LS_OK));
-    *seconds_out = ls_clock_seconds() - begin;
+    seconds_out[0] = ls_clock_seconds() - begin;
+    seconds_out[1] = processor_seconds() - used;
     return LS_OK;
 }
 
@@ -116,10 +126,11 @@ static ls_status run_pairs(rank_work *w) {
     const int n = get("pairs") + UNTIMED;
     for (int i = 0; i < n; i++)
         for (int turn = 0; turn < 2; turn++) {
-            double seconds;
+            double seconds[2];
             const int world = (i + turn) % 2; /* each goes first as often as the other */
-            LS_TRY(take_step(w, world, (uint64_t)i, &seconds));
-            if (w->rank == 0 && i >= UNTIMED) w->seconds[i - UNTIMED][world] = seconds;
+            LS_TRY(take_step(w, world, (uint64_t)i, seconds));
+            for (int k = 0; w->rank == 0 && i >= UNTIMED && k < 2; k++)
+                w->seconds[i - UNTIMED][2 * k + world] = seconds[k];
         }
     return LS_OK;
 }
@@ -138,22 +149,29 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void report(double (*seconds)[2]) {
+static void report_ratio(const char *what, double (*seconds)[4], int column) {
     const int n = get("pairs");
     double one[MAX_PAIRS], ratio[MAX_PAIRS];
     for (int i = 0; i < n; i++) {
-        one[i] = seconds[i][0];
-        ratio[i] = seconds[i][1] / seconds[i][0];
-        printf("pair %2d: one buffer %.4f s, two %.4f s, ratio %.4f\n", i, seconds[i][0],
-               seconds[i][1], ratio[i]);
+        one[i] = seconds[i][column];
+        ratio[i] = seconds[i][column + 1] / seconds[i][column];
     }
     qsort(one, (size_t)n, sizeof *one, by_size);
     qsort(ratio, (size_t)n, sizeof *ratio, by_size);
-    printf("zero %d: median of one buffer %.4f s; ratio: median %.4f, quartiles %.4f to %.4f\n",
-           get("zero"), one[n / 2], ratio[n / 2], ratio[n / 4], ratio[n - 1 - n / 4]);
+    printf("zero %d, %s: one buffer %.4f s; ratio of two to one: median %.4f, quartiles %.4f to "
+           "%.4f\n",
+           get("zero"), what, one[n / 2], ratio[n / 2], ratio[n / 4], ratio[n - 1 - n / 4]);
 }
 
-static ls_status run_bench(double (*seconds)[2]) {
+static void report(double (*seconds)[4]) {
+    for (int i = 0; i < get("pairs"); i++)
+        printf("pair %2d: one buffer %.4f s, two %.4f s; processor %.4f s, %.4f s\n", i,
+               seconds[i][0], seconds[i][1], seconds[i][2], seconds[i][3]);
+    report_ratio("clock", seconds, 0);
+    report_ratio("processor", seconds, 2);
+}
+
+static ls_status run_bench(double (*seconds)[4]) {
     ls_plan *plans[2] = {NULL, NULL};
     ls_comm_hub *hubs[2] = {NULL, NULL};
     rank_work ranks[MAX_RANKS] = {{0}};
@@ -187,7 +205,7 @@ static ls_status run_bench(double (*seconds)[2]) {
 }
 
 int main(int argc, char **argv) {
-    static double seconds[MAX_PAIRS][2];
+    static double seconds[MAX_PAIRS][4];
     for (int i = 1; i < argc; i++)
         if (!set(argv[i])) {
             fprintf(stderr, "bench_kept: '%s' is none of its settings; see the head of %s\n",
