@@ -30,17 +30,27 @@ enum {
 };
 #define LS_KEEP_FRAME_MAGIC UINT32_C(0x4b53434c)
 
-#define LS_SAY_MAP(X)                                                                       \
-    X(HELLO)                                                                                \
-    X(WELCOME)                                                                              \
-    X(FAIL)                                                                                 \
-    X(TAKE)                                                                                 \
-    X(TAKEN)                                                                                \
-    X(NONE)                                                                                 \
-    X(BUSY)                                                                                 \
-    X(GIVE)                                                                                 \
-    X(DONE) X(COMMIT) X(READ) X(DATA) X(END) X(BLOB) X(INVENTORY) X(JSON) X(SHADOW) X(COPY) \
-        X(PIECE) X(COPIED)
+#define LS_SAY_MAP(X) \
+    X(HELLO)          \
+    X(WELCOME)        \
+    X(FAIL)           \
+    X(TAKE)           \
+    X(TAKEN)          \
+    X(NONE)           \
+    X(BUSY)           \
+    X(GIVE)           \
+    X(DONE)           \
+    X(COMMIT)         \
+    X(READ)           \
+    X(DATA)           \
+    X(END)            \
+    X(BLOB)           \
+    X(INVENTORY)      \
+    X(JSON)           \
+    X(SHADOW)         \
+    X(COPY)           \
+    X(PIECE)          \
+    X(COPIED)
 typedef enum ls_keep_word {
 #define LS_SAY_KIND(name) LS_SAY_##name,
     LS_SAY_MAP(LS_SAY_KIND)
