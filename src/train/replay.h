@@ -23,6 +23,7 @@ typedef struct ls_replay_finding {
     int64_t step;       /* of the difference, or of the last record */
     int what;           /* LS_REPLAY_RIGHT, an ls_hash_kind or LS_REPLAY_LOGICAL */
     int size;           /* ranks of the record */
+    int is_logical;     /* computed in another layout: only the logical state was compared */
     int n_wrong, first_wrong;
     int *wrong; /* [n_wrong] ranks; free with ls_free. NULL for RIGHT and LOGICAL */
     uint64_t recorded, replayed; /* of the first wrong rank, or logical */

@@ -33,6 +33,7 @@ ls_status ls_replay_compare(const ls_hash_record *recorded, const ls_hash_record
     *out = (ls_replay_finding){
         .last_right = -1, .step = recorded->step, .what = LS_REPLAY_RIGHT, .size = recorded->size};
     if (!is_same_layout(recorded, replayed)) {
+        out->is_logical = 1;
         if (recorded->logical == replayed->logical) return LS_OK;
         out->what = LS_REPLAY_LOGICAL;
         out->recorded = recorded->logical;
@@ -92,6 +93,8 @@ ls_status ls_replay_describe(const ls_replay_finding *f, char **text_out) {
     ls_text text = {0};
     if (f->what != LS_REPLAY_RIGHT)
         append_difference(&text, f);
+    else if (f->is_logical)
+        ls_text_append(&text, "step %lld: the state is right", (long long)f->step);
     else if (f->size == 1)
         ls_text_append(&text, "step %lld: the one rank is right", (long long)f->step);
     else

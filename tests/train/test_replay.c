@@ -181,6 +181,31 @@ static void test_changed_layout(void **state) {
     assert_int_equal(replay("layout", "--step 2 --from 0").step, 0);
 }
 
+/* Between hosts gradients travel encoded; replay computes as if there were as many. Every rank of this mpirun is a host of its own. */
+static void test_hosts(void **state) {
+    (void)state;
+    if (system("command -v mpirun.openmpi >/dev/null && "
+               "test -e \"$(dirname \"$LS_TEST_PROGRAM\")/liblockstep_mpi_openmpi.so\"") != 0) {
+        print_message("hosts: not tried, no Open MPI here\n");
+        return;
+    }
+    for (int zero = 0; zero <= 3; zero++) {
+        (void)ls_dir_remove(text_of("%s/hosts", run_folder()));
+        const char *line = text_of(
+            "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 LOCKSTEP_MPI_P2P=1 "
+            "LOCKSTEP_FAULT=kind=flip,rank=1,step=2 mpirun.openmpi --oversubscribe -n 2 "
+            "\"$LS_TEST_PROGRAM\" " RUN "out='%s/hosts' data.cache='%s/cache' zero=%d wire=%s "
+            ">'%s/mpi' 2>&1",
+            run_folder(), run_folder(), zero, zero % 2 ? "bf16" : "int8", run_folder());
+        if (system(line) != 0) fail_msg("%s", line);
+        const difference found = replay("hosts", "--step 4 --from 0");
+        assert_int_equal(found.step, 3);
+        assert_string_equal(found.what, "gifts");
+        assert_int_equal(found.n_ranks, 1);
+        assert_int_equal(found.rank, 1);
+    }
+}
+
 /* --- what cannot be ---------------------------------------------------------------------------------------------------- */
 
 static void check_refusal(const char *words, int exit_code, const char *part) {
@@ -285,6 +310,7 @@ int main(void) {
         cmocka_unit_test(test_one_rank),
         cmocka_unit_test(test_right_runs),
         cmocka_unit_test(test_changed_layout),
+        cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_refused_memory),
     };
