@@ -2,11 +2,12 @@
 #include "cli/cmd_run_hosts.h"
 #include "base/clock.h"
 #include "base/config.h"
-#include "base/fs.h"
 #include "cli/cmd_run_hosts_control.h"
 #include "cli/run_options.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -88,19 +89,24 @@ static ls_status make_agent(ls_hosts_control *self) {
         return LS_FAIL(LS_ERR_INVALID, "run: --agent is longer than %zu letters",
                        sizeof self->agent);
     }
-    (void)snprintf(self->folder, sizeof self->folder, "/tmp/lockstep-hosts-%.16s", self->run);
-    if (mkdir(self->folder, 0700) != 0) {
-        self->folder[0] = '\0';
-        return LS_FAIL(LS_ERR_IO, "run: no folder for the agent's script: %s", strerror(errno));
-    }
-    (void)snprintf(self->agent, sizeof self->agent, "%s/agent", self->folder);
     char *script = ls_format("#!/bin/sh\nexec %s \"$@\"\n", agent);
     if (!script) return LS_ERR_NO_MEMORY;
-    const ls_status status = ls_file_write_atomic(self->agent, script, strlen(script));
+    self->script = memfd_create("lockstep-agent", MFD_CLOEXEC);
+    const ssize_t n = self->script < 0 ? -1 : write(self->script, script, strlen(script));
+    const int is_whole = n == (ssize_t)strlen(script);
     ls_free(script);
-    LS_TRY(status);
-    if (chmod(self->agent, 0700) == 0) return LS_OK;
-    return LS_FAIL(LS_ERR_IO, "run: %s: %s", self->agent, strerror(errno));
+    if (!is_whole)
+        return LS_FAIL(LS_ERR_NO_MEMORY, "run: no memory for the agent's script: %s",
+                       strerror(errno));
+    /* A writer would keep it from being run, and in memory nothing of it outlives this process. */
+    (void)snprintf(self->agent, sizeof self->agent, "/proc/%d/fd/%d", (int)getpid(), self->script);
+    const int reader = open(self->agent, O_RDONLY | O_CLOEXEC);
+    if (reader < 0)
+        return LS_FAIL(LS_ERR_IO, "run: the agent's script cannot be read: %s", strerror(errno));
+    (void)close(self->script);
+    self->script = reader;
+    (void)snprintf(self->agent, sizeof self->agent, "/proc/%d/fd/%d", (int)getpid(), reader);
+    return LS_OK;
 }
 
 /* Blocked before the first thread is there, and until the end: none is lost between two attempts. */
@@ -224,7 +230,7 @@ static void clean_up(ls_hosts_control *self) {
     ls_hosts_list_close(&self->list);
     if (self->signals >= 0) (void)close(self->signals);
     (void)sigprocmask(SIG_SETMASK, &self->old_mask, NULL);
-    if (*self->folder) (void)ls_dir_remove(self->folder);
+    if (self->script >= 0) (void)close(self->script);
     ls_recover_result_destroy(self->history);
     ls_free(self->members);
     ls_free(self->mpirun);
@@ -236,7 +242,7 @@ ls_status ls_hosts_run(const ls_cmd_call *call, const ls_hosts_options *options)
     if (!self) return LS_ERR_NO_MEMORY;
     self->call = call;
     self->options = options;
-    self->job.errors = -1;
+    self->job.errors = self->script = -1;
     self->base = self->best = -1;
     ls_status status = watch_signals(self);
     if (status == LS_OK) status = prepare(self);

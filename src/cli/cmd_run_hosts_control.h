@@ -27,7 +27,7 @@ typedef struct ls_hosts_control {
     ls_launcher_kind kind;
     char *mpirun;
     char program[4096], agent[4200]; /* the agent as mpirun gets it; "" = its own */
-    char folder[64];                 /* for that agent; "" = none */
+    int script;                      /* descriptor of what that agent is; -1 = a program */
     char offer[96], run[33];
     ls_hosts_list list;
     ls_hosts_job job;
