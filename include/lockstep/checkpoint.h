@@ -171,5 +171,7 @@ LS_API ls_status ls_ckpt_set_latest(const char *root, const char *name);
 /* Path of the checkpoint that `root`/latest names (or of `root` itself when it is one), after opening it: a pointer to one that is not
  * whole is an error. Free with ls_free. */
 LS_API ls_status ls_ckpt_find_latest(const char *root, char **path_out);
+/* Path of the newest step-N below `root` that opens, whatever `latest` says: for who must go on. Free with ls_free. */
+LS_API ls_status ls_ckpt_find_newest(const char *root, char **path_out);
 
 #endif

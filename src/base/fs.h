@@ -35,6 +35,8 @@ LS_API ls_status ls_file_size(const ls_file *file, int64_t *bytes_out);
 LS_API ls_status ls_file_pwrite(ls_file *file, const void *data, size_t bytes, int64_t offset);
 /* All `bytes`, or LS_ERR_FORMAT when the file ends before. */
 LS_API ls_status ls_file_pread(const ls_file *file, void *data, size_t bytes, int64_t offset);
+/* Lets the disk begin with what was written there, so that the sync at the end finds little to do. */
+LS_API void ls_file_start_sync(ls_file *file, size_t bytes, int64_t offset);
 LS_API ls_status ls_file_sync(ls_file *file);
 LS_API void ls_file_close(ls_file *file); /* NULL is fine */
 

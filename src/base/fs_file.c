@@ -97,6 +97,10 @@ ls_status ls_file_pread(const ls_file *file, void *data, size_t bytes, int64_t o
     return LS_OK;
 }
 
+void ls_file_start_sync(ls_file *file, size_t bytes, int64_t offset) {
+    (void)sync_file_range(file->fd, offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE); /* only a wish */
+}
+
 ls_status ls_file_sync(ls_file *file) {
     if (ls_fs_inject() || fsync(file->fd) != 0) return ls_fs_fail(errno, "sync", file->path);
     return LS_OK;

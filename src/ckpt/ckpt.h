@@ -81,8 +81,7 @@ typedef struct ls_ckpt_job {
     ls_ckpt_layout layout;
     ls_ckpt_run *runs;
     int n_runs;
-    ls_ckpt_run **all_runs; /* the first rank: of every rank */
-    int *n_all_runs;
+    const ls_plan *plan; /* read-only: what the other ranks write, in which order */
     uint64_t
         *hashes; /* of all blocks; a rank knows those of its runs, the first rank gathers them */
     const char *dir, *temporary;

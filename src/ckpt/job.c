@@ -56,18 +56,6 @@ static ls_status add_indices(ls_ckpt_job *job) {
     return LS_OK;
 }
 
-/* The first rank knows what every rank will write: it reads their hashes in that order. */
-static ls_status list_all_runs(ls_ckpt_job *job, const ls_plan *plan) {
-    size_t bytes;
-    job->all_runs = ls_arena_alloc(job->arena, sizeof *job->all_runs * (size_t)job->size);
-    job->n_all_runs = ls_arena_alloc(job->arena, sizeof *job->n_all_runs * (size_t)job->size);
-    if (!job->all_runs || !job->n_all_runs) return LS_ERR_NO_MEMORY;
-    for (int r = 1; r < job->size; r++)
-        LS_TRY(ls_ckpt_runs_make(&job->layout, plan, r, job->arena, &job->all_runs[r],
-                                 &job->n_all_runs[r], &bytes));
-    return LS_OK;
-}
-
 static ls_status fill_job(ls_ckpt_job *job, ls_program *p, const ls_ckpt_content *content,
                           const char *dir, const ls_ckpt_save_options *options) {
     size_t bytes;
@@ -77,7 +65,7 @@ static ls_status fill_job(ls_ckpt_job *job, ls_program *p, const ls_ckpt_content
     LS_TRY(ls_ckpt_layout_deal(&job->layout, options ? options->shard_bytes : 0, job->arena));
     LS_TRY(ls_ckpt_runs_make(&job->layout, p->plan, job->rank, job->arena, &job->runs, &job->n_runs,
                              &bytes));
-    if (job->rank == 0) LS_TRY(list_all_runs(job, p->plan));
+    job->plan = p->plan;
     LS_TRY(add_indices(job));
     const size_t n_shards = (size_t)job->layout.n_shards;
     job->hashes =

@@ -210,6 +210,7 @@ static ls_status take_piece(ls_ckpt_run *run, const ls_ckpt_slot *slot) {
 }
 
 static int is_on_earlier_stage(const ls_plan *plan, int stage, const char *name) {
+    if (stage == 0) return 0;
     const ls_value v = ls_graph_find(plan->graph, name);
     for (int s = 0; s < stage; s++)
         if (is_kept_on(plan, s, v)) return 1;

@@ -178,3 +178,11 @@ ls_status ls_ckpt_find_latest(const char *root, char **path_out) {
     return LS_FAIL(LS_ERR_NOT_FOUND, "'%s' holds no checkpoint: neither %s nor 'latest' is there",
                    root, LS_CKPT_MANIFEST);
 }
+
+ls_status ls_ckpt_find_newest(const char *root, char **path_out) {
+    char newest[256] = "";
+    LS_TRY(find_newest(root, NULL, newest));
+    if (!newest[0]) return LS_FAIL(LS_ERR_NOT_FOUND, "'%s' holds no checkpoint that opens", root);
+    *path_out = ls_format("%s/%s", root, newest);
+    return *path_out ? LS_OK : LS_ERR_NO_MEMORY;
+}

@@ -55,6 +55,7 @@ static ls_status write_run(ls_ckpt_job *job, const ls_ckpt_run *run, char *scrat
             LS_TRY(write_linked(job->files[slot->shard], data, bytes, offset, scratch, &written));
         } else {
             LS_TRY(ls_file_pwrite(job->files[slot->shard], data, bytes, offset));
+            ls_file_start_sync(job->files[slot->shard], bytes, offset);
         }
         if (written) {
             dirty[slot->shard] = 1;
@@ -149,14 +150,27 @@ static ls_status place_part(ls_ckpt_job *job, const ls_ckpt_run *runs, int n_run
     return LS_OK;
 }
 
-static ls_status gather_part(ls_ckpt_job *job, int rank) {
-    char path[LS_CKPT_PATH], *data = NULL;
+/* The plan says which blocks a rank has, in the order of its part. */
+static ls_status read_part(ls_ckpt_job *job, int rank, const char *path, ls_arena *arena) {
+    char *data = NULL;
     size_t bytes = 0;
-    LS_TRY(part_path(job, rank, path));
+    ls_ckpt_run *runs = NULL;
+    int n = 0;
+    LS_TRY(ls_ckpt_runs_make(&job->layout, job->plan, rank, arena, &runs, &n, &bytes));
     LS_TRY(ls_file_read(path, &data, &bytes));
-    const ls_status status = place_part(job, job->all_runs[rank], job->n_all_runs[rank],
-                                        (const uint64_t *)(const void *)data, bytes, path);
+    const ls_status status =
+        place_part(job, runs, n, (const uint64_t *)(const void *)data, bytes, path);
     ls_free(data);
+    return status;
+}
+
+static ls_status gather_part(ls_ckpt_job *job, int rank) {
+    char path[LS_CKPT_PATH];
+    ls_arena *arena = NULL;
+    LS_TRY(part_path(job, rank, path));
+    LS_TRY(ls_arena_create(&arena));
+    const ls_status status = read_part(job, rank, path, arena);
+    ls_arena_destroy(arena);
     LS_TRY(status);
     if (unlink(path) == 0) return LS_OK;
     return LS_FAIL(LS_ERR_IO, "cannot remove %s", path);

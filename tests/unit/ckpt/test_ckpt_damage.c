@@ -190,6 +190,14 @@ static void test_words(void **state) {
     check_fails(load(&d, in_root("words")), LS_ERR_NOT_FOUND, "lockstep.json is missing");
     check_ok(ls_ckpt_set_latest(in_root("words"), "step-000000009"));
     check_fails(ls_ckpt_find_latest(in_root("words"), &path), LS_ERR_NOT_FOUND, "opens");
+    check_ok(ls_ckpt_find_newest(in_root("words"), &path));
+    assert_non_null(strstr(path, "step-000000003")); /* it opens: only its tensors are damaged */
+    ls_free(path);
+    assert_int_equal(unlink(in_root("words/step-000000003/config.json")), 0);
+    check_ok(ls_ckpt_find_newest(in_root("words"), &path));
+    assert_non_null(strstr(path, "step-000000002"));
+    ls_free(path);
+    check_fails(ls_ckpt_find_newest(in_root("."), &path), LS_ERR_NOT_FOUND, "that opens");
     check_ok(ls_ckpt_set_latest(in_root("words"), "../words"));
     check_fails(ls_ckpt_find_latest(in_root("words"), &path), LS_ERR_FORMAT, "name a folder");
     close_program(&d);
