@@ -105,9 +105,10 @@ static void check_training(const char *command, long ranks) {
     assert_non_null(train);
     train += strlen("train ");
     snprintf(line, sizeof line,
-             "'%s' config show %.*s >/dev/null && '%s' plan %.*s mesh.dp=%ld >/dev/null",
+             "'%s' config show %.*s >/dev/null && '%s' plan %.*s mesh.dp=%ld 'out=%s/deploy/out' "
+             ">/dev/null",
              getenv("LS_TEST_PROGRAM"), (int)strcspn(train, "\n"), train, getenv("LS_TEST_PROGRAM"),
-             (int)strcspn(train, "\n"), train, ranks);
+             (int)strcspn(train, "\n"), train, ranks, getenv("LS_TEST_TMP"));
     if (system(line) != 0) fail_msg("refused: %s", line);
 }
 
