@@ -128,6 +128,7 @@ static ls_status run_ranks(const ls_cmd_call *call, const ls_cli_path *path,
         ls_cli_parsed parsed;
         status = ls_ranks_check_words("run", words.words, words.n_words, &verb_path, &parsed);
         if (status == LS_OK) {
+            parsed.call.exit_status = call->exit_status;
             status = ls_ranks_threads((int)o->ranks, &verb_path, &parsed.call);
             ls_cli_parsed_deinit(&parsed);
         }

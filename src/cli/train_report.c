@@ -115,13 +115,11 @@ ls_status ls_cli_train_on(const ls_cmd_call *call, const ls_train_config *config
     const ls_status status = ls_train(config, values, &options, &result);
     ls_progress_end(&d.progress);
     LS_TRY(status);
-    /* Ranks that are threads share the status. */
-    if (result.interrupted == SIGTERM && (first || strcmp(ls_comm_transport(comm), "threads") != 0))
-        *call->exit_status = EXIT_AGAIN;
-    if (result.interrupted == SIGUSR1) {
-        *call->exit_status = EXIT_MOVED;
-        return LS_OK;
-    }
+    /* Ranks that are threads share the status: the first sets it. */
+    const int sets = first || strcmp(ls_comm_transport(comm), "threads") != 0;
+    if (sets && result.interrupted == SIGTERM) *call->exit_status = EXIT_AGAIN;
+    if (sets && result.interrupted == SIGUSR1) *call->exit_status = EXIT_MOVED;
+    if (result.interrupted == SIGUSR1) return LS_OK;
     if (!first) return LS_OK;
     if (call->json) return ls_cli_print_json(call, report_json(&result));
     print_report(call->out, &result, images);

@@ -69,12 +69,12 @@ static void test_moments(void **state) {
 }
 
 /* All ranks end with 75, and so does what started them. */
-static void test_ranks(void **state) {
-    (void)state;
+static void check_ranks(const char *transport) {
     const char *dir = text_of("%s/ranks", run_folder());
-    const char *line =
-        text_of("run -n 2 -t 1 -- train " RUN "steps=4000 out='%s' data.cache='%s/cache' -q", dir,
-                run_folder());
+    const char *line = text_of("run -n 2 -t 1 --transport %s -- train " RUN
+                               "steps=4000 out='%s' data.cache='%s/cache' -q",
+                               transport, dir, run_folder());
+    (void)ls_dir_remove(dir);
     const pid_t pid = start_program(line, text_of("%s/ranks.out", run_folder()));
     const char *metrics = text_of("%s/metrics.jsonl", dir);
     for (int wait = 0; wait < 4000 && count_lines(metrics) < 6; wait++) sleep_us(2000);
@@ -82,6 +82,12 @@ static void test_ranks(void **state) {
     assert_int_equal(wait_program(pid), 75);
     const int64_t step = last_record(metrics, "step", NULL, NULL);
     assert_true(ls_path_is_dir(text_of("%s/step-%09lld", dir, (long long)step)));
+}
+
+static void test_ranks(void **state) {
+    (void)state;
+    check_ranks("shm");
+    check_ranks("threads");
 }
 
 /* A notice that is shorter than any save can be is warned of once, with what would help. */
