@@ -110,7 +110,9 @@ static ls_status find_own_checkpoint(ls_session *s, const char *run, char path_o
     char mine[PATH_BYTES] = "";
     char *path = NULL;
     if (ls_comm_rank(s->comm) == 0 && *run) {
-        if (ls_ckpt_find_latest(s->config.out, &path) != LS_OK)
+        /* what the disk damaged costs the steps since the one before it, not the run */
+        if (ls_ckpt_find_latest(s->config.out, &path) != LS_OK &&
+            ls_ckpt_find_newest(s->config.out, &path) != LS_OK)
             ls_error_clear();
         else if (strlen(path) < sizeof mine && is_of_run(path, run))
             snprintf(mine, sizeof mine, "%s", path);
