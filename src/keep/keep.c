@@ -66,6 +66,10 @@ ls_status ls_keep_open(ls_comm *comm, ls_keep **out) {
         *keep = (ls_keep){.comm = comm, .fd = -1, .noted = -1};
         status = connect_keeper(keep);
     }
+    if (status == LS_OK) {
+        keep->all_here = ls_alloc((size_t)ls_comm_size(comm));
+        if (!keep->all_here) status = LS_ERR_NO_MEMORY;
+    }
     status = ls_comm_agree(comm, "keeper", status);
     if (status != LS_OK) {
         ls_keep_close(keep);
@@ -88,6 +92,7 @@ void ls_keep_close(ls_keep *keep) {
     unmap(keep);
     if (keep->fd >= 0) (void)close(keep->fd);
     ls_free(keep->image);
+    ls_free(keep->all_here);
     ls_free(keep);
 }
 
@@ -298,6 +303,8 @@ ls_status ls_keep_begin(ls_keep *keep) {
     if (newest < 0) return LS_OK;
     const int64_t step = atomic_load(&keep->mapped->steps[newest]);
     if (atomic_load(&keep->mapped->copied) < step) wait_for_copy(keep, step);
+    /* Until every rank is here, with its last step committed and copied, some may have nothing but the step before it. */
+    LS_TRY(ls_comm_exchange(keep->comm, "begin", &keep->here, sizeof keep->here, keep->all_here));
     ls_keep_segment_tear(keep->mapped, 1 - newest);
     return LS_OK;
 }

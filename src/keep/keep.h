@@ -4,8 +4,8 @@
  * memory. A segment is a header page (what is in it, two commit words, two blobs) and two buffers (plan.options.kept). A run reads one
  * buffer and writes the other; `commit` says which step the new one holds. Whatever instant a rank is killed at, one of its two buffers
  * holds a step that every other rank holds too:
- *   - a rank that writes the state of step t + 2 over that of step t has every rank's gradients of step t + 2, so all committed t + 1;
- *   - it calls ls_keep_begin before it gives its first gradient of a step, so that "all gave" means "all passed begin".
+ *   - ls_keep_begin lets nobody give up the step before the last one until every rank has committed the last one, and its copy is made;
+ *   - it is called before a rank gives its first gradient of a step, and nothing is written before all gradients are there.
  * The ranks of the next attempt find their old memory as it was (same rank, same layout: no byte is copied), or read the parts they
  * need from any keeper that has them (another number of ranks, another zero, another host).
  * Thread-safety: an ls_keep belongs to its rank's thread. */
@@ -33,8 +33,8 @@ LS_API ls_status ls_keep_memory(ls_keep *keep, const ls_plan *plan, int rank, ch
  * the buffer *current_out. *step_out -1: there is none, and the buffers hold nothing. blob_out: what was committed with it. Collective. */
 LS_API ls_status ls_keep_restore(ls_keep *keep, int64_t *step_out, int *current_out,
                                  char blob_out[LS_KEEP_BLOB]);
-/* Before the first gradient of a step is given (ls_run_options.before_update): waits until the last commit has all its copies, then
- * gives up the buffer that is not current. Local, but waits for the neighbour host when there are two copies. */
+/* Before the first gradient of a step is given (ls_run_options.before_update): waits until the last commit has all its copies, and until
+ * every rank is here; then gives up the buffer that is not current. Collective. */
 LS_API ls_status ls_keep_begin(ls_keep *keep);
 /* `buffer` holds the state after `step` optimizer steps. blob: the trainer's own state, at most LS_KEEP_BLOB bytes. Local. */
 LS_API ls_status ls_keep_commit(ls_keep *keep, int64_t step, int buffer, const void *blob,

@@ -14,6 +14,7 @@ struct ls_keep {
     int64_t noted;          /* the last step that the keeper was told of */
     int has_new;            /* a step of this job was committed */
     int is_alone_said;      /* that there are no copies any more */
+    char here, *all_here;   /* [size] of the exchange in begin */
     ls_keep_stats stats;
 };
 

@@ -123,10 +123,11 @@ typedef struct kept_rank {
     ls_status status;
     char message[1024];
     int64_t wrong;
+    volatile int64_t committed; /* the last step of its own */
     ls_keep_stats stats;
 } kept_rank;
 
-static inline ls_status make_steps(const kept_rank *r, ls_keep *keep, char *buffers[2], int current,
+static inline ls_status make_steps(kept_rank *r, ls_keep *keep, char *buffers[2], int current,
                                    int64_t from) {
     char blob[LS_KEEP_BLOB];
     for (int64_t step = from + 1; step <= from + r->a->steps; step++) {
@@ -136,8 +137,7 @@ static inline ls_status make_steps(const kept_rank *r, ls_keep *keep, char *buff
         make_blob(step, blob);
         if (!r->a->only_first || r->rank == 0)
             LS_TRY(ls_keep_commit(keep, step, current, blob, LS_KEEP_BLOB));
-        /* Others have gradients of this rank's next step only when it began it. */
-        LS_TRY(ls_comm_agree(r->comm, "step", LS_OK));
+        r->committed = step;
     }
     return LS_OK;
 }

@@ -2,6 +2,7 @@
  * Two keepers, as of two hosts, which copy each commit to each other by TCP: one goes, and the other has everything. */
 #include "unit/keep/keep_run.h"
 #include <arpa/inet.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -45,32 +46,43 @@ static void be_rank(ls_job *job, const attempt *a, ls_keeper *keeper, kept_rank 
     _exit(0);
 }
 
-/* Ranks as processes, rank r on host host_of[r]. Their results are in memory that they share with us. */
-static kept_rank *run_on_hosts(const hosts *h, const attempt *a, int64_t job_number,
-                               const int *host_of) {
-    const int size = ls_mesh_size(&a->plan->mesh);
-    ls_job *job = NULL;
+typedef struct started {
+    ls_job *job;
+    kept_rank *ranks; /* in memory that they share with us */
     pid_t pids[MAX_RANKS];
-    kept_rank *ranks = mmap(NULL, MAX_RANKS * sizeof *ranks, PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(ranks, MAP_FAILED);
+    int size;
+} started;
+
+/* Ranks as processes, rank r on host host_of[r]. */
+static started start_on_hosts(const hosts *h, const attempt *a, int64_t job_number,
+                              const int *host_of) {
+    started s = {.size = ls_mesh_size(&a->plan->mesh)};
+    s.ranks = mmap(NULL, MAX_RANKS * sizeof *s.ranks, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(s.ranks, MAP_FAILED);
     set_number("LOCKSTEP_ATTEMPT", job_number);
     set_number("LOCKSTEP_RESTORE", a->restore);
-    check_ok(ls_job_create(size, "test", &job));
-    for (int r = 0; r < size; r++) {
-        ranks[r] = (kept_rank){.rank = r, .status = LS_ERR_INTERNAL};
-        pids[r] = fork();
-        if (pids[r] == 0) be_rank(job, a, h->keepers[host_of[r]], &ranks[r]);
+    check_ok(ls_job_create(s.size, "test", &s.job));
+    for (int r = 0; r < s.size; r++) {
+        s.ranks[r] = (kept_rank){.rank = r, .status = LS_ERR_INTERNAL, .committed = -1};
+        s.pids[r] = fork();
+        if (s.pids[r] == 0) be_rank(s.job, a, h->keepers[host_of[r]], &s.ranks[r]);
     }
-    for (int r = 0; r < size; r++) {
+    return s;
+}
+
+static kept_rank *run_on_hosts(const hosts *h, const attempt *a, int64_t job_number,
+                               const int *host_of) {
+    const started s = start_on_hosts(h, a, job_number, host_of);
+    for (int r = 0; r < s.size; r++) {
         int status = 0;
-        (void)waitpid(pids[r], &status, 0);
+        (void)waitpid(s.pids[r], &status, 0);
         if (status != 0) fail_msg("rank %d ended with %d", r, status);
-        if (ranks[r].status != LS_OK) fail_msg("rank %d: %s", r, ranks[r].message);
-        if (ranks[r].wrong) fail_msg("rank %d: %lld wrong", r, (long long)ranks[r].wrong);
+        if (s.ranks[r].status != LS_OK) fail_msg("rank %d: %s", r, s.ranks[r].message);
+        if (s.ranks[r].wrong) fail_msg("rank %d: %lld wrong", r, (long long)s.ranks[r].wrong);
     }
-    ls_job_destroy(job);
-    return ranks;
+    ls_job_destroy(s.job);
+    return s.ranks;
 }
 
 static void forget(kept_rank *ranks) {
@@ -200,11 +212,69 @@ static void test_neighbour_is_not_there(void **state) {
     ls_plan_destroy(plan);
 }
 
+enum { ROUNDS = 12, MOST_MICROSECONDS = 150000 };
+
+/* A new keeper without memory takes the lost one's place. */
+static void replace_host(hosts *h, int lost) {
+    const ls_keeper_options options = {.cookie = ls_keeper_cookie(h->keepers[1 - lost]),
+                                       .listens = 1};
+    ls_keeper_stop(h->keepers[lost]);
+    h->keepers[lost] = NULL;
+    check_ok(ls_keeper_start(&options, &h->keepers[lost]));
+    (void)snprintf(h->peers, sizeof h->peers, "127.0.0.1:%d 127.0.0.1:%d",
+                   ls_keeper_port(h->keepers[0]), ls_keeper_port(h->keepers[1]));
+    assert_int_equal(setenv("LOCKSTEP_KEEPERS", h->peers, 1), 0);
+}
+
+/* All ranks and one host's keeper are killed at any instant: what a rank committed, or at least the step before it, is complete on the
+ * other host. */
+static void test_kill_hosts(void **state) {
+    (void)state;
+    hosts h = {0};
+    ls_plan *plan = make_plan(4, 3, 1);
+    int64_t best = -1, first = -1;
+    int fresh = 0;
+    open_hosts(&h, 2);
+    for (int i = 0; i < ROUNDS; i++) {
+        const ls_rng_key key = {23, 0, (uint64_t)i};
+        const attempt a = {plan, best, INT32_MAX, 0};
+        for (int k = 0; k < HOSTS; k++) {
+            check_ok(ls_keeper_begin_job(h.keepers[k], i, 4));
+            check_ok(ls_keeper_set_peers(h.keepers[k], h.peers, k, 2));
+        }
+        const started s = start_on_hosts(&h, &a, i, (const int[]){0, 0, 1, 1});
+        (void)usleep((useconds_t)ls_rng_below(key, 0, MOST_MICROSECONDS));
+        int64_t committed = best;
+        for (int r = 0; r < 4; r++) (void)kill(s.pids[r], SIGKILL);
+        for (int r = 0; r < 4; r++) {
+            (void)waitpid(s.pids[r], NULL, 0);
+            if (s.ranks[r].wrong)
+                fail_msg("round %d, rank %d: %lld wrong at step %lld", i, r,
+                         (long long)s.ranks[r].wrong, (long long)best);
+            if (s.ranks[r].committed > committed) committed = s.ranks[r].committed;
+        }
+        ls_job_destroy(s.job);
+        forget(s.ranks);
+        /* Until there is a new step there are no two copies either: then the new host goes again. */
+        const int lost = committed > best ? (int)ls_rng_below(key, 1, HOSTS) : fresh;
+        const int64_t left = best_of(&h.keepers[1 - lost], 1);
+        if (left < committed - 1 || left < best)
+            fail_msg("round %d (host %d lost, %d fresh, from step %lld): step %lld is left of %lld",
+                     i, lost, fresh, (long long)best, (long long)left, (long long)committed);
+        best = left;
+        if (i == 0) first = best;
+        replace_host(&h, lost);
+        fresh = lost;
+    }
+    assert_true(best > first + ROUNDS);
+    close_hosts(&h);
+    ls_plan_destroy(plan);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_host_is_lost),
-        cmocka_unit_test(test_read_from_other_host),
-        cmocka_unit_test(test_neighbour_is_silent),
+        cmocka_unit_test(test_host_is_lost),           cmocka_unit_test(test_kill_hosts),
+        cmocka_unit_test(test_read_from_other_host),   cmocka_unit_test(test_neighbour_is_silent),
         cmocka_unit_test(test_neighbour_is_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
