@@ -9,6 +9,7 @@
 static const double drop_seconds = 5, /* between looks whether hosts may be dropped */
     repeat_seconds = 0.5,             /* between two requests to leave */
     settled_seconds = 1.0,            /* without a further change, before a job is moved */
+    launch_seconds = 180,             /* for mpirun to have started the first rank */
     leave_seconds = 600,              /* for a step to be finished */
     grace_seconds = 1.0,              /* for mpirun to end */
     sweep_seconds = 10,               /* for killed ranks to be gone */
@@ -145,6 +146,8 @@ static int can_grow(ls_hosts_control *self) {
 /* --- the watch --- */
 
 typedef struct watch {
+    int has_ranks;  /* some were seen */
+    double counted; /* when they were looked for */
     double dropped; /* when hosts were dropped, or it was seen that none can be */
     double changed, asked,
         leave_by; /* when hosts changed; when ranks were asked to leave, first by when they must have left */
@@ -156,7 +159,10 @@ typedef struct watch {
 static void ask_to_leave(ls_hosts_control *self, watch *w, int number) {
     const double now = ls_clock_seconds();
     if (w->number != number) {
-        *w = (watch){w->dropped, w->changed, 0, now + leave_seconds, w->n_changes, number, 0};
+        w->asked = 0;
+        w->leave_by = now + leave_seconds;
+        w->number = number;
+        w->has_heard = 0;
         if (number == SIGUSR1) self->job.is_unwanted = 1;
     }
     /* SIGTERM once: a second one ends a rank. */
@@ -186,12 +192,30 @@ static void drop_old(ls_hosts_control *self, watch *w) {
         ls_hosts_list_drop(&self->list);
 }
 
+/* 0 when an agent of mpirun hangs. */
+static int is_launched(ls_hosts_control *self, watch *w) {
+    const double now = ls_clock_seconds();
+    for (int i = 0; i < self->list.n; i++) w->has_ranks |= self->list.hosts[i]->n_ranks > 0;
+    if (w->has_ranks) return 1;
+    if (now - w->counted > repeat_seconds && !w->number) {
+        w->counted = now;
+        signal_ranks(self, 0);
+    }
+    return now - self->job.since < launch_seconds;
+}
+
 /* 1 when the job has been ended here. */
 static int look(ls_hosts_control *self, watch *w) {
     const double now = ls_clock_seconds();
     note_changes(self, w);
     if (find_lost(self) || self->n_stops > 1 || (w->number && now > w->leave_by)) {
         if (find_lost(self)) tell_lost(self);
+        end_hard(self);
+        return 1;
+    }
+    if (!is_launched(self, w)) {
+        (void)fprintf(stderr, "lockstep: mpirun has started no rank for %.0f s: it is ended\n",
+                      launch_seconds);
         end_hard(self);
         return 1;
     }
