@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/config.h"
 #include "cli/progress.h"
 #include "cli/run_options.h"
 
@@ -25,6 +26,8 @@ static void catch_signals(void) {
     action.sa_handler = note_signal;
     action.sa_flags = (int)SA_RESETHAND;
     sigaction(SIGINT, &action, NULL);
+    /* Whoever signals every process of a group, as systemd does, reaches a rank twice: also through `lockstep run`. */
+    if (ls_config_env("LOCKSTEP_RUN_RANK")) action.sa_flags = 0;
     sigaction(SIGTERM, &action, NULL);
     /* Open MPI's daemon starts ranks with SIGUSR1 blocked. */
     sigset_t mask;

@@ -231,6 +231,7 @@ static void test_signals_end_the_run(void **state) {
     } cases[] = {{"term", SIGTERM, 75, 0},
                  {"int", SIGINT, 0, 0},
                  {"hangup", SIGHUP, 75, 0},
+                 {"group", SIGTERM, 75, 0},
                  {"late", SIGTERM, 75, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *name = cases[i].name;
@@ -240,6 +241,11 @@ static void test_signals_end_the_run(void **state) {
             kill_some(pid, KILL_ONE);
             wait_for_text(name, "(restart 1)");
         }
+        /* As systemd does: the ranks get it too, before and after it is passed on. */
+        const int to_all = strcmp(name, "group") == 0;
+        pid_t ranks[MOST_RANKS];
+        const int n = to_all ? wait_for_ranks(pid, 2, ranks) : 0;
+        for (int rank = 0; rank < n; rank++) kill(ranks[rank], cases[i].number);
         kill(pid, cases[i].number);
         const int exit_code = wait_program(pid);
         if (exit_code != cases[i].exit_code)
