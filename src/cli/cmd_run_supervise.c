@@ -13,6 +13,8 @@
 enum { LINE_BYTES = 4096, NO_DEADLINE = -1 };
 /* Before ranks that all stand still are killed; how often it is looked whether ranks catch a signal that is held back. */
 static const double standstill_seconds = 1.5, held_tick_seconds = 0.02;
+/* Before a stopped rank that the others have not named is killed: they cannot know one that has not come to the board yet. */
+static const double unnamed_seconds = 4;
 
 typedef struct rank_stream {
     int fd; /* read end of its standard error; -1 = closed */
@@ -239,8 +241,10 @@ static int find_timeout_ms(const supervisor *self) {
     const double now = ls_clock_seconds();
     double until = self->has_failed ? self->deadline : NO_DEADLINE;
     until = earlier(until, self->next_tick);
-    if (self->stopped_since >= 0 && !self->has_failed)
-        until = earlier(until, self->stopped_since + standstill_seconds);
+    if (self->stopped_since >= 0 && !self->has_failed) {
+        const double all = self->stopped_since + standstill_seconds;
+        until = earlier(until, now < all ? all : self->stopped_since + unnamed_seconds);
+    }
     if (self->held) until = earlier(until, now + held_tick_seconds);
     if (until < 0) return -1;
     return until > now ? (int)(1000 * (until - now)) + 1 : 0;
@@ -257,16 +261,25 @@ static void wait_for_news(supervisor *self) {
         take_signal(self, (int)news.ssi_signo);
 }
 
+static int is_any_stopped(const supervisor *self) {
+    for (int rank = 0; rank < self->n_started; rank++)
+        if (!self->result->ends[rank].has_ended && self->result->ends[rank].was_stopped) return 1;
+    return 0;
+}
+
 /* One that is stopped is named by the others; when all are, nobody is left to say so. */
 static void look_for_standstill(supervisor *self) {
     if (!self->options->is_recoverable || self->has_failed) return;
     const double now = ls_clock_seconds();
-    if (!only_stopped_left(self))
+    if (!is_any_stopped(self)) {
         self->stopped_since = NO_DEADLINE;
-    else if (self->stopped_since < 0)
-        self->stopped_since = now;
-    else if (now >= self->stopped_since + standstill_seconds)
-        note_failure(self);
+        return;
+    }
+    if (self->stopped_since < 0) self->stopped_since = now;
+    const double limit = only_stopped_left(self) ? standstill_seconds : unnamed_seconds;
+    if (now < self->stopped_since + limit) return;
+    note_failure(self);
+    self->deadline = now;
 }
 
 static void call_tick(supervisor *self) {
