@@ -89,35 +89,43 @@ static ls_status load_checkpoint(ls_session *s, const char *dir, ls_train_state 
     return status;
 }
 
-/* Did this run write it? A folder may hold what another run left. */
-static int is_of_run(const char *dir, const char *run) {
+/* Step of a checkpoint that opens and that this run wrote, -1 of any other: a folder may hold what another run left. */
+static int64_t own_step(const char *dir, const char *run) {
     ls_ckpt *ckpt = NULL;
     ls_train_state state = {0};
-    if (ls_ckpt_open(dir, &ckpt) != LS_OK) {
-        ls_error_clear();
-        return 0;
-    }
-    const int same =
+    int64_t step = -1;
+    if (ls_ckpt_open(dir, &ckpt) == LS_OK &&
         ls_train_state_parse(ls_ckpt_trainer(ckpt), "trainer state", &state) == LS_OK &&
-        strcmp(state.run, run) == 0;
+        strcmp(state.run, run) == 0)
+        step = ls_ckpt_step(ckpt);
     ls_ckpt_close(ckpt);
     ls_error_clear();
-    return same;
+    return step;
 }
 
-/* The newest checkpoint that an earlier attempt of this run left in `out`; "" when there is none. The first rank looks for all. */
-static ls_status find_own_checkpoint(ls_session *s, const char *run, char path_out[PATH_BYTES]) {
-    char mine[PATH_BYTES] = "";
-    char *path = NULL;
-    if (ls_comm_rank(s->comm) == 0 && *run) {
-        /* what the disk damaged costs the steps since the one before it, not the run */
-        if (ls_ckpt_find_latest(s->config.out, &path) != LS_OK &&
-            ls_ckpt_find_newest(s->config.out, &path) != LS_OK)
-            ls_error_clear();
-        else if (strlen(path) < sizeof mine && is_of_run(path, run))
-            snprintf(mine, sizeof mine, "%s", path);
-        ls_free(path);
+/* Path of the newest checkpoint before step `below` that an earlier attempt of this run left in `out`; "" when there is none. */
+static void look_for_own(const char *out, const char *run, int64_t below,
+                         char path_out[PATH_BYTES]) {
+    char **names = NULL, path[PATH_BYTES];
+    int n = 0;
+    int64_t newest = -1;
+    if (ls_dir_list(out, &names, &n) != LS_OK) ls_error_clear();
+    for (int i = 0; i < n; i++) {
+        const int fits = snprintf(path, sizeof path, "%s/%s", out, names[i]) < PATH_BYTES;
+        const int64_t step = fits && strncmp(names[i], "step-", 5) == 0 ? own_step(path, run) : -1;
+        ls_free(names[i]);
+        if (step <= newest || step >= below) continue;
+        newest = step;
+        memcpy(path_out, path, sizeof path);
     }
+    ls_free(names);
+}
+
+/* The first rank looks for all. */
+static ls_status find_own_checkpoint(ls_session *s, const char *run, int64_t below,
+                                     char path_out[PATH_BYTES]) {
+    char mine[PATH_BYTES] = "";
+    if (ls_comm_rank(s->comm) == 0 && *run) look_for_own(s->config.out, run, below, mine);
     char *all = ls_alloc(sizeof mine * (size_t)ls_comm_size(s->comm));
     if (!all) return LS_ERR_NO_MEMORY;
     const ls_status status =
@@ -125,6 +133,24 @@ static ls_status find_own_checkpoint(ls_session *s, const char *run, char path_o
     if (status == LS_OK) memcpy(path_out, all, sizeof mine);
     ls_free(all);
     return status;
+}
+
+/* What the disk damaged costs the steps since the checkpoint before it, not the run. *found_out 0: there is none that is whole. */
+static ls_status restore_own_checkpoint(ls_session *s, const char *run, ls_train_state *state,
+                                        int *found_out) {
+    for (int64_t below = INT64_MAX;;) {
+        char path[PATH_BYTES] = "";
+        LS_TRY(find_own_checkpoint(s, run, below, path));
+        *found_out = *path != '\0';
+        if (!*path) return LS_OK;
+        const ls_status status =
+            ls_comm_agree(s->comm, "load the checkpoint", load_checkpoint(s, path, state));
+        if (status != LS_ERR_FORMAT) return status;
+        if (ls_comm_rank(s->comm) == 0)
+            ls_log(LS_LOG_WARN, "going on from an older checkpoint: %s", ls_error_message());
+        ls_error_clear();
+        below = strtoll(strrchr(path, '-') + 1, NULL, 10);
+    }
 }
 
 static ls_status restore_memory(ls_session *s, ls_train_state *state, int *found_out) {
@@ -146,21 +172,19 @@ ls_status ls_saving_restore(ls_saving *saving, const char *resume, ls_train_stat
     ls_session *s = saving->session;
     const char *attempt = ls_config_env("LOCKSTEP_ATTEMPT"), *run = ls_config_env("LOCKSTEP_RUN");
     const int again = attempt && strtol(attempt, NULL, 10) > 0;
-    char path[PATH_BYTES] = "";
-    int found = 0;
-    if (s->keep) LS_TRY(restore_memory(s, state, &found));
-    *origin_out = found ? LS_FROM_MEMORY : LS_FROM_START;
-    if (!found && again) LS_TRY(find_own_checkpoint(s, run ? run : "", path));
-    if (!found && !*path && resume) snprintf(path, sizeof path, "%s", resume);
-    if (*path) {
-        *origin_out = LS_FROM_CHECKPOINT;
-        LS_TRY(ls_comm_agree(s->comm, "load the checkpoint", load_checkpoint(s, path, state)));
-    } else if (!found) {
+    int in_memory = 0, on_disk = 0;
+    if (s->keep) LS_TRY(restore_memory(s, state, &in_memory));
+    if (!in_memory && again) LS_TRY(restore_own_checkpoint(s, run ? run : "", state, &on_disk));
+    if (!in_memory && !on_disk && resume)
+        LS_TRY(ls_comm_agree(s->comm, "load the checkpoint", load_checkpoint(s, resume, state)));
+    else if (!in_memory && !on_disk)
         LS_TRY(ls_program_init(s->train, (uint64_t)s->config.seed));
-    }
+    *origin_out = in_memory           ? LS_FROM_MEMORY
+                  : on_disk || resume ? LS_FROM_CHECKPOINT
+                                      : LS_FROM_START;
     state->data = ls_source_hash(s->source);
     snprintf(state->run, sizeof state->run, "%s", run ? run : "");
-    if (!s->keep || found) return LS_OK;
+    if (!s->keep || in_memory) return LS_OK;
     return ls_comm_agree(s->comm, "commit the first state", ls_saving_commit(saving, state));
 }
 
