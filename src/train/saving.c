@@ -76,14 +76,16 @@ static void tell_changes(const ls_ckpt *ckpt, const ls_session *s, const ls_trai
     json_decref(stored);
 }
 
+/* `state` is as before when it fails; the program then holds some of both. */
 static ls_status load_checkpoint(ls_session *s, const char *dir, ls_train_state *state) {
+    static const char what[] = "the checkpoint's trainer state";
     ls_ckpt *ckpt = NULL;
+    ls_train_state loaded = *state;
     LS_TRY(ls_ckpt_open(dir, &ckpt));
     ls_status status = ls_ckpt_load(ckpt, s->train, 0);
-    if (status == LS_OK)
-        status =
-            ls_train_state_parse(ls_ckpt_trainer(ckpt), "the checkpoint's trainer state", state);
-    state->step = ls_ckpt_step(ckpt);
+    if (status == LS_OK) status = ls_train_state_parse(ls_ckpt_trainer(ckpt), what, &loaded);
+    loaded.step = ls_ckpt_step(ckpt);
+    if (status == LS_OK) *state = loaded;
     if (status == LS_OK && ls_comm_rank(s->comm) == 0) tell_changes(ckpt, s, state);
     ls_ckpt_close(ckpt);
     return status;
