@@ -32,7 +32,7 @@ chaos: release ## put FAULTS (100) faults into runs of eight ranks: each must be
 	@build/lockstep chaos -n 8 --faults $(FAULTS) -- train configs/exact_gpt.yaml steps=40 out=out/chaos
 
 chaos-recover: release ## kill ranks KILLS (1000) times at any instant: nothing lost, the weights of an undisturbed run
-	@build/lockstep chaos --recover -n 4 --kills $(KILLS) -- train configs/exact_gpt.yaml steps=60 save_every=3 out=out/chaos-recover
+	@build/lockstep chaos --recover -n 4 --kills $(KILLS) -- train configs/exact_gpt.yaml steps=300 save_every=6 zero=1 out=out/chaos-recover
 
 debug: ## build without optimisation: build-debug/lockstep
 	@$(call build,debug,build-debug)

@@ -77,7 +77,9 @@ static ls_hosts_checkpoint find_checkpoint(const ls_hosts_control *self, char **
     struct stat info;
     *path_out = NULL;
     const char *out = self->recovery.out;
-    if (!ls_path_is_dir(out) || ls_ckpt_find_latest(out, path_out) != LS_OK ||
+    if (!ls_path_is_dir(out) ||
+        (ls_ckpt_find_latest(out, path_out) != LS_OK &&
+         ls_ckpt_find_newest(out, path_out) != LS_OK) ||
         stat(*path_out, &info) != 0)
         return (ls_hosts_checkpoint){0};
     return (ls_hosts_checkpoint){info.st_dev, info.st_ino};

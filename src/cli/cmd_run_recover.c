@@ -41,7 +41,9 @@ static checkpoint_id find_checkpoint(const recovery *self, char **path_out) {
     struct stat info;
     *path_out = NULL;
     const char *out = self->options->out;
-    if (!out || !ls_path_is_dir(out) || ls_ckpt_find_latest(out, path_out) != LS_OK ||
+    if (!out || !ls_path_is_dir(out) ||
+        (ls_ckpt_find_latest(out, path_out) != LS_OK &&
+         ls_ckpt_find_newest(out, path_out) != LS_OK) ||
         stat(*path_out, &info) != 0)
         return (checkpoint_id){0};
     return (checkpoint_id){info.st_dev, info.st_ino};
