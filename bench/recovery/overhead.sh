@@ -3,6 +3,7 @@
 # that outlives the ranks (recover.copies=1) beside the same run without (--no-recover) and beside the same run under mpirun, without any
 # supervisor. Runs alternate; of each run the median time of its steps counts, the first two left out.
 # usage: bench/recovery/overhead.sh PROGRAM [ROUNDS] [STEPS] [KEY=VALUE...]   (default 5 rounds of 8 steps)
+#   ROWS   (environment) which: default "kept not-kept mpirun"
 set -eu
 program=${1:?usage: bench/recovery/overhead.sh PROGRAM [ROUNDS] [STEPS] [KEY=VALUE...]}
 rounds=${2:-5} steps=${3:-8}
@@ -29,14 +30,19 @@ run() {
 "$program" version | head -2
 echo "load at the start: $(cut -d' ' -f1-3 /proc/loadavg)"
 for _ in $(seq "$rounds"); do
-    run kept "$program" run -n 2 -t 1 -- "${work[@]}" recover.copies=1
-    run not-kept "$program" run -n 2 -t 1 --no-recover -- "${work[@]}"
-    run mpirun mpirun.openmpi -n 2 --bind-to core "$program" "${work[@]}"
+    for row in ${ROWS:-kept not-kept mpirun}; do
+        case $row in
+        kept) run kept "$program" run -n 2 -t 1 -- "${work[@]}" recover.copies=1 ;;
+        not-kept) run not-kept "$program" run -n 2 -t 1 --no-recover -- "${work[@]}" ;;
+        mpirun) run mpirun mpirun.openmpi -n 2 --bind-to core "$program" "${work[@]}" ;;
+        *) echo "no row $row" >&2 && exit 2 ;;
+        esac
+    done
 done
 echo "load at the end: $(cut -d' ' -f1-3 /proc/loadavg)"
 cat "$out/lines"
 sort -u "$out/commands"
 echo "hashes: $(sort -u "$out/hashes" | tr '\n' ' ')"
-for name in kept not-kept mpirun; do
+for name in ${ROWS:-kept not-kept mpirun}; do
     grep "^$name " "$out/lines" | sort -k2 -n | awk '{ t[NR] = $2 } END { printf "%-10s median %.0f ms a step (%.0f to %.0f, %d runs)\n", $1, t[int((NR + 1) / 2)], t[1], t[NR], NR }'
 done
