@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/shared_file.h"
 #include "keep/keep_internal.h"
 #include <errno.h>
 #include <linux/futex.h>
@@ -147,10 +148,9 @@ static ls_status take(ls_keep *keep, int *fd_out) {
 }
 
 static ls_status make(const ls_keep_header *image, int *fd_out) {
-    const int fd = memfd_create("lockstep-kept", MFD_CLOEXEC);
-    if (fd < 0) return LS_FAIL(LS_ERR_NO_MEMORY, "no shared memory: %s", strerror(errno));
-    if (ftruncate(fd, (off_t)image->bytes) == 0 &&
-        pwrite(fd, image, image->buffers, 0) == (ssize_t)image->buffers) {
+    int fd;
+    LS_TRY(ls_shared_file_create("lockstep-kept", image->bytes, &fd));
+    if (pwrite(fd, image, image->buffers, 0) == (ssize_t)image->buffers) {
         *fd_out = fd;
         return LS_OK;
     }

@@ -1,6 +1,7 @@
 /* Processes of one host: each memory is a memfd, which peers map through /proc/PID/fd. */
 #include "base/alloc.h"
 #include "base/config.h"
+#include "base/shared_file.h"
 #include "comm/backend/backend.h"
 #include "comm/job_internal.h"
 #include "comm/shared.h"
@@ -28,12 +29,10 @@ typedef struct shm_block {
 
 /* A descriptor of new memory, or a copy of the one that was given. */
 static ls_status open_mine(int given, shm_block *block, const announcement *mine) {
-    block->fd = given >= 0 ? fcntl(given, F_DUPFD_CLOEXEC, 3)
-                           : memfd_create("lockstep-memory", MFD_CLOEXEC);
+    block->fd = -1;
+    if (given < 0) return ls_shared_file_create("lockstep-memory", mine->bytes, &block->fd);
+    block->fd = fcntl(given, F_DUPFD_CLOEXEC, 3);
     if (block->fd < 0) return LS_FAIL(LS_ERR_NO_MEMORY, "no shared memory: %s", strerror(errno));
-    if (given < 0 && ftruncate(block->fd, (off_t)mine->bytes) != 0)
-        return LS_FAIL(LS_ERR_NO_MEMORY, "%llu bytes of shared memory: %s",
-                       (unsigned long long)mine->bytes, strerror(errno));
     return LS_OK;
 }
 
