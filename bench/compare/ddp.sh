@@ -112,7 +112,7 @@ run_all() {
             ;;
         esac
         case " $peers " in *" fsdp "*)
-            echo "lockstep-zero3-f32 $(ours 3 f32)"
+            for wire in f32 bf16 int8; do echo "lockstep-zero3-$wire $(ours 3 $wire)"; done
             echo "fsdp $(peer fsdp)"
             ;;
         esac
