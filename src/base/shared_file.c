@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -24,7 +23,7 @@ static int set_option(int fs, const char *key, const char *value) {
     return (int)syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0);
 }
 
-/* -1: not for this user, or an older kernel. Calls nothing that a child of a process with threads may not. */
+/* -1: not for this user, or an older kernel. */
 static int open_huge_file(void) {
     const int fs = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
     if (fs < 0) return -1;
@@ -46,75 +45,34 @@ static int write_text(const char *path, const char *text, size_t bytes) {
     return n == (ssize_t)bytes ? 0 : -1;
 }
 
-typedef struct id_maps {
-    char user[48], group[48]; /* "ID ID 1" */
-} id_maps;
-
-static int send_descriptor(int socket, int fd) {
-    char byte = 0;
-    struct iovec io = {&byte, 1};
-    union {
-        struct cmsghdr head;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct msghdr message = {.msg_iov = &io,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof control.bytes};
-    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(head), &fd, sizeof fd);
-    return sendmsg(socket, &message, MSG_NOSIGNAL) == 1 ? 0 : -1;
-}
-
-static int receive_descriptor(int socket) {
-    char byte;
-    struct iovec io = {&byte, 1};
-    union {
-        struct cmsghdr head;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct msghdr message = {.msg_iov = &io,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof control.bytes};
-    ssize_t n;
-    while ((n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) continue;
-    const struct cmsghdr *head = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
-    int fd = -1;
-    if (head && head->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(head), sizeof fd);
-    return fd;
-}
+typedef struct child_job {
+    char user_map[48], group_map[48]; /* "ID ID 1" */
+    int fd;
+} child_job;
 
 /* The child: in a user namespace of its own, where it may make a tmpfs. Its ids are mapped to themselves, so that the file is this
  * user's. */
-static void make_in_namespace(int socket, const id_maps *maps) {
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return;
-    if (write_text("/proc/self/setgroups", "deny", 4) != 0) return;
-    if (write_text("/proc/self/uid_map", maps->user, strlen(maps->user)) != 0) return;
-    if (write_text("/proc/self/gid_map", maps->group, strlen(maps->group)) != 0) return;
-    const int fd = open_huge_file();
-    if (fd >= 0) (void)send_descriptor(socket, fd);
+static int make_in_namespace(void *user) {
+    child_job *job = user;
+    if (write_text("/proc/self/setgroups", "deny", 4) != 0) return 1;
+    if (write_text("/proc/self/uid_map", job->user_map, strlen(job->user_map)) != 0) return 1;
+    if (write_text("/proc/self/gid_map", job->group_map, strlen(job->group_map)) != 0) return 1;
+    job->fd = open_huge_file();
+    return 0;
 }
 
+/* The child shares memory and descriptors with this thread, which waits: nothing is copied on write (memory that a network card
+ * writes to must not be), and nobody is told by a signal. */
 static int ask_child(void) {
-    int ends[2];
-    id_maps maps;
-    (void)snprintf(maps.user, sizeof maps.user, "%u %u 1", geteuid(), geteuid());
-    (void)snprintf(maps.group, sizeof maps.group, "%u %u 1", getegid(), getegid());
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return -1;
-    const pid_t pid = fork();
-    if (pid == 0) {
-        make_in_namespace(ends[1], &maps);
-        _exit(0);
-    }
-    (void)close(ends[1]);
-    const int fd = pid > 0 ? receive_descriptor(ends[0]) : -1;
-    (void)close(ends[0]);
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
-    return fd;
+    enum { STACK_BYTES = 64 << 10 };
+    char stack[STACK_BYTES] __attribute__((aligned(64)));
+    const int flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS;
+    child_job job = {.fd = -1};
+    (void)snprintf(job.user_map, sizeof job.user_map, "%u %u 1", geteuid(), geteuid());
+    (void)snprintf(job.group_map, sizeof job.group_map, "%u %u 1", getegid(), getegid());
+    const pid_t pid = clone(make_in_namespace, stack + STACK_BYTES, flags, &job);
+    while (pid > 0 && waitpid(pid, NULL, __WCLONE) < 0 && errno == EINTR) continue;
+    return job.fd;
 }
 
 static int create_huge(void) {
