@@ -69,10 +69,13 @@ LS_API int64_t ls_fs_op_count(void);
 typedef enum ls_fs_fault {
     LS_FS_FAULT_FAIL, /* the operation is not done */
     LS_FS_FAULT_TORN, /* a write leaves the first half of its bytes; other operations are not done */
-    LS_FS_FAULT_KILL  /* the same, and then the process ends as by kill -9 */
+    LS_FS_FAULT_KILL, /* the same, and then the process ends as by kill -9 */
+    LS_FS_FAULT_TEAR  /* as KILL, but writes alone are counted: something is left half written */
 } ls_fs_fault;
 /* As ls_fs_fail_at. The environment can say the same for a process from its start: LOCKSTEP_FS_FAULT="n=37,kind=torn" (kinds fail,
  * torn, kill; error EIO). */
 LS_API void ls_fs_fault_at(int64_t n, ls_fs_fault kind, int error_number);
+/* A disk that is full for a while: the next `count` operations fail with `error_number`. */
+LS_API void ls_fs_fail_for(int64_t count, int error_number);
 
 #endif

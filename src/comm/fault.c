@@ -22,6 +22,7 @@ typedef struct fault_comm {
     int fired;
     uint64_t step;   /* of the calls counted by n_calls */
     int64_t n_calls; /* started in this step */
+    int64_t n_slow;  /* that were delayed, less the first */
     /* The call that was left out: what its peers would have given is zeros. */
     int skipped_ticket; /* -1 = none */
     ls_comm_part skipped_parts[LS_COMM_MAX_PARTS];
@@ -178,7 +179,13 @@ static ls_status inject(fault_comm *self, const ls_comm_call *call) {
         write_nan(call);
         break;
     case LS_FAULT_DISK:
-        ls_fs_fail_at(-1, ENOSPC);
+        if (fault->count > 0)
+            ls_fs_fail_for(fault->count, ENOSPC);
+        else
+            ls_fs_fail_at(-1, ENOSPC);
+        break;
+    case LS_FAULT_TORN:
+        ls_fs_fault_at(fault->count > 0 ? fault->count : 1, LS_FS_FAULT_TEAR, EIO);
         break;
     case LS_FAULT_FLIP:
     case LS_FAULT_FLIP_SHARE:
@@ -190,10 +197,15 @@ static ls_status inject(fault_comm *self, const ls_comm_call *call) {
     return self->inner->ops->start(self->inner, &changed);
 }
 
+static int is_still_slow(fault_comm *self) {
+    if (self->fault.kind != LS_FAULT_SLOW) return 0;
+    return self->fault.count == 0 || ++self->n_slow < self->fault.count;
+}
+
 static ls_status start_call(ls_comm *comm, const ls_comm_call *call) {
     fault_comm *self = fault_of(comm);
     if (is_time(self, call) && can_carry(self, call)) return inject(self, call);
-    if (self->fired && self->fault.kind == LS_FAULT_SLOW) sleep_seconds(self->fault.seconds);
+    if (self->fired && is_still_slow(self)) sleep_seconds(self->fault.seconds);
     return self->inner->ops->start(self->inner, call);
 }
 

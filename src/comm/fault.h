@@ -6,9 +6,10 @@
  *            skip     does not start the call and goes on as if it had happened
  *            extra    makes a call that nobody else makes
  *            shape, dtype, op, step   announces the call with another one
- *            slow     sleeps `seconds` before this and every later call
+ *            slow     sleeps `seconds` before this and every later call, or `count` calls in all
  *            nan      writes a NaN where its own part begins, at the next reduce_scatter of f32 or bf16: into a gradient
- *            disk     from here on every write of a file fails with ENOSPC
+ *            disk     from here on every write of a file fails with ENOSPC, or `count` operations on files
+ *            torn     the `count`-th write of a file from here (the first) leaves half of its bytes, and then SIGKILL to itself
  *            flip         changes one bit of what it gives to the next sum of gradients
  *            flip_share   changes one bit of its own piece at the next all_gather: of weights, or of sums
  *            flip_state   changes one bit of its weights before `step`, between two steps
@@ -16,6 +17,7 @@
  *   rank     which rank does it (0)
  *   step, call   the first call of a later step, or of this one with so many calls of the step before it (0, 0)
  *   seconds  for slow (3)
+ *   count    for slow, disk and torn (0)
  *   attempt  of a run that is started again after a crash (LOCKSTEP_ATTEMPT): 0, 1, ... or `all` (0)
  *   stamp    a file that gets the value of ls_clock_seconds, taken just before the fault
  * Thread-safety: as the ls_comm it wraps. Local. */
@@ -38,6 +40,7 @@ typedef enum ls_fault_kind {
     LS_FAULT_SLOW,
     LS_FAULT_NAN,
     LS_FAULT_DISK,
+    LS_FAULT_TORN,
     LS_FAULT_LOUD_END, /* kinds below it are noticed by the run itself */
     LS_FAULT_FLIP = LS_FAULT_LOUD_END,
     LS_FAULT_FLIP_SHARE,
@@ -52,6 +55,7 @@ typedef struct ls_fault {
     uint64_t step;
     int64_t call;
     int64_t attempt; /* -1 = all */
+    int64_t count;   /* 0 = all later ones; of torn the first */
     double seconds;
     char stamp[256]; /* "" = none */
 } ls_fault;

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const ls_fault_names[] = {"none",  "die",        "stop",       "skip", "extra", "shape",
-                                      "dtype", "op",         "step",       "slow", "nan",   "disk",
-                                      "flip",  "flip_share", "flip_state", NULL};
+const char *const ls_fault_names[] = {"none",  "die",  "stop",       "skip",       "extra", "shape",
+                                      "dtype", "op",   "step",       "slow",       "nan",   "disk",
+                                      "torn",  "flip", "flip_share", "flip_state", NULL};
 
 static const double default_seconds = 3;
 
@@ -26,7 +26,7 @@ static ls_status parse_kind(const char *text, ls_fault *fault) {
     return LS_FAIL(
         LS_ERR_CONFIG,
         "LOCKSTEP_FAULT: kind '%s' is not known%s%s%s; there are die, stop, skip, extra, "
-        "shape, dtype, op, step, slow, nan, disk, flip, flip_share, flip_state",
+        "shape, dtype, op, step, slow, nan, disk, torn, flip, flip_share, flip_state",
         text, near ? "; did you mean '" : "", near ? near : "", near ? "'" : "");
 }
 
@@ -79,9 +79,10 @@ static ls_status parse_pair(const char *key, const char *value, ls_fault *fault)
     }
     if (strcmp(key, "attempt") == 0) return parse_count(key, value, INT64_MAX, &fault->attempt);
     if (strcmp(key, "call") == 0) return parse_count(key, value, INT64_MAX, &fault->call);
+    if (strcmp(key, "count") == 0) return parse_count(key, value, INT64_MAX, &fault->count);
     return LS_FAIL(LS_ERR_CONFIG,
                    "LOCKSTEP_FAULT: key '%s' is not known; there are kind, rank, step, call, "
-                   "seconds, attempt and stamp",
+                   "seconds, count, attempt and stamp",
                    key);
 }
 
@@ -106,7 +107,7 @@ ls_status ls_fault_parse(const char *text, ls_fault *out) {
     if (fault.kind == LS_FAULT_NONE)
         return LS_FAIL(LS_ERR_CONFIG,
                        "LOCKSTEP_FAULT = '%s' has no kind=; there are die, stop, "
-                       "skip, extra, shape, dtype, op, step, slow, nan, disk, flip, "
+                       "skip, extra, shape, dtype, op, step, slow, nan, disk, torn, flip, "
                        "flip_share, flip_state",
                        text);
     *out = fault;

@@ -205,6 +205,47 @@ static void test_torn_writes(void **state) {
     unlink(other);
 }
 
+/* So many operations fail, and no more. */
+static void test_a_disk_that_is_full_for_a_while(void **state) {
+    (void)state;
+    const char *path = check_path("full");
+    ls_file *file;
+    check_ok(ls_file_create(path, 3, &file));
+    ls_fs_fail_for(3, ENOSPC);
+    check_fails(ls_file_pwrite(file, "abc", 3, 0), LS_ERR_NO_SPACE, "cannot write");
+    check_fails(ls_file_sync(file), LS_ERR_NO_SPACE, "cannot sync");
+    check_fails(ls_file_pwrite(file, "abc", 3, 0), LS_ERR_NO_SPACE, "cannot write");
+    check_ok(ls_file_pwrite(file, "abc", 3, 0));
+    ls_fs_fail_for(3, ENOSPC);
+    ls_fs_fail_for(0, ENOSPC);
+    check_ok(ls_file_sync(file));
+    check_content(path, "abc", 3);
+    ls_file_close(file);
+    unlink(path);
+}
+
+/* The second write, whatever else is done before it. */
+static void test_a_tear_waits_for_its_write(void **state) {
+    (void)state;
+    const char *path = check_path("tear");
+    int status;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        ls_file *file;
+        if (ls_file_create(path, 6, &file) != LS_OK) _exit(1);
+        ls_fs_fault_at(2, LS_FS_FAULT_TEAR, EIO);
+        if (ls_file_sync(file) != LS_OK || ls_file_pwrite(file, "ABCDEF", 6, 0) != LS_OK ||
+            ls_file_sync(file) != LS_OK || ls_file_sync(file) != LS_OK)
+            _exit(2);
+        (void)!ls_file_pwrite(file, "abcdef", 6, 0);
+        _exit(3);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    check_content(path, "abcDEF", 6);
+    unlink(path);
+}
+
 static void test_log_appends_or_truncates(void **state) {
     (void)state;
     const char *path = check_path("log.jsonl");
@@ -331,6 +372,8 @@ int main(void) {
         cmocka_unit_test(test_every_write_sync_and_rename_may_fail),
         cmocka_unit_test(test_files_at_positions),
         cmocka_unit_test(test_torn_writes),
+        cmocka_unit_test(test_a_disk_that_is_full_for_a_while),
+        cmocka_unit_test(test_a_tear_waits_for_its_write),
         cmocka_unit_test(test_log_appends_or_truncates),
         cmocka_unit_test(test_folders_are_made_listed_renamed_and_removed),
         cmocka_unit_test(test_removal_does_not_follow_links),

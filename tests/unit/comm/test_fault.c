@@ -1,5 +1,6 @@
 /* What LOCKSTEP_FAULT may say, and what the decorator does to a call on its way. */
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "comm/comm.h"
 #include "comm/fault.h"
@@ -93,7 +94,9 @@ static void start(ls_comm *comm, uint64_t step) {
 static void test_parse(void **state) {
     (void)state;
     ls_fault fault;
-    check_ok(ls_fault_parse("kind=slow,rank=3,step=5,call=2,seconds=0.5,stamp=/tmp/a b", &fault));
+    check_ok(ls_fault_parse("kind=slow,rank=3,step=5,call=2,seconds=0.5,count=9,stamp=/tmp/a b",
+                            &fault));
+    assert_int_equal(fault.count, 9);
     assert_int_equal(fault.kind, LS_FAULT_SLOW);
     assert_int_equal(fault.rank, 3);
     assert_int_equal(fault.step, 5);
@@ -123,6 +126,7 @@ static void test_parse_refuses(void **state) {
         {"kind=die,rank=1x", "rank = '1x'"},
         {"kind=die,step=", "step = ''"},
         {"kind=die,call=1.5", "call = '1.5'"},
+        {"kind=slow,count=-1", "count = '-1'"},
         {"kind=slow,seconds=0", "seconds = '0'"},
         {"kind=slow,seconds=nan", "seconds = 'nan'"},
         {"kind=die,who=1", "key 'who' is not known"},
@@ -286,6 +290,27 @@ static void test_disk_and_stamp(void **state) {
     comm->ops->close(comm);
 }
 
+/* A disk that is full for so many operations, and calls of which so many are late. */
+static void test_counts(void **state) {
+    (void)state;
+    spy s = make_spy();
+    ls_comm *comm = wrap(&s, "kind=disk,rank=2,count=2");
+    const char *path = check_path("count");
+    start(comm, 0);
+    check_fails(ls_file_write_atomic(path, "x", 1), LS_ERR_NO_SPACE, "No space");
+    check_fails(ls_file_write_atomic(path, "x", 1), LS_ERR_NO_SPACE, "No space");
+    check_ok(ls_file_write_atomic(path, "x", 1));
+    unlink(path);
+    comm->ops->close(comm);
+    /* A hundred calls that were all late would take ten seconds. */
+    comm = wrap(&s, "kind=slow,rank=2,step=1,count=2,seconds=0.1");
+    const double begun = ls_clock_seconds();
+    for (int i = 0; i < 100; i++) start(comm, (uint64_t)i);
+    const double took = ls_clock_seconds() - begun;
+    assert_true(took >= 0.2 && took < 10);
+    comm->ops->close(comm);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),
@@ -298,6 +323,7 @@ int main(void) {
         cmocka_unit_test(test_extra),
         cmocka_unit_test(test_nan_waits_for_a_gradient),
         cmocka_unit_test(test_disk_and_stamp),
+        cmocka_unit_test(test_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
