@@ -52,6 +52,10 @@ typedef struct ls_launch {
     const char *scope; /* where in the model; NULL outside a program */
 } ls_launch;
 
+/* One tile of an elementwise kernel's work: op/tile.h. */
+struct ls_tile;
+typedef void (*ls_tile_fn)(const struct ls_tile *tile);
+
 typedef struct ls_kernel {
     const char
         *name; /* <op>_<dir>_<device>_<method>, e.g. "matmul_fwd_cpu_amx_32x32", "gelu_fwd_ref" */
@@ -62,6 +66,9 @@ typedef struct ls_kernel {
     const char *(*refuses)(const ls_sig *sig);
     size_t (*workspace_bytes)(const ls_sig *sig, int n_threads); /* NULL = none */
     ls_status (*launch)(const ls_launch *launch);
+    /* Elementwise kernels: the function of one tile that launch runs over all of them; it takes the first *n_tiled_out inputs as tiles
+     * and reads the others (scalars) itself. Fused chains are made of these. NULL: has none. */
+    ls_tile_fn (*tile)(const ls_sig *sig, int *n_tiled_out);
 } ls_kernel;
 
 typedef struct ls_cost {

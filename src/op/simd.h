@@ -359,6 +359,33 @@ static inline __attribute__((unused)) void row_store(void *dst, ls_dtype dtype, 
     if (i < n) v16_store_n(dst, dtype, at + i, v16_load_f32(src + i), n - i);
 }
 
+/* n values (whole vectors) as a row_store to the dtype and a row_load would leave them. */
+static inline __attribute__((unused)) void row_round(float *row, ls_dtype dtype, int64_t n) {
+    if (dtype == LS_DTYPE_BF16)
+        for (int64_t i = 0; i < n; i += 16)
+            v16_store_f32(row + i, v16_from_bf16(v16_to_bf16(v16_load_f32(row + i))));
+    else if (dtype == LS_DTYPE_F16)
+        for (int64_t i = 0; i < n; i += 16)
+            v16_store_f32(row + i, v16_from_f16(v16_to_f16(v16_load_f32(row + i))));
+}
+/* row[0 .. n - 1] += elements `at` and on of src, as op add on values of that dtype: the sum is rounded to it. */
+static inline __attribute__((unused)) void row_add(float *row, const void *src, ls_dtype dtype,
+                                                   int64_t at, int64_t n) {
+    int64_t i = 0;
+    if (dtype == LS_DTYPE_F32)
+        for (; i + 16 <= n; i += 16)
+            v16_store_f32(row + i, v16_load_f32(row + i) + v16_load(src, LS_DTYPE_F32, at + i));
+    else if (dtype == LS_DTYPE_BF16)
+        for (; i + 16 <= n; i += 16)
+            v16_store_f32(row + i, v16_load_f32(row + i) + v16_load(src, LS_DTYPE_BF16, at + i));
+    else
+        for (; i + 16 <= n; i += 16)
+            v16_store_f32(row + i, v16_load_f32(row + i) + v16_load(src, LS_DTYPE_F16, at + i));
+    if (i < n)
+        v16_store_f32(row + i, v16_load_f32(row + i) + v16_load_n(src, dtype, at + i, n - i, 0));
+    row_round(row, dtype, (n + 15) / 16 * 16);
+}
+
 /* --- horizontal -------------------------------------------------------------------------------------------------- */
 
 V16_INLINE v8 v16_low(v16 x) {

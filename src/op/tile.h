@@ -12,7 +12,7 @@
 
 enum { TILE_ELEMENTS = 1024, TILE_PER_TASK = 16, TILE_MAX_IN = 4, TILE_MAX_OUT = 2 };
 
-typedef struct tile {
+typedef struct ls_tile {
     const float *in[TILE_MAX_IN];
     float *out
         [TILE_MAX_OUT]; /* may be the same memory as an input: read element i before writing it */
@@ -21,11 +21,9 @@ typedef struct tile {
     const ls_launch *launch;
 } tile;
 
-typedef void (*tile_fn)(const tile *t);
-
 typedef struct tile_job {
     const ls_launch *launch;
-    tile_fn fn;
+    ls_tile_fn fn;
     int n_in; /* inputs cut into tiles: the first n_in */
     int64_t count;
 } tile_job;
@@ -65,10 +63,18 @@ static inline ls_status run_tile_task(void *user, int64_t task, int worker) {
 }
 
 /* Runs fn over all elements of out[0]; the first n_in inputs are tiled, the others are fn's own business. */
-static inline ls_status run_tiles(const ls_launch *launch, int n_in, tile_fn fn) {
+static inline ls_status run_tiles(const ls_launch *launch, int n_in, ls_tile_fn fn) {
     tile_job job = {launch, fn, n_in, ls_type_count(&launch->sig->out[0])};
     const int64_t per_task = TILE_PER_TASK * TILE_ELEMENTS;
     return ls_pool_run(launch->pool, (job.count + per_task - 1) / per_task, run_tile_task, &job);
+}
+
+/* The launch of a kernel that has a `tile` entry. */
+static inline __attribute__((unused)) ls_status
+launch_tiles(const ls_launch *launch, ls_tile_fn (*tile_of)(const ls_sig *, int *)) {
+    int n_tiled = 0;
+    const ls_tile_fn fn = tile_of(launch->sig, &n_tiled);
+    return run_tiles(launch, n_tiled, fn);
 }
 
 /* Element `at` of an f32, bf16 or f16 tensor. */

@@ -5,9 +5,15 @@ static void copy_tile(const tile *t) {
         v16_store_f32(t->out[0] + i, v16_load_f32(t->in[0] + i));
 }
 
+static ls_tile_fn tile_of(const ls_sig *sig, int *n_tiled_out) {
+    (void)sig;
+    *n_tiled_out = 1;
+    return copy_tile;
+}
+
 static ls_status launch(const ls_launch *launch) {
-    return run_tiles(launch, 1, copy_tile);
+    return launch_tiles(launch, tile_of);
 }
 
 LS_CPU_KERNEL(cast_fwd) = {LS_CPU_KERNEL_HEAD("cast_fwd"), .refuses = ls_refuses_wide,
-                           .launch = launch};
+                           .launch = launch, .tile = tile_of};

@@ -27,9 +27,15 @@ static void dropout_tile(const tile *t) {
     }
 }
 
+static ls_tile_fn tile_of(const ls_sig *sig, int *n_tiled_out) {
+    (void)sig;
+    *n_tiled_out = 1;
+    return dropout_tile;
+}
+
 static ls_status launch(const ls_launch *launch) {
-    return run_tiles(launch, 1, dropout_tile);
+    return launch_tiles(launch, tile_of);
 }
 
 LS_CPU_KERNEL(dropout_fwd) = {LS_CPU_KERNEL_HEAD("dropout_fwd"), .refuses = ls_refuses_wide,
-                              .launch = launch};
+                              .launch = launch, .tile = tile_of};

@@ -43,19 +43,29 @@ static void erf_grad_tile(const tile *t) {
     }
 }
 
-static int is_tanh(const ls_launch *launch) {
-    return ((const ls_gelu_attr *)launch->sig->attr)->tanh_form;
+static int is_tanh(const ls_sig *sig) {
+    return ((const ls_gelu_attr *)sig->attr)->tanh_form;
+}
+
+static ls_tile_fn fwd_tile_of(const ls_sig *sig, int *n_tiled_out) {
+    *n_tiled_out = 1;
+    return is_tanh(sig) ? tanh_tile : erf_tile;
+}
+
+static ls_tile_fn bwd_tile_of(const ls_sig *sig, int *n_tiled_out) {
+    *n_tiled_out = 2;
+    return is_tanh(sig) ? tanh_grad_tile : erf_grad_tile;
 }
 
 static ls_status launch_fwd(const ls_launch *launch) {
-    return run_tiles(launch, 1, is_tanh(launch) ? tanh_tile : erf_tile);
+    return launch_tiles(launch, fwd_tile_of);
 }
 
 static ls_status launch_bwd(const ls_launch *launch) {
-    return run_tiles(launch, 2, is_tanh(launch) ? tanh_grad_tile : erf_grad_tile);
+    return launch_tiles(launch, bwd_tile_of);
 }
 
 LS_CPU_KERNEL(gelu_fwd) = {LS_CPU_KERNEL_HEAD("gelu_fwd"), .refuses = ls_refuses_wide,
-                           .launch = launch_fwd};
+                           .launch = launch_fwd, .tile = fwd_tile_of};
 LS_CPU_KERNEL(gelu_bwd) = {LS_CPU_KERNEL_HEAD("gelu_bwd"), .refuses = ls_refuses_wide,
-                           .launch = launch_bwd};
+                           .launch = launch_bwd, .tile = bwd_tile_of};

@@ -11,10 +11,15 @@ static void mul_scalar_tile(const tile *t) {
         v16_store_f32(t->out[0] + i, v16_load_f32(t->in[0] + i) * b);
 }
 
+static ls_tile_fn tile_of(const ls_sig *sig, int *n_tiled_out) {
+    const int scalar = sig->in[1].shape.n_dims == 0;
+    *n_tiled_out = scalar ? 1 : 2;
+    return scalar ? mul_scalar_tile : mul_tile;
+}
+
 static ls_status launch(const ls_launch *launch) {
-    if (launch->sig->in[1].shape.n_dims == 0) return run_tiles(launch, 1, mul_scalar_tile);
-    return run_tiles(launch, 2, mul_tile);
+    return launch_tiles(launch, tile_of);
 }
 
 LS_CPU_KERNEL(mul_fwd) = {LS_CPU_KERNEL_HEAD("mul_fwd"), .refuses = ls_refuses_wide,
-                          .launch = launch};
+                          .launch = launch, .tile = tile_of};

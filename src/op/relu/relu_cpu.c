@@ -15,15 +15,27 @@ static void relu_grad_tile(const tile *t) {
     }
 }
 
+static ls_tile_fn fwd_tile_of(const ls_sig *sig, int *n_tiled_out) {
+    (void)sig;
+    *n_tiled_out = 1;
+    return relu_tile;
+}
+
 static ls_status launch_fwd(const ls_launch *launch) {
-    return run_tiles(launch, 1, relu_tile);
+    return launch_tiles(launch, fwd_tile_of);
+}
+
+static ls_tile_fn bwd_tile_of(const ls_sig *sig, int *n_tiled_out) {
+    (void)sig;
+    *n_tiled_out = 2;
+    return relu_grad_tile;
 }
 
 static ls_status launch_bwd(const ls_launch *launch) {
-    return run_tiles(launch, 2, relu_grad_tile);
+    return launch_tiles(launch, bwd_tile_of);
 }
 
 LS_CPU_KERNEL(relu_fwd) = {LS_CPU_KERNEL_HEAD("relu_fwd"), .refuses = ls_refuses_wide,
-                           .launch = launch_fwd};
+                           .launch = launch_fwd, .tile = fwd_tile_of};
 LS_CPU_KERNEL(relu_bwd) = {LS_CPU_KERNEL_HEAD("relu_bwd"), .refuses = ls_refuses_wide,
-                           .launch = launch_bwd};
+                           .launch = launch_bwd, .tile = bwd_tile_of};

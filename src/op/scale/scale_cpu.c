@@ -7,9 +7,15 @@ static void scale_tile(const tile *t) {
         v16_store_f32(t->out[0] + i, v16_load_f32(t->in[0] + i) * factor);
 }
 
+static ls_tile_fn tile_of(const ls_sig *sig, int *n_tiled_out) {
+    (void)sig;
+    *n_tiled_out = 1;
+    return scale_tile;
+}
+
 static ls_status launch(const ls_launch *launch) {
-    return run_tiles(launch, 1, scale_tile);
+    return launch_tiles(launch, tile_of);
 }
 
 LS_CPU_KERNEL(scale_fwd) = {LS_CPU_KERNEL_HEAD("scale_fwd"), .refuses = ls_refuses_wide,
-                            .launch = launch};
+                            .launch = launch, .tile = tile_of};

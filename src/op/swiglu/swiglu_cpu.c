@@ -17,15 +17,27 @@ static void swiglu_grad_tile(const tile *t) {
     }
 }
 
+static ls_tile_fn fwd_tile_of(const ls_sig *sig, int *n_tiled_out) {
+    (void)sig;
+    *n_tiled_out = 2;
+    return swiglu_tile;
+}
+
 static ls_status launch_fwd(const ls_launch *launch) {
-    return run_tiles(launch, 2, swiglu_tile);
+    return launch_tiles(launch, fwd_tile_of);
+}
+
+static ls_tile_fn bwd_tile_of(const ls_sig *sig, int *n_tiled_out) {
+    (void)sig;
+    *n_tiled_out = 3;
+    return swiglu_grad_tile;
 }
 
 static ls_status launch_bwd(const ls_launch *launch) {
-    return run_tiles(launch, 3, swiglu_grad_tile);
+    return launch_tiles(launch, bwd_tile_of);
 }
 
 LS_CPU_KERNEL(swiglu_fwd) = {LS_CPU_KERNEL_HEAD("swiglu_fwd"), .refuses = ls_refuses_wide,
-                             .launch = launch_fwd};
+                             .launch = launch_fwd, .tile = fwd_tile_of};
 LS_CPU_KERNEL(swiglu_bwd) = {LS_CPU_KERNEL_HEAD("swiglu_bwd"), .refuses = ls_refuses_wide,
-                             .launch = launch_bwd};
+                             .launch = launch_bwd, .tile = bwd_tile_of};
