@@ -22,9 +22,9 @@ static ls_status grad(ls_grad *g) {
                        "op layernorm: a gradient may flow into y only, not into mean or rstd");
     if (g->dout[0] == LS_VALUE_NONE) return LS_OK;
     const int has_beta = g->sig->n_in == 3;
-    const ls_layernorm_grad_attr attr = {ls_graph_grad_dtype(g->graph, g->in[1]),
-                                         has_beta ? (int)ls_graph_grad_dtype(g->graph, g->in[2])
-                                                  : -1};
+    const ls_layernorm_grad_attr attr = {
+        .gamma_dtype = ls_graph_grad_dtype(g->graph, g->in[1]),
+        .beta_dtype = has_beta ? (int)ls_graph_grad_dtype(g->graph, g->in[2]) : -1};
     const ls_value in[] = {g->in[0], g->in[1], g->out[1], g->out[2], g->dout[0]};
     ls_value out[LS_MAX_OUT] = {LS_VALUE_NONE, LS_VALUE_NONE, LS_VALUE_NONE};
     ls_graph_node(g->graph, &ls_op_layernorm_grad, &attr, in, 5, out);

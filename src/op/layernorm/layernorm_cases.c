@@ -36,16 +36,39 @@ static const ls_op_case cases[] = {
 };
 LS_CASE_LIST(layernorm, cases);
 
-static const ls_layernorm_grad_attr f32_both = {LS_DTYPE_F32, LS_DTYPE_F32};
-static const ls_layernorm_grad_attr gamma_only = {LS_DTYPE_F32, -1};
-static const ls_layernorm_grad_attr bf16_both = {LS_DTYPE_BF16, LS_DTYPE_BF16};
+static const ls_layernorm_grad_attr f32_both = {LS_DTYPE_F32, LS_DTYPE_F32, {0, 0}};
+static const ls_layernorm_grad_attr gamma_only = {LS_DTYPE_F32, -1, {0, 0}};
+static const ls_layernorm_grad_attr bf16_both = {LS_DTYPE_BF16, LS_DTYPE_BF16, {0, 0}};
+static const ls_layernorm_grad_attr residual = {LS_DTYPE_F32, LS_DTYPE_F32, {0, 1}};
+static const ls_layernorm_grad_attr terms = {LS_DTYPE_F32, -1, {2, 0}};
+static const ls_layernorm_grad_attr all_sums = {LS_DTYPE_F32, LS_DTYPE_F32, {3, 1}};
 
 /* x, gamma, mean, rstd, dy; mean and rstd need not be those of x. */
 #define GRAD_IN(x, rows, n, vector)                                                             \
     5, IN({T, x, 0, 0, 1, 0}, {vector, D(n), 0, 1, 0.3, 0}, {LS_DTYPE_F32, rows, 0, 0, 0.1, 0}, \
           {LS_DTYPE_F32, rows, LS_FILL_UNIFORM, 0.5, 1.5, 0}, {T, x, 0, 0, 1, 0})
 
+/* The same and n further operands of x's type. */
+#define MORE_IN(n_more, x, rows, n, vector, ...)                                                 \
+    5 + n_more,                                                                                  \
+        IN({T, x, 0, 0, 1, 0}, {vector, D(n), 0, 1, 0.3, 0}, {LS_DTYPE_F32, rows, 0, 0, 0.1, 0}, \
+           {LS_DTYPE_F32, rows, LS_FILL_UNIFORM, 0.5, 1.5, 0}, {T, x, 0, 0, 1, 0}, __VA_ARGS__)
+#define MORE(x) \
+    { T, x, 0, 0, 1, 0 }
+
 static const ls_op_case grad_cases[] = {
+    {"residual", &residual, MORE_IN(1, D(3, 5, 37), D(3, 5), 37, T, MORE(D(3, 5, 37))),
+     LS_CASE_FLOATS, 0, -1, 0, 0, 0},
+    {"three terms", &terms,
+     MORE_IN(2, D(7, 32), D(7), 32, LS_DTYPE_F32, MORE(D(7, 32)), MORE(D(7, 32))), LS_CASE_FLOATS,
+     1e-4, -1, 0, 0, 0},
+    {"four terms, residual, three blocks", &all_sums,
+     MORE_IN(4, D(130, 17), D(130), 17, T, MORE(D(130, 17)), MORE(D(130, 17)), MORE(D(130, 17)),
+             MORE(D(130, 17))),
+     LS_CASE_FLOATS, 1e-4, -1, 0, 0, 0},
+    {"demo layer, residual", &residual,
+     MORE_IN(1, D(4096, 256), D(4096), 256, LS_DTYPE_F32, MORE(D(4096, 256))), LS_CASE_FLOATS, 3e-4,
+     -1, 0, 0, 1},
     {"odd rows", &f32_both, GRAD_IN(D(3, 5, 37), D(3, 5), 37, T), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
     {"no beta", &gamma_only, GRAD_IN(D(7, 32), D(7), 32, T), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
     {"one element", &f32_both, GRAD_IN(D(3, 1), D(3), 1, T), LS_CASE_FLOATS, 0, -1, 0, 0, 0},

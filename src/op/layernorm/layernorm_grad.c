@@ -6,12 +6,10 @@
 
 static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out, ls_type *out) {
     const ls_layernorm_grad_attr *a = attr;
-    (void)n_in;
     LS_TRY(ls_norm_infer_stat("layernorm_grad", "mean", &in[2], &in[0]));
     LS_TRY(ls_norm_infer_stat("layernorm_grad", "rstd", &in[3], &in[0]));
     LS_TRY(ls_norm_infer_vector("layernorm_grad", "gamma", &in[1], &in[0]));
-    LS_TRY(ls_infer_float("layernorm_grad", "dy", &in[4]));
-    LS_TRY(ls_infer_same_shape("layernorm_grad", &in[0], &in[4]));
+    LS_TRY(ls_norm_infer_sums("layernorm_grad", &a->sums, n_in, in, 4));
     out[0] = in[0];
     out[1] = (ls_type){(ls_dtype)a->gamma_dtype, in[1].shape};
     LS_TRY(ls_infer_float("layernorm_grad", "dgamma", &out[1]));
@@ -25,8 +23,9 @@ static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out
 /* Split rows leave every rank with a term of dgamma and dbeta. */
 static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
     const int last = sig->in[0].shape.n_dims - 1, rows = in_split[0];
-    if (rows == last || rows == LS_SHARD_PARTIAL || in_split[1] != LS_SHARD_REPLICATED ||
-        in_split[2] != rows || in_split[3] != rows || in_split[4] != rows)
+    int bad = rows == last || rows == LS_SHARD_PARTIAL || in_split[1] != LS_SHARD_REPLICATED;
+    for (int i = 2; i < sig->n_in; i++) bad |= in_split[i] != rows;
+    if (bad)
         return LS_FAIL(LS_ERR_UNSUPPORTED,
                        "op layernorm_grad: x, mean, rstd and dy must be split along one leading "
                        "dim of x, gamma must be whole");
@@ -38,13 +37,14 @@ static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
 
 static void cost(const ls_sig *sig, ls_cost *out) {
     ls_cost_default(sig, out);
-    out->flops = 14.0 * (double)ls_type_count(&sig->in[0]);
+    out->flops = (14.0 + sig->n_in - 5) * (double)ls_type_count(&sig->in[0]);
 }
 
 static void print(const void *attr, ls_text *out) {
     const ls_layernorm_grad_attr *a = attr;
     ls_text_append(out, "dgamma=%s dbeta=%s", ls_dtype_name((ls_dtype)a->gamma_dtype),
                    a->beta_dtype < 0 ? "none" : ls_dtype_name((ls_dtype)a->beta_dtype));
+    ls_norm_print_sums(&a->sums, out);
 }
 
 static double unit_at(const ls_launch *l, int64_t row, int64_t i) {
@@ -52,18 +52,23 @@ static double unit_at(const ls_launch *l, int64_t row, int64_t i) {
            ls_tensor_get(&l->in[3], row);
 }
 
+static const ls_norm_sums *sums_of(const ls_launch *l) {
+    return &((const ls_layernorm_grad_attr *)l->sig->attr)->sums;
+}
+
 static void write_dx_ref(const ls_launch *l, int64_t row, int64_t n) {
     double mean_g = 0, mean_gh = 0;
     for (int64_t i = 0; i < n; i++) {
-        const double g = ls_tensor_get(&l->in[4], row * n + i) * ls_tensor_get(&l->in[1], i);
+        const double g = ls_norm_dy(l, sums_of(l), 4, row * n + i) * ls_tensor_get(&l->in[1], i);
         mean_g += g / (double)n;
         mean_gh += g * unit_at(l, row, row * n + i) / (double)n;
     }
     const double rstd = ls_tensor_get(&l->in[3], row);
     for (int64_t i = 0; i < n; i++) {
-        const double g = ls_tensor_get(&l->in[4], row * n + i) * ls_tensor_get(&l->in[1], i);
+        const double g = ls_norm_dy(l, sums_of(l), 4, row * n + i) * ls_tensor_get(&l->in[1], i);
         const double h = unit_at(l, row, row * n + i);
-        ls_tensor_set(&l->out[0], row * n + i, rstd * (g - mean_g - h * mean_gh));
+        const double dx = rstd * (g - mean_g - h * mean_gh);
+        ls_tensor_set(&l->out[0], row * n + i, ls_norm_dx(l, sums_of(l), row * n + i, dx));
     }
 }
 
@@ -72,7 +77,7 @@ static ls_status launch_ref(const ls_launch *l) {
     for (int64_t i = 0; i < n; i++) {
         double dgamma = 0, dbeta = 0;
         for (int64_t row = 0; row < n_rows; row++) {
-            const double dy = ls_tensor_get(&l->in[4], row * n + i);
+            const double dy = ls_norm_dy(l, sums_of(l), 4, row * n + i);
             dgamma += dy * unit_at(l, row, row * n + i);
             dbeta += dy;
         }
@@ -94,12 +99,12 @@ static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(layernorm_grad), &laye
 const ls_op ls_op_layernorm_grad = {
     .name = "layernorm_grad",
     .min_in = 5,
-    .max_in = 5,
+    .max_in = 6 + LS_NORM_MORE,
     .attr_bytes = sizeof(ls_layernorm_grad_attr),
     .infer = infer,
     .shard = shard,
     .cost = cost,
     .print = print,
-    .may_overwrite = (1u << 0) | (1u << 4),
+    .may_overwrite = (1u << 0) | (0x1fu << 4),
     .kernels = kernels,
 };

@@ -1,7 +1,7 @@
 /* What the infer functions of layernorm, rmsnorm and batchnorm share. Read-only: thread-safe, Local. */
 #ifndef LS_OP_LAYERNORM_NORM_INFER_H
 #define LS_OP_LAYERNORM_NORM_INFER_H
-#include "graph/op.h"
+#include "op/layernorm/layernorm.h"
 
 /* dtype of statistics: f32, or f64 when x is f64. */
 ls_dtype ls_norm_stat_dtype(ls_dtype x);
@@ -14,5 +14,19 @@ ls_status ls_norm_infer_vector(const char *op, const char *operand, const ls_typ
 /* `stat` is the type that ls_norm_infer_rows gives for x. */
 ls_status ls_norm_infer_stat(const char *op, const char *operand, const ls_type *stat,
                              const ls_type *x);
+/* Same dtype and shape. */
+ls_status ls_norm_infer_like(const char *op, const char *operand, const ls_type *type,
+                             const ls_type *want);
+/* x as it would lie in memory. */
+double ls_norm_rounded(double x, ls_dtype dtype);
+/* Inputs dy (number `dy`), its further terms and the residual. */
+ls_status ls_norm_infer_sums(const char *op, const ls_norm_sums *sums, int n_in, const ls_type *in,
+                             int dy);
+/* Appends " terms=2 residual=1", where there are any. */
+void ls_norm_print_sums(const ls_norm_sums *sums, ls_text *out);
+/* Element i of dy, all terms added. */
+double ls_norm_dy(const ls_launch *launch, const ls_norm_sums *sums, int dy, int64_t i);
+/* residual + dx, or dx; element i. */
+double ls_norm_dx(const ls_launch *launch, const ls_norm_sums *sums, int64_t i, double dx);
 
 #endif

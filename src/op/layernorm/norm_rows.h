@@ -6,12 +6,15 @@
 #ifndef LS_OP_LAYERNORM_NORM_ROWS_H
 #define LS_OP_LAYERNORM_NORM_ROWS_H
 #include "op/cpu_kernel.h"
+#include "op/layernorm/layernorm.h"
 #include "op/simd.h"
 
 enum { LS_NORM_ROW_BLOCK = 64, NORM_COLUMN_BLOCK = 256 };
 
 typedef struct norm_job {
     const ls_tensor *x, *dy;
+    int n_more;                   /* backward: further terms of dy, behind it */
+    const ls_tensor *residual;    /* backward: added to dx; NULL: none */
     const ls_tensor *mean, *rstd; /* backward; mean NULL: zero */
     ls_tensor *y, *mean_out, *rstd_out, *dx;
     float eps;
@@ -53,6 +56,11 @@ static inline void norm_prepare(norm_job *job, const ls_launch *l, const ls_tens
     job->rows = job->parts + 2 * job->n_pad * n_parts;
     row_load(job->gamma, gamma->data, gamma->dtype, 0, job->n, 0);
     if (beta) row_load(job->beta, beta->data, beta->dtype, 0, job->n, 0);
+}
+
+static inline void norm_prepare_sums(norm_job *job, const ls_launch *l, const ls_norm_sums *sums) {
+    job->n_more = sums->n_more;
+    if (sums->has_residual) job->residual = &l->in[l->sig->n_in - 1];
 }
 
 static inline float row_sum(const float *row, int64_t n_pad) {
@@ -109,6 +117,7 @@ static inline void differentiate_row(const norm_job *job, int64_t r, float *h, f
     const float rstd = ((const float *)job->rstd->data)[r];
     row_load(h, job->x->data, job->x->dtype, r * n, n, 0);
     row_load(dy, job->dy->data, job->dy->dtype, r * n, n, 0);
+    for (int k = 1; k <= job->n_more; k++) row_add(dy, job->dy[k].data, job->dy->dtype, r * n, n);
     v16 sum_g = v16_set(0), sum_gh = v16_set(0);
     for (int64_t i = 0; i < n_pad; i += 16) {
         const v16 unit = (v16_load_f32(h + i) - mean) * rstd, up = v16_load_f32(dy + i);
@@ -125,6 +134,10 @@ static inline void differentiate_row(const norm_job *job, int64_t r, float *h, f
     for (int64_t i = 0; i < n_pad; i += 16) {
         const v16 g = v16_load_f32(dy + i) - mean_g;
         v16_store_f32(h + i, rstd * (g - v16_load_f32(h + i) * mean_gh));
+    }
+    if (job->residual) {
+        row_round(h, job->dx->dtype, n_pad);
+        row_add(h, job->residual->data, job->dx->dtype, r * n, n);
     }
     row_store(job->dx->data, job->dx->dtype, r * n, h, n);
 }

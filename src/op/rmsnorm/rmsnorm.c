@@ -20,7 +20,7 @@ static ls_status grad(ls_grad *g) {
         return LS_FAIL(LS_ERR_UNSUPPORTED,
                        "op rmsnorm: a gradient may flow into y only, not into rstd");
     if (g->dout[0] == LS_VALUE_NONE) return LS_OK;
-    const ls_rmsnorm_grad_attr attr = {ls_graph_grad_dtype(g->graph, g->in[1])};
+    const ls_rmsnorm_grad_attr attr = {.gamma_dtype = ls_graph_grad_dtype(g->graph, g->in[1])};
     const ls_value in[] = {g->in[0], g->in[1], g->out[1], g->dout[0]};
     ls_value out[LS_MAX_OUT] = {LS_VALUE_NONE, LS_VALUE_NONE};
     ls_graph_node(g->graph, &ls_op_rmsnorm_grad, &attr, in, 4, out);

@@ -2,10 +2,10 @@
  * layer normalization", 2019).
  *
  * x[.., D], gamma[D] (any float dtype) -> y[.., D] (dtype of x), rstd[..] in f32 (f64 when x is f64).
- * rmsnorm_grad: x, gamma, rstd, dy -> dx (dtype of x), dgamma[D]; sums over rows as in layernorm_grad. */
+ * rmsnorm_grad: x, gamma, rstd, dy (and more: ls_norm_sums) -> dx (dtype of x), dgamma[D]; sums over rows as in layernorm_grad. */
 #ifndef LS_OP_RMSNORM_H
 #define LS_OP_RMSNORM_H
-#include "op/op.h"
+#include "op/layernorm/layernorm.h"
 
 typedef struct ls_rmsnorm_attr {
     double eps;
@@ -13,6 +13,7 @@ typedef struct ls_rmsnorm_attr {
 
 typedef struct ls_rmsnorm_grad_attr {
     int gamma_dtype; /* ls_dtype of dgamma */
+    ls_norm_sums sums;
 } ls_rmsnorm_grad_attr;
 
 LS_API ls_value ls_rmsnorm(ls_graph *graph, ls_value x, ls_value gamma, double eps);

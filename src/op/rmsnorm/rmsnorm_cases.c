@@ -31,14 +31,34 @@ static const ls_op_case cases[] = {
 };
 LS_CASE_LIST(rmsnorm, cases);
 
-static const ls_rmsnorm_grad_attr f32_sum = {LS_DTYPE_F32}, bf16_sum = {LS_DTYPE_BF16};
+static const ls_rmsnorm_grad_attr f32_sum = {LS_DTYPE_F32, {0, 0}};
+static const ls_rmsnorm_grad_attr bf16_sum = {LS_DTYPE_BF16, {0, 0}};
+static const ls_rmsnorm_grad_attr residual = {LS_DTYPE_F32, {0, 1}};
+static const ls_rmsnorm_grad_attr all_sums = {LS_DTYPE_F32, {2, 1}};
 
 /* x, gamma, rstd, dy; rstd need not be that of x. */
 #define GRAD_IN(x, rows, n, vector)                         \
     4, IN({T, x, 0, 0, 1, 0}, {vector, D(n), 0, 1, 0.3, 0}, \
           {LS_DTYPE_F32, rows, LS_FILL_UNIFORM, 0.5, 1.5, 0}, {T, x, 0, 0, 1, 0})
 
+/* The same and n further operands of x's type. */
+#define MORE_IN(n_more, x, rows, n, vector, ...)             \
+    4 + n_more,                                              \
+        IN({T, x, 0, 0, 1, 0}, {vector, D(n), 0, 1, 0.3, 0}, \
+           {LS_DTYPE_F32, rows, LS_FILL_UNIFORM, 0.5, 1.5, 0}, {T, x, 0, 0, 1, 0}, __VA_ARGS__)
+#define MORE(x) \
+    { T, x, 0, 0, 1, 0 }
+
 static const ls_op_case grad_cases[] = {
+    {"residual", &residual, MORE_IN(1, D(3, 5, 37), D(3, 5), 37, T, MORE(D(3, 5, 37))),
+     LS_CASE_FLOATS, 0, -1, 0, 0, 0},
+    {"three terms, residual", &all_sums,
+     MORE_IN(3, D(130, 17), D(130), 17, T, MORE(D(130, 17)), MORE(D(130, 17)), MORE(D(130, 17))),
+     LS_CASE_FLOATS, 1e-4, -1, 0, 0, 0},
+    {"llama layer, three terms, residual", &all_sums,
+     MORE_IN(3, D(2048, 512), D(2048), 512, T, MORE(D(2048, 512)), MORE(D(2048, 512)),
+             MORE(D(2048, 512))),
+     LS_CASE_FLOATS, 3e-4, -1, 0, 0, 1},
     {"odd rows", &f32_sum, GRAD_IN(D(3, 5, 37), D(3, 5), 37, T), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
     {"one element", &f32_sum, GRAD_IN(D(3, 1), D(3), 1, T), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
     {"no rows", &f32_sum, GRAD_IN(D(0, 8), D(0), 8, T), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
