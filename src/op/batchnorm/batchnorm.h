@@ -10,12 +10,17 @@
 #define LS_OP_BATCHNORM_H
 #include "op/op.h"
 
+/* has_residual, relu: y is rounded to its dtype, a last input (of x's type) is added, the sum is rounded, negatives become 0: as the
+ * ops add and relu would (the pass `fuse`). */
 typedef struct ls_batchnorm_attr {
     double eps;
+    int has_residual, relu;
 } ls_batchnorm_attr;
 
+/* has_more: dy is the sum of two inputs. relu: a last input is relu's result; dy counts where it is positive. */
 typedef struct ls_batchnorm_grad_attr {
     int gamma_dtype, beta_dtype; /* ls_dtype of dgamma and dbeta */
+    int has_more, relu;
 } ls_batchnorm_grad_attr;
 
 /* ls_batchnorm returns y; mean, var and rstd are the next three values. */
@@ -34,5 +39,11 @@ ls_status ls_channels_infer(const char *op, const ls_type *x);
 /* `vector` is a float [C] for this x. */
 ls_status ls_channels_infer_vector(const char *op, const char *operand, const ls_type *vector,
                                    const ls_type *x);
+/* The residual behind n_plain inputs, where there is one. */
+ls_status ls_batchnorm_infer_tail(const char *op, const ls_batchnorm_attr *attr, int n_in,
+                                  const ls_type *in, int n_plain);
+void ls_batchnorm_print(const void *attr, ls_text *out);
+/* Writes element `at` of the result: y with what comes behind the norm. */
+void ls_batchnorm_finish(const ls_launch *launch, int64_t at, double y);
 
 #endif

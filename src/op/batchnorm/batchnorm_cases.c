@@ -21,10 +21,17 @@
 #define POSITIVE(n) \
     { LS_DTYPE_F32, D(n), LS_FILL_UNIFORM, 0.5, 2, 0 }
 #define ALL LS_CASE_FLOATS
-static const ls_batchnorm_attr attr = {1e-5}, wide_eps = {1e-2};
+static const ls_batchnorm_attr attr = {1e-5, 0, 0}, wide_eps = {1e-2, 0, 0};
+static const ls_batchnorm_attr relu = {1e-5, 0, 1}, residual = {1e-5, 1, 0}, both = {1e-5, 1, 1};
 
-#define XGB(x, n, dtype) 3, IN(x, VECTOR(dtype, n, 1), VECTOR(dtype, n, 0))
+#define XGB(x, n, dtype)  3, IN(x, VECTOR(dtype, n, 1), VECTOR(dtype, n, 0))
+#define XGBR(x, n, dtype) 4, IN(x, VECTOR(dtype, n, 1), VECTOR(dtype, n, 0), x)
 static const ls_op_case cases[] = {
+    {"relu", &relu, XGB(X(3, 4, 5, 3), 4, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 0},
+    {"residual", &residual, XGBR(X(19, 5), 5, T), ALL, 0, -1, 0, 0, 0},
+    {"residual, relu", &both, XGBR(X(3, 4, 5, 3), 4, T), ALL, 0, -1, 0, 0, 0},
+    {"residual, relu, long runs", &both, XGBR(X(2, 2, 1500), 2, T), ALL, 0, -1, 0, 0, 0},
+    {"residual, relu, short runs", &both, XGBR(X(700, 2, 3), 2, T), ALL, 0, -1, 0, 0, 0},
     {"two dims", &wide_eps, XGB(X(19, 5), 5, T), ALL, 0, 0, 0, 0, 0},
     {"images", &attr, XGB(X(3, 4, 5, 3), 4, T), ALL, 0, 0, 0, 0, 0},
     {"one batch row", &attr, XGB(X(1, 2, 37), 2, T), ALL, 0, 0, 0, 0, 0},
@@ -39,18 +46,37 @@ LS_CASE_LIST(batchnorm, cases);
 
 #define EVAL(x, n, dtype) \
     5, IN(x, VECTOR(dtype, n, 1), VECTOR(dtype, n, 0), VECTOR(LS_DTYPE_F32, n, 0), POSITIVE(n))
+#define EVALR(x, n, dtype) \
+    6, IN(x, VECTOR(dtype, n, 1), VECTOR(dtype, n, 0), VECTOR(LS_DTYPE_F32, n, 0), POSITIVE(n), x)
 static const ls_op_case eval_cases[] = {
+    {"residual, relu", &both, EVALR(X(3, 4, 5, 3), 4, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 0},
+    {"relu", &relu, EVAL(X(2, 2, 1500), 2, T), ALL, 0, -1, 0, 0, 0},
     {"two dims", &wide_eps, EVAL(X(19, 5), 5, T), ALL, 0, -1, 0, 0, 0},
     {"images", &attr, EVAL(X(3, 4, 5, 3), 4, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 0},
     {"long runs", &attr, EVAL(X(2, 2, 1500), 2, T), ALL, 0, -1, 0, 0, 0},
 };
 LS_CASE_LIST(batchnorm_eval, eval_cases);
 
-static const ls_batchnorm_grad_attr f32_both = {LS_DTYPE_F32, LS_DTYPE_F32};
-static const ls_batchnorm_grad_attr bf16_f32 = {LS_DTYPE_BF16, LS_DTYPE_F32};
+static const ls_batchnorm_grad_attr f32_both = {LS_DTYPE_F32, LS_DTYPE_F32, 0, 0};
+static const ls_batchnorm_grad_attr bf16_f32 = {LS_DTYPE_BF16, LS_DTYPE_F32, 0, 0};
+static const ls_batchnorm_grad_attr two_terms = {LS_DTYPE_F32, LS_DTYPE_F32, 1, 0};
+static const ls_batchnorm_grad_attr masked = {LS_DTYPE_F32, LS_DTYPE_F32, 0, 1};
+static const ls_batchnorm_grad_attr masked_terms = {LS_DTYPE_F32, LS_DTYPE_F32, 1, 1};
 #define GRAD(x, n, dtype) \
     5, IN(x, VECTOR(dtype, n, 1), VECTOR(LS_DTYPE_F32, n, 0.5), POSITIVE(n), x)
+#define GRAD6(x, n, dtype) \
+    6, IN(x, VECTOR(dtype, n, 1), VECTOR(LS_DTYPE_F32, n, 0.5), POSITIVE(n), x, x)
+#define GRAD7(x, n, dtype) \
+    7, IN(x, VECTOR(dtype, n, 1), VECTOR(LS_DTYPE_F32, n, 0.5), POSITIVE(n), x, x, x)
 static const ls_op_case grad_cases[] = {
+    {"two terms", &two_terms, GRAD6(X(3, 4, 5, 3), 4, T), ALL, 1e-3, -1, 0, 0, 0},
+    {"relu", &masked, GRAD6(X(19, 5), 5, T), ALL, 1e-3, -1, 0, 0, 0},
+    {"two terms, relu, long runs", &masked_terms, GRAD7(X(2, 2, 1500), 2, T), ALL, 1e-2, -1, 0, 0,
+     0},
+    {"two terms, relu, short runs", &masked_terms, GRAD7(X(700, 2, 3), 2, T), ALL, 1e-2, -1, 0, 0,
+     0},
+    {"fashion layer, two terms, relu", &masked_terms, GRAD7(X(128, 32, 14, 14), 32, T), ALL, 1e-2,
+     -1, 0, 0, 1},
     {"two dims", &f32_both, GRAD(X(19, 5), 5, T), ALL, 1e-4, -1, 0, 0, 0},
     {"images", &bf16_f32, GRAD(X(3, 4, 5, 3), 4, LS_DTYPE_F32), ALL, 1e-4, -1, 0, 0, 0},
     {"one value", &f32_both, GRAD(X(1, 3), 3, T), ALL, 1e-4, -1, 0, 0, 0},

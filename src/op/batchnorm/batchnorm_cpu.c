@@ -10,6 +10,9 @@ enum { RUN_ELEMENTS = 1024 }; /* of one buffer */
 typedef struct channel_job {
     const ls_launch *launch;
     const ls_tensor *x, *dy;
+    const ls_tensor *more, *relu; /* backward: second term of dy, relu's result; or NULL */
+    const ls_tensor *residual;    /* forward, or NULL */
+    int relus;                    /* forward: negatives become 0 */
     ls_tensor *y;
     ls_channels n;
     double eps;
@@ -84,6 +87,24 @@ static double sum_squares(const channel_job *job, int64_t c, float mean) {
     return total;
 }
 
+/* What comes behind the norm, on `count` values (padded) that are rounded as they would be in memory. */
+static void finish_stretch(const channel_job *job, const stretch *s, int64_t c, int64_t count,
+                           float *values) {
+    const int64_t padded = (count + V16_LANES - 1) / V16_LANES * V16_LANES;
+    float other[RUN_ELEMENTS + V16_LANES];
+    if (job->residual) {
+        row_round(values, job->y->dtype, padded);
+        load_stretch(job, job->residual, s, c, 0, other);
+        row_add(values, other, LS_DTYPE_F32, 0, padded);
+    }
+    if (!job->relus) return;
+    row_round(values, job->y->dtype, padded);
+    for (int64_t i = 0; i < padded; i += 16) {
+        const v16 y = v16_load_f32(values + i);
+        v16_store_f32(values + i, v16_select(v16_ge(v16_set(0), y), v16_set(0), y));
+    }
+}
+
 /* y = x * factor + shift */
 static void write_affine(const channel_job *job, int64_t c, float mean, float factor, float beta) {
     float values[RUN_ELEMENTS + V16_LANES];
@@ -91,6 +112,7 @@ static void write_affine(const channel_job *job, int64_t c, float mean, float fa
         const int64_t count = load_stretch(job, job->x, &s, c, 0, values);
         for (int64_t i = 0; i < count; i += 16)
             v16_store_f32(values + i, (v16_load_f32(values + i) - mean) * factor + beta);
+        if (job->residual || job->relus) finish_stretch(job, &s, c, count, values);
         store_stretch(job, &s, c, values);
     }
 }
@@ -124,13 +146,31 @@ static ls_status evaluate_channel(void *user, int64_t c, int worker) {
     return LS_OK;
 }
 
+/* dy: the sum of its terms, 0 where relu's result is. */
+static void load_dy(const channel_job *job, const stretch *s, int64_t c, float *dy) {
+    const int64_t count = load_stretch(job, job->dy, s, c, 0, dy);
+    const int64_t padded = (count + V16_LANES - 1) / V16_LANES * V16_LANES;
+    float other[RUN_ELEMENTS + V16_LANES];
+    if (job->more) {
+        load_stretch(job, job->more, s, c, 0, other);
+        row_add(dy, other, LS_DTYPE_F32, 0, padded);
+        row_round(dy, job->dy->dtype, padded);
+    }
+    if (!job->relu) return;
+    load_stretch(job, job->relu, s, c, 0, other);
+    for (int64_t i = 0; i < padded; i += 16) {
+        const v16i off = v16_ge(v16_set(0), v16_load_f32(other + i));
+        v16_store_f32(dy + i, v16_select(off, v16_set(0), v16_load_f32(dy + i)));
+    }
+}
+
 /* sums[0] = sum dy * (x - mean), sums[1] = sum dy */
 static void sum_gradients(const channel_job *job, int64_t c, float mean, double sums[2]) {
     float x[RUN_ELEMENTS + V16_LANES], dy[RUN_ELEMENTS + V16_LANES];
     sums[0] = sums[1] = 0;
     for (stretch s = {0}; next_stretch(job, &s);) {
         const int64_t count = load_stretch(job, job->x, &s, c, mean, x);
-        load_stretch(job, job->dy, &s, c, 0, dy);
+        load_dy(job, &s, c, dy);
         v16 product = v16_set(0), plain = v16_set(0);
         for (int64_t i = 0; i < count; i += 16) {
             const v16 up = v16_load_f32(dy + i);
@@ -156,7 +196,7 @@ static ls_status differentiate_channel(void *user, int64_t c, int worker) {
     const float slope = (float)(dgamma / count) * rstd;
     for (stretch s = {0}; next_stretch(job, &s);) {
         const int64_t n = load_stretch(job, job->x, &s, c, 0, x);
-        load_stretch(job, job->dy, &s, c, 0, dy);
+        load_dy(job, &s, c, dy);
         for (int64_t i = 0; i < n; i += 16) {
             const v16 centered = v16_load_f32(x + i) - mean;
             v16_store_f32(x + i, factor * (v16_load_f32(dy + i) - mean_dy - centered * slope));
@@ -174,21 +214,33 @@ static const char *refuses(const ls_sig *sig) {
     return NULL;
 }
 
-static ls_status run_channels(const ls_launch *l, double eps, ls_task_fn task) {
-    channel_job job = {.launch = l, .x = &l->in[0], .y = &l->out[0], .eps = eps};
-    job.dy = &l->in[l->sig->n_in - 1];
-    job.n = ls_channels_of(&job.x->shape);
-    return ls_pool_run(l->pool, job.n.n_channels, task, &job);
+static ls_status run_channels(const ls_launch *l, channel_job *job, ls_task_fn task) {
+    job->launch = l;
+    job->x = &l->in[0];
+    job->y = &l->out[0];
+    job->n = ls_channels_of(&job->x->shape);
+    return ls_pool_run(l->pool, job->n.n_channels, task, job);
+}
+
+static ls_status launch_norm(const ls_launch *l, ls_task_fn task) {
+    const ls_batchnorm_attr *a = l->sig->attr;
+    channel_job job = {.eps = a->eps, .relus = a->relu};
+    if (a->has_residual) job.residual = &l->in[l->sig->n_in - 1];
+    return run_channels(l, &job, task);
 }
 
 static ls_status fwd_launch(const ls_launch *l) {
-    return run_channels(l, ((const ls_batchnorm_attr *)l->sig->attr)->eps, normalize_channel);
+    return launch_norm(l, normalize_channel);
 }
 static ls_status eval_launch(const ls_launch *l) {
-    return run_channels(l, ((const ls_batchnorm_attr *)l->sig->attr)->eps, evaluate_channel);
+    return launch_norm(l, evaluate_channel);
 }
 static ls_status grad_launch(const ls_launch *l) {
-    return run_channels(l, 0, differentiate_channel);
+    const ls_batchnorm_grad_attr *a = l->sig->attr;
+    channel_job job = {.dy = &l->in[4]};
+    if (a->has_more) job.more = &l->in[5];
+    if (a->relu) job.relu = &l->in[l->sig->n_in - 1];
+    return run_channels(l, &job, differentiate_channel);
 }
 
 LS_CPU_KERNEL(batchnorm) = {LS_CPU_KERNEL_HEAD("batchnorm"), .refuses = refuses,

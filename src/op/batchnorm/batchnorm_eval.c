@@ -6,11 +6,11 @@
 
 static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out, ls_type *out) {
     static const char *const names[] = {"gamma", "beta", "mean", "var"};
-    (void)n_in;
     LS_TRY(ls_norm_infer_eps("batchnorm_eval", ((const ls_batchnorm_attr *)attr)->eps));
     LS_TRY(ls_channels_infer("batchnorm_eval", &in[0]));
     for (int i = 1; i < 5; i++)
         LS_TRY(ls_channels_infer_vector("batchnorm_eval", names[i - 1], &in[i], &in[0]));
+    LS_TRY(ls_batchnorm_infer_tail("batchnorm_eval", attr, n_in, in, 5));
     *n_out = 1;
     out[0] = in[0];
     return LS_OK;
@@ -20,7 +20,7 @@ static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out
 static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
     const int vector = in_split[0] == 1 ? 0 : LS_SHARD_REPLICATED;
     for (int i = 1; i < sig->n_in; i++)
-        if (in_split[i] != vector || in_split[0] == LS_SHARD_PARTIAL)
+        if (in_split[i] != (i < 5 ? vector : in_split[0]) || in_split[0] == LS_SHARD_PARTIAL)
             return LS_FAIL(LS_ERR_UNSUPPORTED,
                            "op batchnorm_eval: with x split along %d the vectors must be split "
                            "along %d (-1: whole), got %d",
@@ -34,10 +34,6 @@ static void cost(const ls_sig *sig, ls_cost *out) {
     out->flops = 2.0 * (double)ls_type_count(&sig->in[0]);
 }
 
-static void print(const void *attr, ls_text *out) {
-    ls_text_append(out, "eps=%.17g", ((const ls_batchnorm_attr *)attr)->eps);
-}
-
 static ls_status launch_ref(const ls_launch *l) {
     const ls_channels n = ls_channels_of(&l->in[0].shape);
     const double eps = ((const ls_batchnorm_attr *)l->sig->attr)->eps;
@@ -45,8 +41,8 @@ static ls_status launch_ref(const ls_launch *l) {
         const int64_t c = at / n.n_places % n.n_channels;
         const double unit = (ls_tensor_get(&l->in[0], at) - ls_tensor_get(&l->in[3], c)) /
                             sqrt(ls_tensor_get(&l->in[4], c) + eps);
-        ls_tensor_set(&l->out[0], at,
-                      unit * ls_tensor_get(&l->in[1], c) + ls_tensor_get(&l->in[2], c));
+        ls_batchnorm_finish(l, at,
+                            unit * ls_tensor_get(&l->in[1], c) + ls_tensor_get(&l->in[2], c));
     }
     return LS_OK;
 }
@@ -61,19 +57,19 @@ static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(batchnorm_eval), &batc
 const ls_op ls_op_batchnorm_eval = {
     .name = "batchnorm_eval",
     .min_in = 5,
-    .max_in = 5,
+    .max_in = 6,
     .attr_bytes = sizeof(ls_batchnorm_attr),
     .infer = infer,
     .shard = shard,
     .cost = cost,
-    .print = print,
-    .may_overwrite = 1u << 0,
+    .print = ls_batchnorm_print,
+    .may_overwrite = (1u << 0) | (1u << 5),
     .kernels = kernels,
 };
 
 ls_value ls_batchnorm_eval(ls_graph *graph, ls_value x, ls_value gamma, ls_value beta,
                            ls_value mean, ls_value var, double eps) {
-    const ls_batchnorm_attr attr = {eps};
+    const ls_batchnorm_attr attr = {.eps = eps};
     const ls_value in[5] = {x, gamma, beta, mean, var};
     return ls_graph_node(graph, &ls_op_batchnorm_eval, &attr, in, 5, NULL);
 }

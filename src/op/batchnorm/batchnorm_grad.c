@@ -4,10 +4,23 @@
 #include "op/cpu_kernel.h"
 #include "op/layernorm/norm_infer.h"
 
+/* A second term of dy, relu's result. */
+static ls_status infer_tail(const ls_batchnorm_grad_attr *a, int n_in, const ls_type *in) {
+    const int want = 5 + (a->has_more != 0) + (a->relu != 0);
+    if (n_in != want)
+        return LS_FAIL(LS_ERR_INVALID,
+                       "op batchnorm_grad: with %s of dy and %s result of relu it takes %d inputs, "
+                       "got %d",
+                       a->has_more ? "two terms" : "one term", a->relu ? "a" : "no", want, n_in);
+    for (int i = 5; i < n_in; i++)
+        LS_TRY(ls_norm_infer_like("batchnorm_grad", "a second term of dy and relu's result", &in[i],
+                                  &in[4]));
+    return LS_OK;
+}
+
 static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out, ls_type *out) {
     const ls_batchnorm_grad_attr *a = attr;
     static const char *const names[] = {"gamma", "mean", "rstd"};
-    (void)n_in;
     LS_TRY(ls_channels_infer("batchnorm_grad", &in[0]));
     for (int i = 1; i < 4; i++)
         LS_TRY(ls_channels_infer_vector("batchnorm_grad", names[i - 1], &in[i], &in[0]));
@@ -17,6 +30,7 @@ static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out
                        ls_dtype_name(in[3].dtype));
     LS_TRY(ls_infer_float("batchnorm_grad", "dy", &in[4]));
     LS_TRY(ls_infer_same_shape("batchnorm_grad", &in[0], &in[4]));
+    LS_TRY(infer_tail(a, n_in, in));
     *n_out = 3;
     out[0] = in[0];
     out[1] = (ls_type){(ls_dtype)a->gamma_dtype, in[1].shape};
@@ -28,7 +42,7 @@ static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out
 static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
     const int whole = in_split[0] == LS_SHARD_REPLICATED, vector = whole ? LS_SHARD_REPLICATED : 0;
     int good = whole || in_split[0] == 1;
-    for (int i = 1; i < sig->n_in; i++) good &= in_split[i] == (i == 4 ? in_split[0] : vector);
+    for (int i = 1; i < sig->n_in; i++) good &= in_split[i] == (i >= 4 ? in_split[0] : vector);
     if (!good)
         return LS_FAIL(LS_ERR_UNSUPPORTED,
                        "op batchnorm_grad: x and dy may be split along channels (1) only, the "
@@ -40,13 +54,22 @@ static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
 
 static void cost(const ls_sig *sig, ls_cost *out) {
     ls_cost_default(sig, out);
-    out->flops = 11.0 * (double)ls_type_count(&sig->in[0]);
+    out->flops = (11.0 + sig->n_in - 5) * (double)ls_type_count(&sig->in[0]);
 }
 
 static void print(const void *attr, ls_text *out) {
     const ls_batchnorm_grad_attr *a = attr;
     ls_text_append(out, "dgamma=%s dbeta=%s", ls_dtype_name((ls_dtype)a->gamma_dtype),
                    ls_dtype_name((ls_dtype)a->beta_dtype));
+    if (a->has_more) ls_text_append(out, " terms=2");
+    if (a->relu) ls_text_append(out, " relu=1");
+}
+
+static double dy_at(const ls_launch *l, int64_t at) {
+    const ls_batchnorm_grad_attr *a = l->sig->attr;
+    double dy = ls_tensor_get(&l->in[4], at);
+    if (a->has_more) dy = ls_norm_rounded(dy + ls_tensor_get(&l->in[5], at), l->in[4].dtype);
+    return a->relu && ls_tensor_get(&l->in[l->sig->n_in - 1], at) <= 0 ? 0 : dy;
 }
 
 static void differentiate_channel_ref(const ls_launch *l, int64_t c) {
@@ -59,7 +82,7 @@ static void differentiate_channel_ref(const ls_launch *l, int64_t c) {
             for (int64_t i = 0; i < n.n_places; i++) {
                 const int64_t at = (b * n.n_channels + c) * n.n_places + i;
                 const double h = (ls_tensor_get(&l->in[0], at) - mean) * rstd;
-                const double dy = ls_tensor_get(&l->in[4], at);
+                const double dy = dy_at(l, at);
                 if (pass == 0) {
                     dgamma += dy * h;
                     dbeta += dy;
@@ -87,12 +110,12 @@ static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(batchnorm_grad), &batc
 const ls_op ls_op_batchnorm_grad = {
     .name = "batchnorm_grad",
     .min_in = 5,
-    .max_in = 5,
+    .max_in = 7,
     .attr_bytes = sizeof(ls_batchnorm_grad_attr),
     .infer = infer,
     .shard = shard,
     .cost = cost,
     .print = print,
-    .may_overwrite = (1u << 0) | (1u << 4),
+    .may_overwrite = (1u << 0) | (7u << 4),
     .kernels = kernels,
 };

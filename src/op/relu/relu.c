@@ -16,7 +16,8 @@ static ls_status infer_grad(const void *attr, int n_in, const ls_type *in, int *
 }
 
 static ls_status grad(ls_grad *g) {
-    const ls_value in[2] = {g->in[0], g->dout[0]};
+    /* y is 0 exactly where x <= 0, and somebody keeps y anyway. */
+    const ls_value in[2] = {g->out[0], g->dout[0]};
     if (g->wants[0] && g->dout[0] != LS_VALUE_NONE)
         g->din[0] = ls_graph_node(g->graph, &ls_op_relu_grad, NULL, in, 2, NULL);
     return LS_OK;

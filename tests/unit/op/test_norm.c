@@ -33,12 +33,12 @@
     }
 
 static const ls_layernorm_attr layer = {1e-5}, layer_bad = {-1};
-static const ls_layernorm_grad_attr layer_grad = {LS_DTYPE_F32, LS_DTYPE_F32};
-static const ls_layernorm_grad_attr layer_grad_bad = {LS_DTYPE_I32, -1};
+static const ls_layernorm_grad_attr layer_grad = {LS_DTYPE_F32, LS_DTYPE_F32, {0, 0}};
+static const ls_layernorm_grad_attr layer_grad_bad = {LS_DTYPE_I32, -1, {0, 0}};
 static const ls_rmsnorm_attr rms = {1e-5}, rms_bad = {INFINITY};
-static const ls_rmsnorm_grad_attr rms_grad = {LS_DTYPE_F32};
-static const ls_batchnorm_attr batch = {1e-5};
-static const ls_batchnorm_grad_attr batch_grad = {LS_DTYPE_F32, LS_DTYPE_F32};
+static const ls_rmsnorm_grad_attr rms_grad = {LS_DTYPE_F32, {0, 0}};
+static const ls_batchnorm_attr batch = {1e-5, 0, 0};
+static const ls_batchnorm_grad_attr batch_grad = {LS_DTYPE_F32, LS_DTYPE_F32, 0, 0};
 static const ls_ema_step_attr ema = {0.1, 1}, ema_bad = {1.5, 1};
 static const ls_rope_attr turn = {1e4, 0, 0, 0}, turn_bad = {0, 0, 0, 0},
                           turn_back = {1e4, -1, 0, 0};
