@@ -3,6 +3,7 @@
 #ifndef LS_BASE_CPU_H
 #define LS_BASE_CPU_H
 #include "lockstep/status.h"
+#include <stdint.h>
 
 /* Ordered: each level includes the ones before it on x86-64. AMX needs leave from the kernel
  * (arch_prctl ARCH_REQ_XCOMP_PERM), asked for once by ls_cpu_isa. */
@@ -21,5 +22,7 @@ LS_API const char *ls_isa_name(ls_isa isa);   /* "base" "avx2" "avx512" "avx512b
 LS_API ls_status ls_isa_parse(const char *name, ls_isa *out);
 LS_API const char *ls_cpu_name(void);  /* model name, e.g. from /proc/cpuinfo; "unknown" */
 LS_API int ls_cpu_has_vdpbf16ps(void); /* the instruction exists, at whatever speed */
+/* Data cache of level 1, 2 or 3 that the first CPU uses (a level 3 may be shared with others), in bytes; 0 = not known. */
+LS_API int64_t ls_cpu_cache_bytes(int level);
 
 #endif

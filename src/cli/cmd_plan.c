@@ -2,13 +2,14 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "cli/plan_prediction.h"
 #include "cli/run_options.h"
 #include "lockstep/graph.h"
 #include "train/saving.h"
 
 typedef struct plan_options {
     int explain;
-    const char *graph, *dot, *svg;
+    const char *graph, *dot, *svg, *machine;
 } plan_options;
 
 static ls_status write_text(const char *path, ls_status (*print)(const ls_graph *, char **),
@@ -39,8 +40,9 @@ static ls_status count_save(const ls_train_config *config, const ls_plan *plan, 
 }
 
 /* The training plan's JSON with bytes.total raised by what evaluation and saves in the background add: what the run allocates. */
-static ls_status print_json(const ls_cmd_call *call, const ls_plan *train, const ls_plan *eval,
-                            const save_bytes *save) {
+static ls_status print_json(const ls_cmd_call *call, const ls_plan_times *times,
+                            const ls_plan *eval, const save_bytes *save) {
+    const ls_plan *train = times->plan;
     char *text = NULL;
     json_t *root = NULL;
     LS_TRY(ls_plan_print_json(train, &text));
@@ -58,11 +60,16 @@ static ls_status print_json(const ls_cmd_call *call, const ls_plan *train, const
         json_decref(root);
         root = NULL;
     }
-    return ls_cli_print_json(call, root);
+    const ls_status predicted = root ? ls_plan_times_json(times, root) : LS_OK;
+    if (predicted == LS_OK) return ls_cli_print_json(call, root);
+    json_decref(root);
+    return predicted;
 }
 
-static ls_status print_text(const ls_cmd_call *call, const ls_plan *train, const ls_plan *eval,
-                            const save_bytes *save, int explain) {
+static ls_status print_text(const ls_cmd_call *call, const ls_plan_times *times,
+                            const ls_plan *eval, const save_bytes *save) {
+    const int explain = ((const plan_options *)call->options)->explain;
+    const ls_plan *train = times->plan;
     char *text = NULL;
     LS_TRY(ls_plan_print(train, explain, &text));
     fputs(text, call->out);
@@ -77,7 +84,7 @@ static ls_status print_text(const ls_cmd_call *call, const ls_plan *train, const
     fprintf(call->out, "total: %lld bytes\n", (long long)(total + save->copy));
     fprintf(call->out, "a save writes: %lld bytes, a rank at most %lld of them\n",
             (long long)save->all, (long long)save->most);
-    return LS_OK;
+    return ls_plan_times_print(times, call->out);
 }
 
 static ls_status run_plan(const ls_cmd_call *call) {
@@ -92,9 +99,11 @@ static ls_status run_plan(const ls_cmd_call *call) {
     if (status == LS_OK) status = write_text(o->svg, ls_graph_print_svg, ls_plan_graph(train));
     save_bytes save;
     if (status == LS_OK) status = count_save(&config, train, &save);
-    if (status == LS_OK)
-        status = call->json ? print_json(call, train, eval, &save)
-                            : print_text(call, train, eval, &save, o->explain);
+    if (status == LS_OK) {
+        const ls_plan_times times = {&config, train, o->machine, (double)save.most};
+        status = call->json ? print_json(call, &times, eval, &save)
+                            : print_text(call, &times, eval, &save);
+    }
     ls_plan_destroy(train);
     ls_plan_destroy(eval);
     ls_config_destroy(values);
@@ -115,6 +124,7 @@ static const ls_cli_option options[] = {
     FILE_OPTION(graph, "write the graph after all passes as text"),
     FILE_OPTION(dot, "write the graph for Graphviz"),
     FILE_OPTION(svg, "write the graph as a picture"),
+    FILE_OPTION(machine, "predict times from this profile (of any machine; see lockstep bench)"),
     {0},
 };
 
@@ -123,7 +133,9 @@ const ls_cmd ls_cmd_plan = {
     .about = "Parameters, FLOPs, bytes by kind and the schedule of a run, from the very graph, "
              "allocator and schedule that will\n"
              "run. Nothing is allocated or computed. The total equals what `train` allocates "
-             "(train --json: allocated_bytes).",
+             "(train --json: allocated_bytes).\n"
+             "With a machine profile (`lockstep bench` makes one) also the time of a step, by kind "
+             "of node.",
     .min_args = 1,
     .max_args = 1,
     .takes_config = 1,
