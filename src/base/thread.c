@@ -40,6 +40,8 @@ struct ls_pool {
     _Atomic uint32_t n_sleeping;
     _Atomic uint32_t finished; /* futex of the caller: changes when a job has ended */
     atomic_int caller_sleeps, stop;
+    atomic_int measures;     /* ls_pool_measure */
+    _Atomic int64_t busy_ns; /* of the workers other than the caller */
     /* The error with the lowest task index; the rest is under error_lock. */
     _Atomic int64_t error_task;
     pthread_mutex_t error_lock;
@@ -99,11 +101,15 @@ static void finish_tasks(ls_pool *pool, int64_t n) {
 
 /* Tasks after a failed one are skipped, those before it are not: so the error returned does not depend on timing. */
 static void run_claimed(ls_pool *pool, int64_t first, int64_t n, int worker) {
+    const int measures = worker > 0 && atomic_load_explicit(&pool->measures, memory_order_relaxed);
+    const double begun = measures ? ls_clock_seconds() : 0;
     for (int64_t task = first; task < first + n; task++) {
         if (task > atomic_load_explicit(&pool->error_task, memory_order_relaxed)) break;
         const ls_status status = pool->fn(pool->user, task, worker);
         if (status != LS_OK) record_error(pool, task, status);
     }
+    if (measures) /* before the caller may go on */
+        atomic_fetch_add(&pool->busy_ns, (int64_t)((ls_clock_seconds() - begun) * 1e9));
     finish_tasks(pool, n);
 }
 
@@ -220,6 +226,14 @@ void ls_pool_destroy(ls_pool *pool) {
 
 int ls_pool_threads(const ls_pool *pool) {
     return pool ? pool->n_threads : 1;
+}
+
+void ls_pool_measure(ls_pool *pool, int on) {
+    if (pool) atomic_store(&pool->measures, on);
+}
+
+int64_t ls_pool_busy_ns(const ls_pool *pool) {
+    return pool ? atomic_load(&pool->busy_ns) : 0;
 }
 
 static ls_status run_inline(int64_t n_tasks, ls_task_fn fn, void *user, int worker) {

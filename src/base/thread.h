@@ -20,6 +20,10 @@ LS_API void ls_pool_destroy(ls_pool *pool);
 LS_API int ls_pool_threads(const ls_pool *pool); /* NULL counts as 1 */
 /* pool may be NULL: runs inline. */
 LS_API ls_status ls_pool_run(ls_pool *pool, int64_t n_tasks, ls_task_fn fn, void *user);
+/* From now on the pool measures how long its threads other than the caller work; ls_pool_busy_ns is the sum, 0 before. Between two
+ * runs only. pool may be NULL. */
+LS_API void ls_pool_measure(ls_pool *pool, int on);
+LS_API int64_t ls_pool_busy_ns(const ls_pool *pool);
 /* CPUs this process may use (affinity and cgroup quota), at least 1. */
 LS_API int ls_cpu_count(void);
 

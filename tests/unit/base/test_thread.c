@@ -274,6 +274,36 @@ static void test_cpu_count(void **state) {
     assert_in_range(ls_cpu_count(), 1, sysconf(_SC_NPROCESSORS_CONF));
 }
 
+static ls_status spin_task(void *user, int64_t task, int worker) {
+    (void)user, (void)task, (void)worker;
+    const double until = ls_clock_seconds() + 2e-4;
+    while (ls_clock_seconds() < until) {
+    }
+    return LS_OK;
+}
+
+/* The work of the others is counted while it is asked for, and never the caller's own. */
+static void test_busy_time(void **state) {
+    (void)state;
+    ls_pool *pool;
+    check_ok(ls_pool_create(3, -1, &pool));
+    assert_int_equal(ls_pool_busy_ns(NULL), 0);
+    ls_pool_measure(NULL, 1);
+    check_ok(ls_pool_run(pool, 64, spin_task, NULL));
+    assert_int_equal(ls_pool_busy_ns(pool), 0);
+    ls_pool_measure(pool, 1);
+    check_ok(ls_pool_run(pool, 1, spin_task, NULL)); /* inline */
+    assert_int_equal(ls_pool_busy_ns(pool), 0);
+    for (int i = 0; i < 100 && ls_pool_busy_ns(pool) == 0; i++)
+        check_ok(ls_pool_run(pool, 64, spin_task, NULL));
+    const int64_t busy = ls_pool_busy_ns(pool);
+    assert_true(busy >= 150000);
+    ls_pool_measure(pool, 0);
+    check_ok(ls_pool_run(pool, 64, spin_task, NULL));
+    assert_int_equal(ls_pool_busy_ns(pool), busy);
+    ls_pool_destroy(pool);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_task_runs_once_for_each_size_of_pool),
@@ -286,6 +316,7 @@ int main(void) {
         cmocka_unit_test(test_bad_sizes_and_torture),
         cmocka_unit_test(test_running_allocates_nothing),
         cmocka_unit_test(test_cpu_count),
+        cmocka_unit_test(test_busy_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
