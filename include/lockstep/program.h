@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 typedef struct ls_program ls_program;
+typedef struct ls_trace ls_trace; /* src/exec/trace.h */
 
 /* Fills `tensor` (device memory, shape and dtype as in the graph) for input `name` of `lane`; lane is -1 for step inputs. */
 typedef ls_status (*ls_feed_fn)(void *user, const char *name, int64_t lane, ls_tensor *tensor);
@@ -23,6 +24,7 @@ typedef struct ls_run_options {
         void *
             user); /* or NULL. Called once in a TRAIN run, before this rank gives its first gradient to others and before
                                              * anything persistent is written: from here on the state of two runs ago may be overwritten */
+    ls_trace *trace; /* or NULL. Records what runs when */
 } ls_run_options;
 
 /* Draws every parameter and state value of this rank from its ls_init: a pure function of (seed, name, index). */

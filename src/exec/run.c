@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "exec/program.h"
+#include "exec/trace.h"
 
 void *ls_program_address(const ls_program *p, const ls_place *place, int slot, int level) {
     char *base = p->base[place->region] + place->offset + (size_t)p->member * place->member_stride;
@@ -69,7 +69,8 @@ static ls_status run_steps(ls_program *p, const ls_command *command,
     for (int64_t i = command->first; i < last; i++) {
         if (p->comm) LS_TRY(ls_comm_check(p->comm));
         if (segment->steps[i].gives) LS_TRY(open_update(p, options));
-        LS_TRY(ls_program_launch(p, &segment->steps[i], command, options));
+        LS_TRY(options->trace ? ls_trace_launch(p, &segment->steps[i], command, options)
+                              : ls_program_launch(p, &segment->steps[i], command, options));
     }
     return LS_OK;
 }
@@ -145,16 +146,27 @@ static ls_status run_command(ls_program *p, const ls_command *command,
     return LS_FAIL(LS_ERR_INTERNAL, "run: unknown command %d", (int)command->kind);
 }
 
+static ls_status trace_command(ls_program *p, const ls_command *command,
+                               const ls_run_options *options) {
+    const int64_t begun = ls_trace_now(), busy = ls_pool_busy_ns(p->pool);
+    const ls_status status = run_command(p, command, options);
+    ls_trace_add_command(p, command, options, begun, busy);
+    return status;
+}
+
 static ls_status run_commands(ls_program *p, const ls_run_options *options) {
     for (int64_t i = 0; i < p->rank->n_commands; i++)
-        LS_TRY(run_command(p, &p->rank->commands[i], options));
+        LS_TRY(options->trace ? trace_command(p, &p->rank->commands[i], options)
+                              : run_command(p, &p->rank->commands[i], options));
     return p->plan->options.mode == LS_PLAN_TRAIN ? open_update(p, options) : LS_OK;
 }
 
 ls_status ls_program_run(ls_program *p, const ls_run_options *options) {
     ls_program_follow(p);
     p->gave = 0;
+    const int64_t begun = options->trace ? ls_trace_now() : 0;
     const ls_status status = run_commands(p, options);
+    ls_trace_add_span(options->trace, LS_TRACE_PROGRAM, (int64_t)options->step, begun);
     if (status == LS_OK) {
         ls_program_swap(p);
         return LS_OK;
