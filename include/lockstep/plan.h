@@ -53,6 +53,11 @@ typedef enum ls_recompute {
     LS_RECOMPUTE_BYTES /* as many layers as it takes to keep activations of a lane under recompute_bytes */
 } ls_recompute;
 
+typedef enum ls_fuse {
+    LS_FUSE_ON, /* elementwise chains and the neighbours of norms run as one node, in cache: no result changes */
+    LS_FUSE_OFF /* node by node, for comparison */
+} ls_fuse;
+
 typedef struct ls_plan_options {
     ls_plan_mode mode;
     const char *
@@ -63,6 +68,7 @@ typedef struct ls_plan_options {
     ls_pipeline_kind schedule;
     ls_recompute recompute;
     int64_t recompute_bytes;
+    ls_fuse fuse;
     int reference_kernels;         /* use the reference kernel of every op (tests) */
     const ls_optim_options *optim; /* TRAIN: required */
     double static_count;           /* TRAIN: targets counted in a full global batch */

@@ -22,6 +22,15 @@ static ls_status run_rank_passes(ls_plan *plan) {
     return ls_graph_verify(plan->graph);
 }
 
+static ls_status fuse_nodes(ls_plan *plan) {
+    const ls_plan_options *o = &plan->options;
+    const ls_fuse_options options = {.one_stage = plan->mesh.pp == 1,
+                                     .zero_bubble = o->mode == LS_PLAN_TRAIN &&
+                                                    o->schedule == LS_PIPELINE_ZERO_BUBBLE,
+                                     .arena = plan->arena};
+    return o->fuse == LS_FUSE_ON ? ls_pass_fuse(&plan->graph, &options, &plan->fused) : LS_OK;
+}
+
 /* Passes over the graph; the verifier runs after each. */
 static ls_status run_passes(ls_plan *plan) {
     ls_graph **graph = &plan->graph;
@@ -44,6 +53,10 @@ static ls_status run_passes(ls_plan *plan) {
     LS_TRY(ls_pass_hoist(*graph));
     LS_TRY(ls_graph_verify(*graph));
     if (training) LS_TRY(ls_pass_recompute(graph, o));
+    LS_TRY(ls_graph_verify(*graph));
+    /* After what chooses nodes by their op (precision, recompute: what is made again is fused on its own), before what only places them:
+     * collectives go between the nodes that there are, deposit sees what really makes a lane sum. */
+    LS_TRY(fuse_nodes(plan));
     LS_TRY(ls_graph_verify(*graph));
     /* After all that looks at whole parameters. */
     LS_TRY(run_rank_passes(plan));

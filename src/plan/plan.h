@@ -5,6 +5,7 @@
 #include "comm/comm.h"
 #include "graph/node.h"
 #include "lockstep/plan.h"
+#include "plan/pass/pass.h"
 
 /* Where bytes of a rank live. */
 #define LS_REGION_MAP(X)                                                                         \
@@ -131,6 +132,7 @@ struct ls_plan {
     int64_t channels_capacity;
     int64_t n_parameters;
     double flops_per_step;
+    ls_fuse_report fused;
 };
 
 enum { LS_PLACE_ALIGN = 64, LS_SUM_ALIGN = 4 * LS_SHARD_UNIT, LS_KEPT_ALIGN = 4096 };

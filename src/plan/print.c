@@ -152,6 +152,18 @@ static void print_mesh(const ls_plan *plan, ls_text *out) {
     }
 }
 
+static void print_fused(const ls_plan *plan, int explain, ls_text *out) {
+    const ls_fuse_report *f = &plan->fused;
+    if (plan->options.fuse == LS_FUSE_OFF)
+        ls_text_append(out, "  fuse: off\n");
+    else if (f->n_made == 0)
+        ls_text_append(out, "  fuse: no nodes to fuse\n");
+    else
+        ls_text_append(out, "  fuse: %d nodes run as %d; a lane moves %.0f bytes less\n",
+                       f->n_taken, f->n_made, f->bytes_saved);
+    if (explain && f->text) ls_text_append(out, "%s", f->text);
+}
+
 static void print_data_parallel(const ls_plan *plan, ls_text *out) {
     const ls_plan_options *o = &plan->options;
     if (plan->n_members == 1) {
@@ -185,6 +197,7 @@ ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out) {
                    o->threads == 1 ? "" : "s", o->fast ? "fast" : "exact", ls_wire_names[o->wire]);
     print_mesh(plan, &text);
     print_data_parallel(plan, &text);
+    print_fused(plan, explain, &text);
     ls_text_append(&text, "  parameters: %lld\n  flops per step: %.6g\n",
                    (long long)plan->n_parameters, plan->flops_per_step);
     ls_status status = LS_OK;

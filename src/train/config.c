@@ -48,6 +48,7 @@ static const ls_config_field run_fields[] = {
     FIELD(batch, INT, "8", 1, 1e9, NULL, "sequences (or images) of one optimizer step, over all lanes; a multiple of lanes"),
     FIELD(window, INT, "0", 0, 1e7, NULL, "tokens of a training sequence; 0 = model.context"),
     FIELD(precision, ENUM, "f32", 0, 0, precision_names, "compute precision; master weights and sums are f32"),
+    FIELD(fuse, BOOL, "true", 0, 0, NULL, "elementwise chains, and norms with their elementwise neighbours, run as one node in cache; false: node by node, for comparison. Changes no result"),
     FIELD(recompute, ENUM, "none", 0, 0, recompute_names, "forward results made again in the backward pass instead of kept: none, attention, every layer, or as many layers as recompute_bytes asks for"),
     FIELD(recompute_bytes, INT, "0", 0, 9e18, NULL, "with recompute: bytes: most bytes of forward results kept per lane"),
     FIELD(max_seconds, FLOAT, "0", 0, 1e9, NULL, "stop after the step during which this much training time has passed; 0 = no limit"),

@@ -14,6 +14,18 @@ ls_status ls_pass_backward(ls_graph *graph, ls_grad_parts *parts);
 ls_status ls_pass_lane_sums(ls_graph *graph);
 /* Makes forward results again in the backward pass instead of keeping them. */
 ls_status ls_pass_recompute(ls_graph **graph, const ls_plan_options *options);
+/* Elementwise chains become one node, norms take in their elementwise neighbours: no result changes. Runs on the whole graph. */
+typedef struct ls_fuse_options {
+    int one_stage;   /* no pipeline: nodes of different units may become one */
+    int zero_bubble; /* backward nodes are run in two halves */
+    ls_arena *arena; /* of the report */
+} ls_fuse_options;
+typedef struct ls_fuse_report {
+    int n_taken, n_made; /* nodes that became one, and how many those are */
+    double bytes_saved;  /* that a lane need not move */
+    const char *text;    /* a line each; NULL for none */
+} ls_fuse_report;
+ls_status ls_pass_fuse(ls_graph **graph, const ls_fuse_options *options, ls_fuse_report *report);
 /* Moves nodes that read persistent values only to phase PREPARE. */
 ls_status ls_pass_hoist(ls_graph *graph);
 /* Removes nodes whose results nobody reads. */

@@ -1,0 +1,167 @@
+/* A tile of every value lies in a buffer of the first-level cache, which the next value takes over when nobody reads it again.
+ * Which level's tile functions run follows from the level of this kernel, which the plan chose. */
+#include "op/fused/fused.h"
+#include "op/tile.h"
+
+typedef struct fused_run { /* one step */
+    ls_tile_fn fn;
+    int n_tiled, first_result;
+    ls_launch launch; /* the step's own attributes, types and scalars; position */
+    ls_fused_sig sig;
+    ls_tensor operands[LS_FUSED_STEP_IN]; /* data of the node's inputs only */
+} fused_run;
+
+typedef struct fused_job {
+    const ls_launch *launch;
+    const ls_fused_attr *attr;
+    int64_t count;
+    fused_run steps[LS_FUSED_STEPS];
+    ls_type types[LS_FUSED_VALUES];
+    int last_read[LS_FUSED_VALUES]; /* step; -1: none, n_steps: it leaves */
+    int is_read[LS_FUSED_VALUES];   /* by a step */
+    int buffer[LS_FUSED_VALUES];
+} fused_job;
+
+static const ls_kernel *step_kernel(const ls_op *op) {
+    for (const ls_kernel *const *k = op->kernels; k && *k; k++)
+        if ((*k)->isa == LS_KERNEL_ISA_LEVEL && (*k)->tile) return *k;
+    return NULL;
+}
+
+static const char *refuses(const ls_sig *sig) {
+    const ls_fused_attr *a = sig->attr;
+    ls_type types[LS_FUSED_VALUES];
+    memcpy(types, sig->in, sizeof *types * (size_t)sig->n_in);
+    if (ls_fused_types(a, types) != LS_OK) return "a step does not take its operands";
+    for (int i = 0; i < a->n_steps; i++) {
+        ls_fused_sig s;
+        const ls_kernel *kernel = step_kernel(a->steps[i].op);
+        ls_fused_step_sig(a, i, types, &s);
+        if (!kernel) return "a step has no kernel of this level that runs by tiles";
+        if (kernel->refuses && kernel->refuses(&s.sig)) return kernel->refuses(&s.sig);
+    }
+    return NULL;
+}
+
+static void prepare_step(fused_job *job, int i) {
+    const ls_fused_step *step = &job->attr->steps[i];
+    fused_run *run = &job->steps[i];
+    ls_fused_step_sig(job->attr, i, job->types, &run->sig);
+    run->fn = step_kernel(step->op)->tile(&run->sig.sig, &run->n_tiled);
+    run->first_result = ls_fused_first_result(job->attr, i);
+    for (int k = 0; k < step->n_in; k++) {
+        const int v = step->in[k];
+        if (v < job->attr->n_in) run->operands[k] = job->launch->in[v];
+        job->last_read[v] = i;
+        job->is_read[v] = 1;
+    }
+    run->launch = *job->launch;
+    run->launch.sig = &run->sig.sig;
+    run->launch.in = run->operands;
+    run->launch.out = NULL;
+}
+
+/* A result may take the buffer of an operand that dies: tile functions read an element before they write it. */
+static void assign_buffers(fused_job *job) {
+    char taken[LS_FUSED_VALUES] = {0};
+    for (int v = 0; v < LS_FUSED_VALUES; v++) job->buffer[v] = -1;
+    for (int i = 0; i < job->attr->n_steps; i++) {
+        const ls_fused_step *step = &job->attr->steps[i];
+        const int first = job->steps[i].first_result;
+        for (int k = 0; k < step->n_in + step->n_out; k++) {
+            const int v = k < step->n_in ? step->in[k] : first + k - step->n_in;
+            if (k == step->n_in)
+                for (int j = 0; j < step->n_in; j++)
+                    if (job->last_read[step->in[j]] == i) taken[job->buffer[step->in[j]]] = 0;
+            if (job->buffer[v] >= 0) continue;
+            int b = 0;
+            while (taken[b]) b++;
+            taken[b] = 1;
+            job->buffer[v] = b;
+        }
+    }
+}
+
+static ls_status prepare(fused_job *job, const ls_launch *launch) {
+    const ls_fused_attr *a = launch->sig->attr;
+    job->launch = launch;
+    job->attr = a;
+    job->count = ls_type_count(&launch->sig->out[0]);
+    memcpy(job->types, launch->sig->in, sizeof *job->types * (size_t)a->n_in);
+    LS_TRY(ls_fused_types(a, job->types));
+    for (int v = 0; v < LS_FUSED_VALUES; v++) job->last_read[v] = -1;
+    for (int i = 0; i < a->n_steps; i++) prepare_step(job, i);
+    for (int i = 0; i < a->n_out; i++) job->last_read[a->out[i]] = a->n_steps;
+    assign_buffers(job);
+    return LS_OK;
+}
+
+/* Memory of leaving value v, when the last step may write there: f32, a whole tile. */
+static float *direct_result(const fused_job *job, int v, int64_t first) {
+    if (job->types[v].dtype != LS_DTYPE_F32 || job->is_read[v]) return NULL;
+    for (int i = 0; i < job->attr->n_out; i++)
+        if (job->attr->out[i] == v) return (float *)job->launch->out[i].data + first;
+    return NULL;
+}
+
+static const float *load_operand(const fused_job *job, int v, int64_t first, int64_t n, int whole,
+                                 float *buffer) {
+    const ls_tensor *x = &job->launch->in[v];
+    if (whole && x->dtype == LS_DTYPE_F32) return (const float *)x->data + first;
+    row_load(buffer, x->data, x->dtype, first, n, 0.0f);
+    return buffer;
+}
+
+static void run_fused_tile(const fused_job *job, int64_t first) {
+    float buffers[LS_FUSED_VALUES][TILE_ELEMENTS] __attribute__((aligned(64)));
+    const float *at[LS_FUSED_VALUES] = {NULL};
+    const ls_fused_attr *a = job->attr;
+    const int64_t left = job->count - first, n = left < TILE_ELEMENTS ? left : TILE_ELEMENTS;
+    const int64_t padded = (n + V16_LANES - 1) / V16_LANES * V16_LANES;
+    for (int i = 0; i < a->n_steps; i++) {
+        const fused_run *run = &job->steps[i];
+        tile t = {.first = first, .n = padded, .launch = &run->launch};
+        for (int k = 0; k < run->n_tiled; k++) {
+            const int v = a->steps[i].in[k];
+            if (!at[v])
+                at[v] = load_operand(job, v, first, n, padded == n, buffers[job->buffer[v]]);
+            t.in[k] = at[v];
+        }
+        for (int k = 0; k < a->steps[i].n_out; k++) {
+            const int v = run->first_result + k;
+            float *direct = NULL;
+            if (i == a->n_steps - 1 && padded == n) direct = direct_result(job, v, first);
+            t.out[k] = direct ? direct : buffers[job->buffer[v]];
+            at[v] = t.out[k];
+        }
+        run->fn(&t);
+        for (int k = 0; k < a->steps[i].n_out; k++)
+            if (job->is_read[run->first_result + k])
+                row_round(t.out[k], job->types[run->first_result + k].dtype, padded);
+    }
+    /* last: out[0] may lie over an input */
+    for (int i = 0; i < a->n_out; i++) {
+        const ls_tensor *y = &job->launch->out[i];
+        if (at[a->out[i]] == buffers[job->buffer[a->out[i]]])
+            row_store(y->data, y->dtype, first, at[a->out[i]], n);
+    }
+}
+
+static ls_status run_fused_task(void *user, int64_t task, int worker) {
+    const fused_job *job = user;
+    const int64_t begin = task * TILE_PER_TASK * TILE_ELEMENTS;
+    const int64_t end = begin + TILE_PER_TASK * TILE_ELEMENTS;
+    (void)worker;
+    for (int64_t first = begin; first < end && first < job->count; first += TILE_ELEMENTS)
+        run_fused_tile(job, first);
+    return LS_OK;
+}
+
+static ls_status launch(const ls_launch *launch) {
+    fused_job job = {0};
+    LS_TRY(prepare(&job, launch));
+    const int64_t per_task = TILE_PER_TASK * TILE_ELEMENTS;
+    return ls_pool_run(launch->pool, (job.count + per_task - 1) / per_task, run_fused_task, &job);
+}
+
+LS_CPU_KERNEL(fused) = {LS_CPU_KERNEL_HEAD("fused"), .refuses = refuses, .launch = launch};
