@@ -41,6 +41,7 @@ typedef struct ls_train_config {
     int64_t log_every, eval_every, eval_windows, save_every, keep, keep_every;
     int keep_best, save_mode, on_save_error;
     int64_t shard_bytes, hash_every, copies;
+    int64_t profile_first, profile_steps, profile_events;
     double notice_seconds;
     int tensorboard;
     ls_data_options data;
@@ -90,6 +91,7 @@ typedef struct ls_train_result {
     int stopped_early;
     char weights_sha256[65];
     char checkpoint[1024]; /* folder of the last checkpoint */
+    char profile[1024], profile_text[4096]; /* folder of the profile, "" without; the ops worth attention, a line each */
 } ls_train_result;
 
 typedef struct ls_train_options {
@@ -99,6 +101,8 @@ typedef struct ls_train_options {
         interrupt; /* set by a signal handler to the signal's number: finish the step, save, return */
     const char *resume; /* checkpoint folder to go on from, or NULL */
     ls_comm *comm;      /* the ranks of this run; NULL: this process alone */
+    int profile; /* record a few steps (config profile.*), and write what they show; equal on every rank. Changes no result */
+    const char *profile_dir; /* NULL or "": <out>/profile */
 } ls_train_options;
 
 LS_API ls_status ls_train(const ls_train_config *config, const struct ls_config *values,

@@ -10,9 +10,13 @@ static void write_row(ls_text *text, const char *name, const char *help) {
 
 static void write_option(ls_text *text, const ls_cli_option *option) {
     char name[96];
-    (void)snprintf(name, sizeof name, "%s%c%s --%s%s%s", option->letter ? "-" : " ",
+    const int optional = option->type == LS_CLI_OPTIONAL;
+    (void)snprintf(name, sizeof name, "%s%c%s --%s%s%s%s", option->letter ? "-" : " ",
                    option->letter ? option->letter : ' ', option->letter ? "," : " ", option->name,
-                   option->value ? " " : "", option->value ? option->value : "");
+                   optional        ? "[="
+                   : option->value ? " "
+                                   : "",
+                   option->value ? option->value : "", optional ? "]" : "");
     write_row(text, name, option->help);
 }
 

@@ -63,6 +63,8 @@ static ls_status store_value(const char *where, const ls_cli_option *option, con
     errno = 0;
     if (option->type == LS_CLI_FLAG) {
         *(int *)member = 1;
+    } else if (option->type == LS_CLI_OPTIONAL) {
+        *(const char **)member = text ? text : "";
     } else if (option->type == LS_CLI_STRING) {
         *(const char **)member = text;
     } else if (option->type == LS_CLI_INT) {
@@ -95,7 +97,7 @@ typedef struct ls_cli_parser {
     const ls_cli_option *options;
     int n_options;
     struct option long_options[MOST_OPTIONS + 1];
-    char letters[2 * MOST_OPTIONS + 3];
+    char letters[3 * MOST_OPTIONS + 3];
     char *memory;
     const char **args, **assignments; /* room for argc each */
     int n_args, n_assignments;
@@ -109,11 +111,14 @@ static void make_getopt_tables(ls_cli_parser *parser) {
     for (int i = 0; i < parser->n_options; i++) {
         const ls_cli_option *option = &parser->options[i];
         const int has_value = option->type != LS_CLI_FLAG;
-        parser->long_options[i] = (struct option){
-            option->name, has_value ? required_argument : no_argument, NULL, FIRST_CODE + i};
+        const int value = option->type == LS_CLI_OPTIONAL ? optional_argument
+                          : has_value                     ? required_argument
+                                                          : no_argument;
+        parser->long_options[i] = (struct option){option->name, value, NULL, FIRST_CODE + i};
         if (!option->letter) continue;
         *letter++ = option->letter;
         if (has_value) *letter++ = ':';
+        if (value == optional_argument) *letter++ = ':';
     }
 }
 

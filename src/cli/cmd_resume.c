@@ -27,6 +27,8 @@ const ls_cmd ls_cmd_resume = {
     .min_args = 1,
     .max_args = 1,
     .takes_config = 1,
+    .options = ls_cli_train_option_table,
+    .options_bytes = sizeof(ls_cli_train_options),
     .has_json = 1,
     .run = run_resume,
 };

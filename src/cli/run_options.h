@@ -17,6 +17,12 @@ typedef struct ls_cli_checkpoint {
 ls_status ls_cli_open_checkpoint(const char *dir, const ls_cmd_call *call, ls_cli_checkpoint *out);
 void ls_cli_close_checkpoint(ls_cli_checkpoint *checkpoint);
 
+/* Options of `train` and `resume`. */
+typedef struct ls_cli_train_options {
+    const char *profile; /* NULL: none; "": <out>/profile */
+} ls_cli_train_options;
+extern const ls_cli_option ls_cli_train_option_table[];
+
 /* Joins the ranks that were started, trains and prints the report of `train` and `resume`. resume NULL: from the start. */
 ls_status ls_cli_train(const ls_cmd_call *call, const ls_train_config *config,
                        const ls_config *values, const char *resume);

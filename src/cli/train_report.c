@@ -59,8 +59,14 @@ static void show_progress(void *user, const ls_train_progress *p) {
                        "loss %.3f%s%s%s", p->loss, held, share, skipped);
 }
 
+const ls_cli_option ls_cli_train_option_table[] = {
+    {"profile", 0, LS_CLI_OPTIONAL, offsetof(ls_cli_train_options, profile), "DIR",
+     "record a few steps; leave profile.html and trace.json there (OUT/profile)", 0, 0},
+    {0},
+};
+
 static json_t *report_json(const ls_train_result *r) {
-    return json_pack(
+    json_t *report = json_pack(
         "{s:I,s:i,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:s,s:s}", "steps",
         (json_int_t)r->steps, "ranks", r->ranks, "loss", ls_cli_json_real(r->loss), "held_loss",
         ls_cli_json_real(r->held_loss), "bits_per_byte", ls_cli_json_real(r->held_bits_per_byte),
@@ -72,6 +78,9 @@ static json_t *report_json(const ls_train_result *r) {
         (json_int_t)r->allocated_bytes, "run_allocations", (json_int_t)r->run_allocations,
         "skipped_steps", (json_int_t)r->n_skipped, "interrupted", r->interrupted, "stopped_early",
         r->stopped_early, "checkpoint", r->checkpoint, "weights_sha256", r->weights_sha256);
+    if (report && *r->profile)
+        (void)json_object_set_new(report, "profile", json_string(r->profile));
+    return report;
 }
 
 static void print_report(FILE *out, const ls_train_result *r, int images) {
@@ -91,6 +100,11 @@ static void print_report(FILE *out, const ls_train_result *r, int images) {
         fprintf(out, "steps skipped for overflowing gradients: %lld\n", (long long)r->n_skipped);
     fprintf(out, "memory: %lld bytes planned, %lld allocated%s\n", (long long)r->planned_bytes,
             (long long)r->allocated_bytes, r->ranks > 1 ? ", on each rank" : "");
+    if (*r->profile)
+        fprintf(out,
+                "%sprofile: %s/profile.html; profile.json is for programs, trace.json for "
+                "ui.perfetto.dev\n",
+                r->profile_text, r->profile);
     if (*r->checkpoint) fprintf(out, "checkpoint: %s\n", r->checkpoint);
     fprintf(out, "weights sha256:%s\n", r->weights_sha256);
 }
@@ -109,10 +123,13 @@ ls_status ls_cli_train_on(const ls_cmd_call *call, const ls_train_config *config
                                       .live = -1};
     ls_progress_init(&d.progress, &look);
     catch_signals();
+    const ls_cli_train_options *o = call->options;
     const ls_train_options options = {.progress = first ? show_progress : NULL,
                                       .user = &d,
                                       .interrupt = &interrupted,
                                       .resume = resume,
+                                      .profile = o->profile != NULL,
+                                      .profile_dir = o->profile,
                                       .comm = comm};
     ls_train_result result;
     const ls_status status = ls_train(config, values, &options, &result);

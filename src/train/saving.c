@@ -277,6 +277,7 @@ static ls_status save_now(ls_saving *saving, const ls_train_state *state, int be
     const ls_train_config *c = &s->config;
     const ls_ckpt_retention retention = {c->keep, c->keep_every, c->keep_best};
     const ls_ckpt_save_options options = {c->shard_bytes, &retention};
+    const int64_t begun = ls_trace_now();
     char path[PATH_BYTES];
     LS_TRY(make_path(saving, state->step, path));
     texts t = {0};
@@ -287,6 +288,7 @@ static ls_status save_now(ls_saving *saving, const ls_train_state *state, int be
                         : ls_ckpt_save(s->train, &t.content, path, &options);
     free_texts(&t);
     LS_TRY(status);
+    ls_trace_add_span(s->trace, LS_TRACE_SAVE, s->trace_step, begun);
     if (behind)
         saving->under_way = state->step;
     else

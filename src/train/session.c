@@ -197,6 +197,7 @@ ls_status ls_session_evaluate(ls_session *s, ls_split part, int64_t max_windows,
                               ls_eval_result *out) {
     const double start = ls_clock_seconds();
     const int64_t rows = ls_session_eval_rows(&s->config);
+    const int64_t begun = ls_trace_now();
     const int size = ls_comm_size(s->comm);
     int64_t n_windows;
     eval_sums sums = {0};
@@ -210,6 +211,7 @@ ls_status ls_session_evaluate(ls_session *s, ls_split part, int64_t max_windows,
     ls_free(all);
     LS_TRY(status);
     if (sums.n_targets == 0)
+    ls_trace_add_span(s->trace, LS_TRACE_EVALUATE, s->trace_step, begun);
         return LS_FAIL(LS_ERR_DATA, "evaluation: this part of the data has no targets");
     const int images = ls_source_is_images(s->source);
     *out = (ls_eval_result){.loss = sums.loss / (double)sums.n_targets,

@@ -2,7 +2,7 @@
 #ifndef LS_TRAIN_SESSION_H
 #define LS_TRAIN_SESSION_H
 #include "base/thread.h"
-#include "exec/program.h"
+#include "exec/trace.h"
 #include "keep/keep.h"
 #include "lockstep/train.h"
 #include "train/source.h"
@@ -17,6 +17,8 @@ typedef struct ls_session {
     ls_pool *pool;
     ls_plan *train_plan, *eval_plan;
     ls_program *train, *eval; /* eval shares train's weights when both are there */
+    ls_trace *trace;          /* of the step at hand; NULL when it is not recorded */
+    int64_t trace_step;
 } ls_session;
 
 enum { LS_SESSION_TRAIN = 1, LS_SESSION_EVAL = 2 };

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/config.h"
+#include "train/profiler.h"
 #include "train/recorder.h"
 #include "train/saving.h"
 #include "train/step_hash.h"
@@ -21,7 +22,8 @@ typedef struct trainer {
     ls_session session;
     ls_recorder *recorder;
     ls_saving saving;
-    ls_step_hash *hash; /* NULL: hash_every is 0 */
+    ls_step_hash *hash;    /* NULL: hash_every is 0 */
+    ls_profiler *profiler; /* NULL: without --profile */
     const ls_train_options *options;
     ls_train_state state;
     int64_t first_step; /* steps done at the start */
@@ -55,7 +57,8 @@ static ls_run_options run_options(trainer *t) {
                             .feed = feed,
                             .user = t,
                             .check_loss = !f16,
-                            .before_update = before_update};
+                            .before_update = before_update,
+                            .trace = t->session.trace};
 }
 
 /* Which rank, and where in it? Decided together: every rank looks at its own lanes; what they do not show again was seen when it
@@ -212,6 +215,14 @@ static ls_status follow_up(trainer *t, int *stop_out) {
     return LS_OK;
 }
 
+static ls_status end_profiled_step(trainer *t, int stop) {
+    const double before = ls_clock_seconds();
+    const int ends = stop || t->state.step >= t->session.config.steps;
+    LS_TRY(ls_profiler_end_step(t->profiler, ends, t->result));
+    t->eval_seconds += ls_clock_seconds() - before;
+    return LS_OK;
+}
+
 static ls_status run_loop(trainer *t, ls_origin origin) {
     int stop = 0;
     t->start = ls_clock_seconds();
@@ -219,11 +230,13 @@ static ls_status run_loop(trainer *t, ls_origin origin) {
     if (origin == LS_FROM_MEMORY && t->state.step > 0) LS_TRY(follow_up(t, &stop));
     while (!stop && t->state.step < t->session.config.steps) {
         const double begun = ls_clock_seconds();
+        ls_profiler_begin_step(t->profiler, t->state.step);
         LS_TRY(run_step(t));
         time_step(t);
         LS_TRY(ls_saving_time_step(&t->saving, t->state.step, ls_clock_seconds() - begun));
         LS_TRY(ls_saving_commit(&t->saving, &t->state));
         LS_TRY(follow_up(t, &stop));
+        LS_TRY(end_profiled_step(t, stop));
     }
     /* SIGUSR1: go on elsewhere from memory. */
     return t->result->interrupted == SIGUSR1 && t->session.keep
@@ -249,6 +262,7 @@ static ls_status begin(trainer *t, const ls_train_config *config, const struct l
     LS_TRY(ls_saving_restore(&t->saving, t->options->resume, &t->state, origin_out));
     t->first_step = t->state.step;
     LS_TRY(ls_step_hash_create(&t->session, &t->hash));
+    LS_TRY(ls_profiler_create(&t->session, values, t->options, &t->profiler));
     ls_status status = LS_OK;
     if (ls_comm_rank(t->session.comm) == 0)
         status = ls_recorder_open(
@@ -290,6 +304,7 @@ ls_status ls_train(const ls_train_config *config, const struct ls_config *values
     snprintf(out->checkpoint, sizeof out->checkpoint, "%s", t->saving.path);
     ls_recorder_close(t->recorder);
     ls_step_hash_destroy(t->hash);
+    ls_profiler_destroy(t->profiler);
     ls_saving_deinit(&t->saving);
     ls_session_close(&t->session);
     ls_free(t->votes);

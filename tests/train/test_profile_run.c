@@ -1,0 +1,299 @@
+/* `train --profile`: the same bits, files that hold what the plan says, on one rank and two; what goes wrong is said.
+ *
+ * labels: slow timeout=300 */
+#include "lockstep/train.h"
+#include "plan/plan.h"
+#include "train_run.h"
+#include "unit/observe/markup.h"
+
+typedef struct counts {
+    int64_t kernels, runs, feeds; /* of a step of one rank */
+    int n_nodes;
+    int lanes;
+} counts;
+
+/* The plan of SMALL_RUN on so many ranks. */
+static counts count_plan(const char *overrides, int64_t ranks) {
+    static char words[2048];
+    const char *list[64];
+    int n = 0;
+    snprintf(words, sizeof words, SMALL_RUN "data.cache=%s/cache mesh.dp=%lld %s", run_folder(),
+             (long long)ranks, overrides);
+    const char *file = strtok(words, " ");
+    for (char *word = strtok(NULL, " "); word; word = strtok(NULL, " ")) list[n++] = word;
+    ls_train_config config;
+    struct ls_config *values;
+    ls_plan *plan, *eval;
+    check_ok(ls_train_config_load(file, list, n, &config, &values));
+    check_ok(ls_train_plan(&config, &plan, &eval));
+    const ls_rank_plan *rank = &plan->ranks[0];
+    counts out = {.n_nodes = (int)plan->graph->n_nodes, .lanes = (int)config.lanes};
+    for (int64_t i = 0; i < rank->n_commands; i++) {
+        const ls_command *c = &rank->commands[i];
+        out.feeds += c->kind == LS_COMMAND_FEED;
+        if (c->kind != LS_COMMAND_RUN) continue;
+        out.runs++;
+        out.kernels += (c->last ? c->last : rank->segments[c->segment].n_nodes) - c->first;
+    }
+    ls_plan_destroy(plan);
+    ls_plan_destroy(eval);
+    ls_config_destroy(values);
+    return out;
+}
+
+typedef struct span {
+    int64_t begin, end; /* ns */
+} span;
+
+static int64_t to_ns(const json_t *event, const char *key) {
+    const json_t *value = json_object_get(event, key);
+    assert_true(json_is_real(value));
+    return (int64_t)(json_real_value(value) * 1e3 + 0.5);
+}
+
+/* What holds another comes before it in the file. */
+static void check_nests(const span *spans, int n) {
+    for (int i = 0; i < n; i++) {
+        assert_true(spans[i].begin >= 0 && spans[i].begin <= spans[i].end);
+        for (int k = 0; k < i; k++) {
+            const int apart = spans[i].end <= spans[k].begin;
+            const int inside = spans[i].begin >= spans[k].begin && spans[i].end <= spans[k].end;
+            if (!apart && !inside)
+                fail_msg("spans %d [%lld, %lld] and %d [%lld, %lld] cross", k,
+                         (long long)spans[k].begin, (long long)spans[k].end, i,
+                         (long long)spans[i].begin, (long long)spans[i].end);
+        }
+    }
+}
+
+static int64_t arg(const json_t *event, const char *key) {
+    const json_t *value = json_object_get(json_object_get(event, "args"), key);
+    return value ? json_integer_value(value) : -1;
+}
+
+/* Every node of the plan once per lane (or once) and step. */
+static void check_nodes(const json_t *events, int rank, int64_t step, const counts *wanted) {
+    int *seen = calloc((size_t)wanted->n_nodes * (size_t)(wanted->lanes + 1), sizeof *seen);
+    int64_t kernels = 0, runs = 0, feeds = 0;
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        const json_t *e = json_array_get(events, i);
+        if (json_integer_value(json_object_get(e, "pid")) != rank || arg(e, "step") != step)
+            continue;
+        const char *name = json_string_value(json_object_get(e, "name"));
+        const char *category = json_string_value(json_object_get(e, "cat"));
+        runs += strcmp(category, "phase") == 0;
+        feeds += strncmp(name, "data", 4) == 0;
+        const int64_t node = arg(e, "node");
+        if (node < 0) continue;
+        kernels++;
+        assert_true(node < wanted->n_nodes && arg(e, "lane") < wanted->lanes);
+        const int64_t at = node * (wanted->lanes + 1) + arg(e, "lane") + 1;
+        if (seen[at]++) fail_msg("node %lld comes twice in a lane", (long long)node);
+    }
+    free(seen);
+    assert_int_equal(kernels, wanted->kernels);
+    assert_int_equal(runs, wanted->runs);
+    assert_int_equal(feeds, wanted->feeds);
+}
+
+static json_t *read_trace(const char *dir) {
+    json_t *root;
+    check_ok(ls_json_read(text_of("%s/trace.json", dir), &root));
+    return root;
+}
+
+static void check_trace(const char *dir, int ranks, int64_t first, int64_t last,
+                        const counts *wanted) {
+    json_t *root = read_trace(dir);
+    const json_t *events = json_object_get(root, "traceEvents");
+    const size_t n = json_array_size(events);
+    span *spans = calloc(n + 1, sizeof *spans);
+    for (int r = 0; r < ranks; r++) {
+        int n_spans = 0, n_named = 0;
+        for (size_t i = 0; i < n; i++) {
+            const json_t *e = json_array_get(events, i);
+            const char *ph = json_string_value(json_object_get(e, "ph"));
+            if (json_integer_value(json_object_get(e, "pid")) != r) continue;
+            n_named += strcmp(ph, "M") == 0;
+            if (strcmp(ph, "X") != 0) continue;
+            const int64_t begin = to_ns(e, "ts");
+            spans[n_spans++] = (span){begin, begin + to_ns(e, "dur")};
+        }
+        assert_int_equal(n_named, 4);
+        check_nests(spans, n_spans);
+        for (int64_t step = first; step <= last; step++) check_nodes(events, r, step, wanted);
+    }
+    free(spans);
+    json_decref(root);
+}
+
+static char *read_text(const char *path) {
+    char *text;
+    size_t bytes;
+    check_ok(ls_file_read(path, &text, &bytes));
+    return text;
+}
+
+static void check_page(const char *dir, int ranks) {
+    char *page = read_text(text_of("%s/profile.html", dir));
+    assert_true(check_markup(page) > 100);
+    assert_int_equal(count_text(page, "<svg "), 2);
+    const int items = count_text(page, "<li>");
+    if (items < 5) assert_non_null(strstr(page, "below a roof"));
+    assert_true(items <= 5);
+    for (int r = 0; r < ranks; r++) assert_non_null(strstr(page, text_of(">rank %d<", r)));
+    ls_free(page);
+}
+
+/* Shares are of the step; phases add up to it; a class's calls are the plan's. */
+static void check_numbers(const char *dir, int ranks, const counts *wanted) {
+    json_t *root;
+    double phases = 0, calls = 0, seconds = 0;
+    check_ok(ls_json_read(text_of("%s/profile.json", dir), &root));
+    assert_int_equal(json_number_value(json_object_get(root, "ranks")), ranks);
+    const double step = json_number_value(json_object_get(root, "step_seconds"));
+    assert_true(step > 0);
+    assert_true(json_number_value(json_object_get(root, "items_per_second")) > 0);
+    const json_t *list = json_object_get(root, "phases");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        phases += json_number_value(json_object_get(json_array_get(list, i), "seconds"));
+    assert_float_equal(phases / step, 1, 1e-3);
+    list = json_object_get(root, "classes");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *c = json_array_get(list, i);
+        seconds += json_number_value(json_object_get(c, "seconds"));
+        if (strcmp(json_string_value(json_object_get(c, "op")), "lane sum") != 0)
+            calls += json_number_value(json_object_get(c, "calls"));
+    }
+    assert_float_equal(calls, (double)wanted->kernels, 1e-6);
+    assert_true(seconds <= step * 1.0001);
+    assert_true(json_array_size(json_object_get(root, "attention")) <= 5);
+    assert_true(json_array_size(json_object_get(root, "memory")) > 3);
+    json_decref(root);
+}
+
+static void test_one_rank(void **state) {
+    (void)state;
+    const train_report plain = train_small("plain", ""),
+                       profiled = train_small("profiled", "--profile save_every=2");
+    assert_string_equal(plain.hash, profiled.hash);
+    assert_int_equal(profiled.run_allocations, 0);
+    const counts wanted = count_plan("", 1);
+    const char *dir = text_of("%s/profiled/profile", run_folder());
+    check_trace(dir, 1, 3, 5, &wanted);
+    check_page(dir, 1);
+    check_numbers(dir, 1, &wanted);
+    json_t *root = read_trace(dir);
+    int saves = 0, evaluations = 0;
+    const json_t *events = json_object_get(root, "traceEvents");
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(events, i), "name"));
+        saves += strncmp(name, "save", 4) == 0;
+        evaluations += strcmp(name, "evaluation") == 0;
+    }
+    assert_int_equal(saves, 1);       /* after step 4 */
+    assert_int_equal(evaluations, 1); /* after step 3 */
+    json_decref(root);
+}
+
+static void test_two_ranks(void **state) {
+    (void)state;
+    const train_report plain = train_small("alone", "precision=bf16");
+    static const char *const transports[] = {"shm", "threads"};
+    for (int i = 0; i < 2; i++) {
+        const char *line = text_of(
+            "run -n 2 --transport %s -- train " SMALL_RUN
+            "out='%s/two%d' data.cache='%s/cache' zero=%d precision=bf16 --profile='%s/two%d-p' -q "
+            "--json",
+            transports[i], run_folder(), i, run_folder(), i + 1, run_folder(), i);
+        const run_result result = run_program(line);
+        train_report report;
+        read_report(line, &result, &report);
+        assert_string_equal(report.hash, plain.hash);
+        check_says(result.out, "\"profile\": ");
+        const counts wanted = count_plan(text_of("zero=%d precision=bf16", i + 1), 2);
+        const char *dir = text_of("%s/two%d-p", run_folder(), i);
+        check_trace(dir, 2, 3, 5, &wanted);
+        check_page(dir, 2);
+        check_numbers(dir, 2, &wanted);
+    }
+}
+
+static void test_terminal(void **state) {
+    (void)state;
+    const char *line = text_of("train " SMALL_RUN "out='%s/words' data.cache='%s/cache' --profile "
+                               "profile.first=1 profile.steps=1 steps=2",
+                               run_folder(), run_folder());
+    const run_result result = run_program(line);
+    assert_int_equal(result.exit_code, 0);
+    check_says(result.out, "1. ");
+    check_says(result.out, "of the step. It ");
+    check_says(result.out, "words/profile/profile.html");
+    check_says(result.out, "trace.json for ui.perfetto.dev");
+    const counts wanted = count_plan("", 1);
+    check_trace(text_of("%s/words/profile", run_folder()), 1, 1, 1, &wanted);
+    assert_non_null(strstr(result.out, "\nweights sha256:"));
+}
+
+/* A full buffer: what is there is shown, and it is said that more was not recorded. */
+static void test_full_buffer(void **state) {
+    (void)state;
+    const train_report plain = train_small("plain", ""),
+                       full = train_small("full", "--profile profile.events=50");
+    assert_string_equal(plain.hash, full.hash);
+    char *page = read_text(text_of("%s/full/profile/profile.html", run_folder()));
+    (void)check_markup(page);
+    assert_non_null(strstr(page, "The buffer was full"));
+    assert_non_null(strstr(page, "No step was recorded whole"));
+    ls_free(page);
+    json_t *root = read_trace(text_of("%s/full/profile", run_folder()));
+    assert_int_equal(json_array_size(json_object_get(root, "traceEvents")), 54);
+    assert_true(json_integer_value(
+                    json_object_get(json_object_get(root, "otherData"), "dropped_events")) > 50);
+    json_decref(root);
+}
+
+/* The run goes on where no profile can be written, and says so in a sentence. */
+static void test_failures(void **state) {
+    (void)state;
+    static const struct {
+        const char *words, *says;
+        int exit_code;
+    } cases[] = {
+        {"--profile=/proc/nothing/here", "the profile is lost and the run goes on", 0},
+        {"--profile steps=2 optim.warmup=0", "no profile: this process made 2 steps", 0},
+        {"--profile profile.steps=0", "profile.steps", 2},
+        {"--profile profile.first=0", "profile.first", 2},
+        {"--profil", "did you mean '--profile'?", 2},
+        {"--profile /some/folder", "one too many", 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *line = text_of("train " SMALL_RUN "out='%s/bad%zu' data.cache='%s/cache' %s",
+                                   run_folder(), i, run_folder(), cases[i].words);
+        const run_result result = run_program(line);
+        if (result.exit_code != cases[i].exit_code)
+            fail_msg("%s: exit %d: %s", line, result.exit_code, result.err);
+        check_says(result.err, cases[i].says);
+    }
+}
+
+static void test_resumed(void **state) {
+    (void)state;
+    (void)train_small("resumed", "steps=3 save_every=1");
+    const train_report report = resume_small(text_of("%s/resumed", run_folder()),
+                                             "steps=6 --profile profile.first=2 profile.steps=5");
+    assert_int_equal(report.steps, 6);
+    const counts wanted = count_plan("", 1);
+    /* Steps 5 and 6: this process made three, and the run ended. */
+    check_trace(text_of("%s/resumed/profile", run_folder()), 1, 5, 6, &wanted);
+    check_numbers(text_of("%s/resumed/profile", run_folder()), 1, &wanted);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_rank), cmocka_unit_test(test_two_ranks),
+        cmocka_unit_test(test_terminal), cmocka_unit_test(test_full_buffer),
+        cmocka_unit_test(test_failures), cmocka_unit_test(test_resumed),
+    };
+    return cmocka_run_group_tests(tests, make_run_folder, remove_run_folder);
+}
