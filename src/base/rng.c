@@ -1,11 +1,9 @@
 #include "base/rng.h"
 #include "base/hash.h"
+#include "base/rng_bulk.h"
 #include <string.h>
 
-/* Constants of the paper (table 2 and section 4.3): multipliers and the Weyl sequence of the key. */
-static const uint32_t multiplier_0 = 0xD2511F53u, multiplier_1 = 0xCD9E8D57u;
-static const uint32_t weyl_0 = 0x9E3779B9u, weyl_1 = 0xBB67AE85u;
-enum { PHILOX_ROUNDS = 10, FEISTEL_ROUNDS = 8, SMALL_PERMUTATION = 64 };
+enum { FEISTEL_ROUNDS = 8, SMALL_PERMUTATION = 64 };
 /* The top bit of the second counter word sets permutation rounds apart from ordinary draws, which use block < 2^63. */
 static const uint32_t permute_domain = 0x80000000u;
 
@@ -13,13 +11,14 @@ void ls_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     uint32_t k0 = key[0], k1 = key[1];
     for (int round = 0; round < PHILOX_ROUNDS; round++) {
-        const uint64_t p0 = (uint64_t)multiplier_0 * c0, p1 = (uint64_t)multiplier_1 * c2;
+        const uint64_t p0 = (uint64_t)philox_multipliers[0] * c0;
+        const uint64_t p1 = (uint64_t)philox_multipliers[1] * c2;
         c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
         c1 = (uint32_t)p1;
         c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
         c3 = (uint32_t)p0;
-        k0 += weyl_0;
-        k1 += weyl_1;
+        k0 += philox_weyl[0];
+        k1 += philox_weyl[1];
     }
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
@@ -36,13 +35,12 @@ static uint64_t mix(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-/* The generator's key is 64 bits: seed and stream are folded into it, step and position make the counter. */
-static uint64_t fold_key(ls_rng_key key) {
+uint64_t ls_rng_fold_key(ls_rng_key key) {
     return mix(mix(key.seed) ^ key.stream);
 }
 
 static void draw(ls_rng_key key, uint64_t low, uint32_t out[4]) {
-    const uint64_t folded = fold_key(key);
+    const uint64_t folded = ls_rng_fold_key(key);
     const uint32_t words[2] = {(uint32_t)folded, (uint32_t)(folded >> 32)};
     const uint32_t counter[4] = {(uint32_t)low, (uint32_t)(low >> 32), (uint32_t)key.step,
                                  (uint32_t)(key.step >> 32)};
@@ -53,31 +51,8 @@ void ls_rng_block(ls_rng_key key, uint64_t block, uint32_t out[4]) {
     draw(key, block, out);
 }
 
-/* One round of LS_RNG_BULK generators side by side: plain loops over lanes, so that the compiler can use vectors. */
-static void bulk_round(uint32_t c[4][LS_RNG_BULK], uint32_t k0, uint32_t k1) {
-    for (int i = 0; i < LS_RNG_BULK; i++) {
-        const uint64_t p0 = (uint64_t)multiplier_0 * c[0][i], p1 = (uint64_t)multiplier_1 * c[2][i];
-        c[0][i] = (uint32_t)(p1 >> 32) ^ c[1][i] ^ k0;
-        c[1][i] = (uint32_t)p1;
-        c[2][i] = (uint32_t)(p0 >> 32) ^ c[3][i] ^ k1;
-        c[3][i] = (uint32_t)p0;
-    }
-}
-
 void ls_rng_blocks(ls_rng_key key, uint64_t first, uint32_t out[4][LS_RNG_BULK]) {
-    const uint64_t folded = fold_key(key);
-    uint32_t k0 = (uint32_t)folded, k1 = (uint32_t)(folded >> 32);
-    for (uint32_t i = 0; i < LS_RNG_BULK; i++) {
-        out[0][i] = (uint32_t)(first + i);
-        out[1][i] = (uint32_t)((first + i) >> 32);
-        out[2][i] = (uint32_t)key.step;
-        out[3][i] = (uint32_t)(key.step >> 32);
-    }
-    for (int round = 0; round < PHILOX_ROUNDS; round++) {
-        bulk_round(out, k0, k1);
-        k0 += weyl_0;
-        k1 += weyl_1;
-    }
+    rng_bulk_blocks(ls_rng_fold_key(key), key.step, first, out);
 }
 
 uint32_t ls_rng_u32(ls_rng_key key, uint64_t index) {

@@ -28,8 +28,11 @@ LS_API uint64_t ls_rng_u64(ls_rng_key key, uint64_t index);
 LS_API double ls_rng_uniform(ls_rng_key key, uint64_t index); /* [0, 1), 53 bits */
 LS_API double ls_rng_normal(ls_rng_key key,
                             uint64_t index); /* f32 Box-Muller, the same on every machine */
-/* Normals first .. first + count: out[i] == ls_rng_normal(key, first + i). About 3 ns each. */
+/* Normals first .. first + count: out[i] == ls_rng_normal(key, first + i), the same bits at every instruction-set level. */
 LS_API void ls_rng_normals(ls_rng_key key, uint64_t first, int64_t count, float *out);
+/* out[i] = (float)(mean + std * ls_rng_normal(key, first + i)), in f64 until the end. */
+LS_API void ls_rng_normals_of(ls_rng_key key, const double mean_std[2], uint64_t first,
+                              int64_t count, float *out);
 LS_API uint64_t ls_rng_below(ls_rng_key key, uint64_t index, uint64_t n); /* [0, n), n > 0 */
 /* Position of `index` in a keyed pseudorandom permutation of [0, n) (Feistel with cycle walking): shuffling without
  * a table. n > 0, index < n. */

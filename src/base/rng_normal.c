@@ -1,12 +1,14 @@
 /* Normal draws in bulk: Box-Muller in f32 with polynomials of our own, so that first weights depend on no math library and no
- * instruction set. One Philox block makes four normals: words 0 and 1 the first pair, words 2 and 3 the second. */
+ * instruction set. One Philox block makes four normals: words 0 and 1 the first pair, words 2 and 3 the second. Every function is
+ * compiled for each vector width; all its operations are rounded alone (no fused multiply and add), so the bits are the same. */
 #include <math.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "base/cpu.h"
+#include "base/rng_bulk.h"
 
 /* ln x for x in (0, 1]: x = m 2^e with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m - 1) / (m + 1)). Off by at most 2e-7 relative. */
-static inline float natural_log(float x) {
+RNG_INLINE float natural_log(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     const uint32_t shifted = bits + (0x3f800000u - 0x3f3504f3u);
@@ -21,7 +23,7 @@ static inline float natural_log(float x) {
 }
 
 /* sin and cos of 2 pi t for t in [0, 1): the nearest quarter turn, then polynomials on [-pi/4, pi/4]. */
-static inline void sine_cosine(float t, float *sine, float *cosine) {
+RNG_INLINE void sine_cosine(float t, float *sine, float *cosine) {
     const int32_t quarter = (int32_t)(t * 4.0f + 0.5f);
     const float x = (t - 0.25f * (float)quarter) * 6.2831853f, z = x * x;
     const float s =
@@ -35,8 +37,8 @@ static inline void sine_cosine(float t, float *sine, float *cosine) {
 }
 
 /* Pairs from words of angle and radius: 24 bits are a float exactly; half a step keeps the logarithm off zero. */
-static void make_pairs(const uint32_t *radius_words, const uint32_t *angle_words, int n,
-                       float *first, float *second) {
+RNG_INLINE void make_pairs(const uint32_t *radius_words, const uint32_t *angle_words, int n,
+                           float *first, float *second) {
     for (int i = 0; i < n; i++) {
         const float u = ((float)(int32_t)(radius_words[i] >> 9) + 0.5f) * 0x1p-23f;
         const float radius = sqrtf(-2.0f * natural_log(u));
@@ -47,29 +49,82 @@ static void make_pairs(const uint32_t *radius_words, const uint32_t *angle_words
     }
 }
 
+enum { CHUNK = 4 * LS_RNG_BULK };
+
+typedef struct normal_draw {
+    uint64_t folded_key, step;
+    int is_scaled;
+    double mean, std;
+} normal_draw;
+
 /* The normals of LS_RNG_BULK blocks, four a block. */
-static void make_chunk(ls_rng_key key, uint64_t block, float *out) {
+RNG_INLINE void make_chunk(const normal_draw *draw, uint64_t block, float *out) {
     uint32_t words[4][LS_RNG_BULK];
     float normals[4][LS_RNG_BULK];
-    ls_rng_blocks(key, block, words);
+    rng_bulk_blocks(draw->folded_key, draw->step, block, words);
     make_pairs(words[0], words[1], LS_RNG_BULK, normals[0], normals[1]);
     make_pairs(words[2], words[3], LS_RNG_BULK, normals[2], normals[3]);
     for (int i = 0; i < LS_RNG_BULK; i++)
         for (int k = 0; k < 4; k++) out[4 * i + k] = normals[k][i];
+    if (draw->is_scaled)
+        for (int i = 0; i < CHUNK; i++) out[i] = (float)(draw->mean + draw->std * (double)out[i]);
 }
 
-void ls_rng_normals(ls_rng_key key, uint64_t first, int64_t count, float *out) {
-    float chunk[4 * LS_RNG_BULK];
+RNG_INLINE void fill(const normal_draw *draw, uint64_t first, int64_t count, float *out) {
+    float chunk[CHUNK];
     while (count > 0) {
         const uint64_t skip = first % 4;
-        make_chunk(key, first / 4, chunk);
-        int64_t n = 4 * LS_RNG_BULK - (int64_t)skip;
+        const int is_whole = skip == 0 && count >= CHUNK;
+        make_chunk(draw, first / 4, is_whole ? out : chunk);
+        int64_t n = CHUNK - (int64_t)skip;
         if (n > count) n = count;
-        memcpy(out, chunk + skip, (size_t)n * sizeof *out);
+        if (!is_whole) memcpy(out, chunk + skip, (size_t)n * sizeof *out);
         out += n;
         first += (uint64_t)n;
         count -= n;
     }
+}
+
+static void fill_base(const normal_draw *draw, uint64_t first, int64_t count, float *out) {
+    fill(draw, first, count, out);
+}
+
+#ifdef LS_X86
+__attribute__((target("avx2"))) static void fill_avx2(const normal_draw *draw, uint64_t first,
+                                                      int64_t count, float *out) {
+    fill(draw, first, count, out);
+}
+
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) static void
+fill_avx512(const normal_draw *draw, uint64_t first, int64_t count, float *out) {
+    fill(draw, first, count, out);
+}
+#endif
+
+static void fill_best(const normal_draw *draw, uint64_t first, int64_t count, float *out) {
+#ifdef LS_X86
+    const ls_isa isa = ls_cpu_isa();
+    if (isa >= LS_ISA_AVX512) {
+        fill_avx512(draw, first, count, out);
+        return;
+    }
+    if (isa >= LS_ISA_AVX2) {
+        fill_avx2(draw, first, count, out);
+        return;
+    }
+#endif
+    fill_base(draw, first, count, out);
+}
+
+void ls_rng_normals(ls_rng_key key, uint64_t first, int64_t count, float *out) {
+    const normal_draw draw = {.folded_key = ls_rng_fold_key(key), .step = key.step};
+    fill_best(&draw, first, count, out);
+}
+
+void ls_rng_normals_of(ls_rng_key key, const double mean_std[2], uint64_t first, int64_t count,
+                       float *out) {
+    const normal_draw draw = {ls_rng_fold_key(key), key.step, 1, mean_std[0], mean_std[1]};
+    fill_best(&draw, first, count, out);
 }
 
 double ls_rng_normal(ls_rng_key key, uint64_t index) {

@@ -16,11 +16,12 @@ typedef struct initializer {
 
 /* Values first .. first + n of a persistent value, in f32. */
 static void draw(const ls_init *init, ls_rng_key key, int64_t first, int64_t n, float *out) {
-    if (init->kind == LS_INIT_NORMAL) ls_rng_normals(key, (uint64_t)first, n, out);
+    if (init->kind == LS_INIT_NORMAL) {
+        ls_rng_normals_of(key, (const double[]){init->a, init->b}, (uint64_t)first, n, out);
+        return;
+    }
     for (int64_t i = 0; i < n; i++) {
-        if (init->kind == LS_INIT_NORMAL)
-            out[i] = (float)(init->a + init->b * (double)out[i]);
-        else if (init->kind == LS_INIT_UNIFORM)
+        if (init->kind == LS_INIT_UNIFORM)
             out[i] =
                 (float)(init->a + (init->b - init->a) * ls_rng_uniform(key, (uint64_t)(first + i)));
         else
@@ -40,8 +41,9 @@ static ls_status init_block(void *user, int64_t task, int worker) {
         return LS_OK;
     }
     float values[INIT_BLOCK];
-    draw(&in->info->init, in->key, in->first + first, n, values);
-    ls_convert(at, in->tensor.dtype, values, LS_DTYPE_F32, n);
+    const int in_place = in->tensor.dtype == LS_DTYPE_F32;
+    draw(&in->info->init, in->key, in->first + first, n, in_place ? (float *)at : values);
+    if (!in_place) ls_convert(at, in->tensor.dtype, values, LS_DTYPE_F32, n);
     return LS_OK;
 }
 

@@ -1,3 +1,4 @@
+#include "base/cpu.h"
 #include "base/rng.h"
 #include "unit/base/check.h"
 #include <math.h>
@@ -75,6 +76,24 @@ static void test_normals_follow_box_muller(void **state) {
             assert_true(fabs(ls_rng_normal(some_key, i + 1) - radius * sin(angle)) < 2e-6);
         }
     }
+}
+
+/* At every level that this machine has, at every alignment, shorter and longer than a chunk. */
+static void test_normals_are_the_same_at_every_level(void **state) {
+    (void)state;
+    static const double mean_std[2] = {0.25, 0.02};
+    static float want[5000], got[5000];
+    for (uint64_t first = 0; first < 5; first++)
+        for (int64_t count = 255; count <= 5000; count = count < 258 ? count + 1 : count * 5) {
+            for (int64_t i = 0; i < count; i++)
+                want[i] = (float)(0.25 + 0.02 * ls_rng_normal(some_key, first + (uint64_t)i));
+            for (int level = LS_ISA_BASE; level < LS_ISA_COUNT; level++) {
+                ls_cpu_limit_isa((ls_isa)level);
+                ls_rng_normals_of(some_key, mean_std, first, count, got);
+                assert_memory_equal(got, want, sizeof *got * (size_t)count);
+            }
+        }
+    ls_cpu_limit_isa(LS_ISA_COUNT);
 }
 
 static void test_uniform_and_normal_have_their_moments(void **state) {
@@ -183,6 +202,7 @@ int main(void) {
         cmocka_unit_test(test_every_part_of_the_key_matters),
         cmocka_unit_test(test_uniform_and_normal_have_their_moments),
         cmocka_unit_test(test_normals_follow_box_muller),
+        cmocka_unit_test(test_normals_are_the_same_at_every_level),
         cmocka_unit_test(test_below_is_even_and_bounded),
         cmocka_unit_test(test_permute_is_a_permutation_of_every_size),
         cmocka_unit_test(test_permute_spreads),
