@@ -69,6 +69,9 @@ typedef struct ls_plan_options {
     ls_recompute recompute;
     int64_t recompute_bytes;
     ls_fuse fuse;
+    /* A lane whose logits take more makes them block by block, with loss and gradients, and stores none; 0: never. Changes no bit. FORWARD:
+     * for evaluation, which fetches sums: output "logits" is dropped. */
+    int64_t logits_bytes;
     int reference_kernels;         /* use the reference kernel of every op (tests) */
     const ls_optim_options *optim; /* TRAIN: required */
     double static_count;           /* TRAIN: targets counted in a full global batch */

@@ -32,7 +32,7 @@ typedef struct ls_train_config {
     int64_t steps, seed, threads, lanes, batch, window;
     double max_seconds;
     int precision, recompute, fuse;
-    int64_t recompute_bytes;
+    int64_t recompute_bytes, logits_bytes;
     const char *out, *device;
     int64_t ranks, hosts; /* planned for; 0: those that are there */
     int64_t zero, bucket_bytes;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "exec/program.h"
+#include "op/collective.h"
 
 /* Index of the first non-finite element, or -1. Host memory. */
 static int64_t find_non_finite(const ls_tensor *tensor) {
@@ -68,7 +69,8 @@ static ls_status scan_step(const ls_step *step, int lane_number, const ls_run_op
     return LS_OK;
 }
 
-/* A rank diagnoses on its own: segments in which ranks talk are left out. What an earlier segment gathered is still there. */
+/* A rank diagnoses on its own: segments in which ranks talk are left out, or left where they begin to. What an earlier segment gathered
+ * is still there. */
 static int can_run_alone(const ls_program *p, ls_segment_kind kind) {
     const int zero = p->plan->n_members > 1 ? p->plan->options.zero : 0;
     switch (kind) {
@@ -76,7 +78,8 @@ static int can_run_alone(const ls_program *p, ls_segment_kind kind) {
         return zero == 0;
     case LS_SEGMENT_FORWARD:
         return zero < 3;
-    case LS_SEGMENT_BACKWARD:
+    case LS_SEGMENT_BACKWARD: /* makes the loss, where a pass has put the head there */
+        return 1;
     case LS_SEGMENT_WEIGHT:
         return zero < 2;
     default:
@@ -92,6 +95,7 @@ static ls_status scan_command(ls_program *p, const ls_command *command,
     ls_lowered *segment = &p->segments[command->segment];
     const int64_t last = command->last ? command->last : segment->n_steps;
     for (int64_t i = command->first; i < last; i++) {
+        if (ls_collective_is_start(segment->steps[i].node->op)) return LS_OK;
         LS_TRY(ls_program_launch(p, &segment->steps[i], command, options));
         LS_TRY(scan_step(&segment->steps[i], ls_program_lane(p, command), options));
     }

@@ -224,15 +224,27 @@ static ls_status find_frozen(ls_program *p) {
     return LS_OK;
 }
 
+/* Where a lane's loss lies, and the step that makes it. */
+static void find_loss(ls_program *p) {
+    const ls_graph *g = p->plan->graph;
+    const ls_value loss = ls_graph_find(g, "loss");
+    p->loss = LS_VALUE_NONE;
+    if (loss == LS_VALUE_NONE || p->rank->places[p->plan->roots[loss]].region != LS_REGION_SLOTS)
+        return;
+    p->loss = p->plan->roots[loss];
+    for (int s = 0; s < p->rank->n_segments; s++)
+        for (int64_t i = 0; i < p->segments[s].n_steps; i++) {
+            ls_step *step = &p->segments[s].steps[i];
+            step->makes_loss = step->node - g->nodes == g->values[p->loss].node;
+        }
+}
+
 static ls_status build_program(ls_program *p) {
     LS_TRY(ls_arena_create(&p->arena));
     LS_TRY(lower_segments(p));
     LS_TRY(lower_folds(p));
     LS_TRY(find_frozen(p));
-    const ls_value loss = ls_graph_find(p->plan->graph, "loss");
-    p->loss = LS_VALUE_NONE;
-    if (loss != LS_VALUE_NONE && p->rank->places[p->plan->roots[loss]].region == LS_REGION_SLOTS)
-        p->loss = p->plan->roots[loss];
+    find_loss(p);
     return allocate_regions(p);
 }
 

@@ -15,6 +15,7 @@ typedef struct ls_step {
     ls_tensor *operands; /* n_in inputs, then n_out results */
     ls_place *places;    /* of the operands */
     size_t workspace_offset;
+    int makes_loss; /* makes the lane's loss */
     int gives; /* gives a gradient of this step to others, or writes what is persistent, or comes after such */
 } ls_step;
 

@@ -62,6 +62,19 @@ ls_status ls_program_launch(ls_program *p, ls_step *step, const ls_command *comm
                            step->node->scope);
 }
 
+/* As soon as a lane has made it: is its loss a number? */
+static ls_status check_loss(ls_program *p, const ls_command *command,
+                            const ls_run_options *options) {
+    if (!options->check_loss || p->loss == LS_VALUE_NONE) return LS_OK;
+    float loss;
+    const void *at = ls_program_address(p, &p->rank->places[p->loss], command->slot, 0);
+    LS_TRY(p->device->ops->copy_out(p->device, &loss, at, sizeof loss));
+    if (isfinite(loss)) return LS_OK;
+    LS_TRY(ls_program_diagnose(p, options));
+    return LS_FAIL(LS_ERR_NUMERIC, "step %llu lane %d: the loss is %g",
+                   (unsigned long long)options->step, ls_program_lane(p, command), (double)loss);
+}
+
 static ls_status run_steps(ls_program *p, const ls_command *command,
                            const ls_run_options *options) {
     const ls_lowered *segment = &p->segments[command->segment];
@@ -71,6 +84,7 @@ static ls_status run_steps(ls_program *p, const ls_command *command,
         if (segment->steps[i].gives) LS_TRY(open_update(p, options));
         LS_TRY(options->trace ? ls_trace_launch(p, &segment->steps[i], command, options)
                               : ls_program_launch(p, &segment->steps[i], command, options));
+        if (segment->steps[i].makes_loss) LS_TRY(check_loss(p, command, options));
     }
     return LS_OK;
 }
@@ -114,28 +128,13 @@ static ls_status transfer(ls_program *p, const ls_command *command, const ls_run
                                             : ls_channel_recv(p->channels, command->channel, data);
 }
 
-/* After a lane's forward: is its loss a number? */
-static ls_status check_loss(ls_program *p, const ls_command *command,
-                            const ls_run_options *options) {
-    if (!options->check_loss || p->loss == LS_VALUE_NONE) return LS_OK;
-    if (p->rank->segments[command->segment].kind != LS_SEGMENT_FORWARD) return LS_OK;
-    float loss;
-    const void *at = ls_program_address(p, &p->rank->places[p->loss], command->slot, 0);
-    LS_TRY(p->device->ops->copy_out(p->device, &loss, at, sizeof loss));
-    if (isfinite(loss)) return LS_OK;
-    LS_TRY(ls_program_diagnose(p, options));
-    return LS_FAIL(LS_ERR_NUMERIC, "step %llu lane %d: the loss is %g",
-                   (unsigned long long)options->step, ls_program_lane(p, command), (double)loss);
-}
-
 static ls_status run_command(ls_program *p, const ls_command *command,
                              const ls_run_options *options) {
     switch (command->kind) {
     case LS_COMMAND_FEED:
         return ls_program_feed(p, command, options);
     case LS_COMMAND_RUN:
-        LS_TRY(run_steps(p, command, options));
-        return check_loss(p, command, options);
+        return run_steps(p, command, options);
     case LS_COMMAND_ADD:
     case LS_COMMAND_ROUND:
         return fold_sums(p, command);

@@ -82,12 +82,34 @@ static ls_region region_of(const placer *p, ls_value root) {
     }
 }
 
+/* The input that the op which makes a sum's source may write over, and that nothing else reads: made where it is added to. Like its
+ * source it is of the lane's last segment alone. NONE without. */
+static ls_value find_overwritten(const placer *p, ls_value source) {
+    const ls_graph *g = p->graph;
+    const ls_node *node = &g->nodes[g->values[source].node];
+    for (int k = 0; node->out[0] == source && k < node->n_in && k < 32; k++) {
+        const ls_value v = node->in[k];
+        const int inside = p->home[v] >= 0 && p->home[v] == p->home[source] && !p->escapes[v];
+        if (!(node->op->may_overwrite & (1u << k)) || !inside) continue;
+        if (p->plan->roots[v] != v || g->values[v].kind != LS_VALUE_RESULT) continue;
+        if (ls_type_bytes(&g->values[v].type) != ls_type_bytes(&g->values[source].type)) continue;
+        int n_readers = 0;
+        for (int64_t n = 0; n < g->n_nodes; n++)
+            for (int i = 0; i < g->nodes[n].n_in; i++)
+                n_readers += p->plan->roots[g->nodes[n].in[i]] == v;
+        if (n_readers == 1 && p->rank->places[v].region != LS_REGION_GRADIENTS) return v;
+    }
+    return LS_VALUE_NONE;
+}
+
 /* Lane sums live in the gradient buffers together with their sources; one received from another rank lives in STEP. */
 static void place_accum(placer *p, ls_value v, size_t *end) {
     const ls_value source = p->graph->values[v].source;
     if (p->home[source] != NO_SEGMENT) {
         append_place(p, v, LS_REGION_GRADIENTS, &end[LS_REGION_GRADIENTS]);
         p->rank->places[source] = p->rank->places[v];
+        const ls_value before = find_overwritten(p, source);
+        if (before != LS_VALUE_NONE) p->rank->places[before] = p->rank->places[v];
     } else if (p->home[v] != NO_SEGMENT) {
         append_place(p, v, LS_REGION_STEP, &end[LS_REGION_STEP]);
     }

@@ -41,6 +41,8 @@ static ls_status run_passes(ls_plan *plan) {
     LS_TRY(ls_graph_verify(*graph));
     ls_grad_parts parts = {0};
     if (training) LS_TRY(ls_pass_backward(*graph, &parts));
+    /* Before anything sums or exchanges gradients. */
+    if (training) LS_TRY(ls_pass_join_tied(*graph, &parts));
     LS_TRY(ls_pass_lane_sums(*graph));
     /* The optimizer step is part of the graph: ZeRO and friends are passes like any other. */
     if (training)
@@ -49,6 +51,8 @@ static ls_status run_passes(ls_plan *plan) {
     LS_TRY(ls_graph_verify(*graph));
     /* Dead results (means nobody reads, logits in training) cost no memory. */
     LS_TRY(ls_pass_prune(graph));
+    /* Of logits that nobody else reads any more. */
+    LS_TRY(ls_pass_head(graph, o->logits_bytes));
     /* Weight copies once a step, not once a lane. */
     LS_TRY(ls_pass_hoist(*graph));
     LS_TRY(ls_graph_verify(*graph));
@@ -168,17 +172,23 @@ static int64_t widen_bucket(const ls_graph *model, int64_t bytes) {
     return bytes * MAX_BUCKETS < all ? all / MAX_BUCKETS : bytes;
 }
 
+/* Training and evaluation fetch the loss; logits and the like may be overwritten. */
+static void drop_outputs(ls_graph *graph) {
+    const int64_t n = graph->n_outputs;
+    graph->n_outputs = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const ls_output *o = &graph->outputs[i];
+        if (strcmp(o->name, "loss") == 0 || strcmp(o->name, "count") == 0 ||
+            strcmp(o->name, "correct") == 0)
+            graph->outputs[graph->n_outputs++] = *o;
+    }
+}
+
 static ls_status make_plan(ls_plan *plan, const ls_graph *model) {
     LS_TRY(ls_graph_create(&plan->graph));
     LS_TRY(ls_graph_rewrite(model, plan->graph, NULL, NULL));
-    if (plan->options.mode == LS_PLAN_TRAIN) plan->graph->n_outputs = 0;
-    for (int64_t i = 0; plan->options.mode == LS_PLAN_TRAIN && i < model->n_outputs; i++) {
-        /* Training fetches the loss; logits and the like may be overwritten. */
-        const ls_output *o = &plan->graph->outputs[i];
-        if (strcmp(o->name, "loss") == 0 || strcmp(o->name, "count") == 0 ||
-            strcmp(o->name, "correct") == 0)
-            plan->graph->outputs[plan->graph->n_outputs++] = *o;
-    }
+    if (plan->options.mode == LS_PLAN_TRAIN || plan->options.logits_bytes > 0)
+        drop_outputs(plan->graph);
     LS_TRY(run_passes(plan));
     LS_TRY(ls_plan_find_buckets(plan));
     LS_TRY(ls_plan_cut(plan));

@@ -190,6 +190,8 @@ typedef struct ls_exchange_row {
 /* Rows of a rank in order; neighbours alike are one row. Arena memory. */
 ls_status ls_plan_exchanges(const ls_plan *plan, const ls_rank_plan *rank, ls_arena *arena,
                             ls_exchange_row **rows_out, int *n_out);
+/* What becomes of a large head and of a tied weight's gradient, a line each. */
+void ls_plan_print_head(const ls_plan *plan, ls_text *out);
 void ls_plan_print_collectives(const ls_plan *plan, const ls_rank_plan *rank, ls_text *out);
 json_t *ls_plan_collectives_json(const ls_plan *plan, const ls_rank_plan *rank);
 /* Segment of rank `rank` that runs node `n`, or -1. */

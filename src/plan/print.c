@@ -200,6 +200,7 @@ ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out) {
     print_fused(plan, explain, &text);
     ls_text_append(&text, "  parameters: %lld\n  flops per step: %.6g\n",
                    (long long)plan->n_parameters, plan->flops_per_step);
+    ls_plan_print_head(plan, &text);
     ls_status status = LS_OK;
     for (int r = 0; status == LS_OK && r < plan->n_ranks; r++) {
         const ls_rank_plan *rank = &plan->ranks[r];

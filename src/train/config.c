@@ -51,6 +51,7 @@ static const ls_config_field run_fields[] = {
     FIELD(fuse, BOOL, "true", 0, 0, NULL, "elementwise chains, and norms with their elementwise neighbours, run as one node in cache; false: node by node, for comparison. Changes no result"),
     FIELD(recompute, ENUM, "none", 0, 0, recompute_names, "forward results made again in the backward pass instead of kept: none, attention, every layer, or as many layers as recompute_bytes asks for"),
     FIELD(recompute_bytes, INT, "0", 0, 9e18, NULL, "with recompute: bytes: most bytes of forward results kept per lane"),
+    FIELD(logits_bytes, INT, "16777216", 0, 9e18, NULL, "most bytes of logits that a lane stores; a lane with more makes them a block of rows at a time, with loss and gradients, and stores none. 0 = always store them. Changes no result"),
     FIELD(max_seconds, FLOAT, "0", 0, 1e9, NULL, "stop after the step during which this much training time has passed; 0 = no limit"),
     FIELD(out, STRING, "out", 0, 0, NULL, "folder for checkpoints, metrics and charts"),
     FIELD(device, STRING, "cpu", 0, 0, NULL, "where to run: cpu"),

@@ -19,6 +19,7 @@ static ls_plan_options plan_options(const ls_train_config *c, ls_plan_mode mode)
                              .recompute = mode == LS_PLAN_TRAIN ? (ls_recompute)c->recompute
                                                                 : LS_RECOMPUTE_NONE,
                              .recompute_bytes = c->recompute_bytes,
+                             .logits_bytes = c->logits_bytes,
                              .fuse = c->fuse ? LS_FUSE_ON : LS_FUSE_OFF,
                              .zero = (int)c->zero,
                              .shard_lanes = (int)c->lanes,

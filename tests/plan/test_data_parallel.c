@@ -26,7 +26,7 @@ typedef struct setup {
     int ranks, zero, lanes, hosts, tied, reference;
     ls_wire wire;
     ls_recompute recompute;
-    int64_t bucket_bytes;
+    int64_t bucket_bytes, logits_bytes;
     ls_optim_kind optim;
 } setup;
 
@@ -62,6 +62,7 @@ static ls_status try_plan(const setup *s, const char *device, ls_plan **out) {
                                      .hosts = s->hosts,
                                      .reference_kernels = s->reference,
                                      .bucket_bytes = s->bucket_bytes,
+                                     .logits_bytes = s->logits_bytes,
                                      .optim = &optim,
                                      .static_count = count};
     const ls_mesh mesh = {.dp = s->ranks};
@@ -184,13 +185,14 @@ static char *run_setup(const setup *s, size_t *bytes_out, float *loss_out) {
     return ranks[0].state;
 }
 
-/* All layouts of `base` against one rank. */
+/* All layouts of `base` against one rank, which stores its logits. */
 static void compare_layouts(const setup *base) {
     setup one = *base;
     size_t want_bytes, bytes;
     float want_loss, loss;
     one.ranks = 1;
     one.zero = 0;
+    one.logits_bytes = 0;
     char *want = run_setup(&one, &want_bytes, &want_loss);
     for (int ranks = 2; ranks <= MAX_RANKS; ranks *= 2)
         for (int zero = 0; zero <= (base->optim == LS_OPTIM_LAMB ? 0 : 3); zero++) {
@@ -227,6 +229,20 @@ static void test_llama_bf16(void **state) {
     const setup s = {
         .model = LS_MODEL_LLAMA, .precision = LS_PRECISION_BF16, .optim = LS_OPTIM_ADAMW};
     compare_layouts(&s);
+}
+
+/* No lane stores its logits; the head is in the backward pass. */
+static void test_large_head(void **state) {
+    (void)state;
+    for (int tied = 0; tied < 2; tied++) {
+        const setup s = {.model = LS_MODEL_GPT2,
+                         .precision = LS_PRECISION_BF16,
+                         .optim = LS_OPTIM_ADAMW,
+                         .tied = tied,
+                         .bucket_bytes = 4000,
+                         .logits_bytes = 1};
+        compare_layouts(&s);
+    }
 }
 
 static void test_wires(void **state) {
@@ -287,14 +303,18 @@ static size_t align256(int64_t bytes) {
     return ((size_t)bytes + 255) / 256 * 256;
 }
 
-/* The formula of docs/numerics.md, from the shapes alone: of a tensor of n elements a rank keeps
+/* The formula of docs/numerics.md, from the shapes alone (a tied weight counts once): of a tensor of n elements a rank keeps
  * p = ceil(ceil(n / lanes) / 64) * 64 * lanes / ranks, and what is gathered in place has room for p * ranks. In f32. */
 static void test_bytes_formula(void **state) {
     (void)state;
-    for (int zero = 0; zero <= 3; zero++)
+    for (int i = 0; i < 8; i++)
         for (int ranks = 1; ranks <= MAX_RANKS; ranks *= 2) {
-            const setup s = {
-                .model = LS_MODEL_GPT2, .optim = LS_OPTIM_ADAMW, .ranks = ranks, .zero = zero};
+            const int zero = i / 2, tied = i % 2;
+            const setup s = {.model = LS_MODEL_GPT2,
+                             .optim = LS_OPTIM_ADAMW,
+                             .ranks = ranks,
+                             .zero = zero,
+                             .tied = tied};
             ls_plan *plan = NULL;
             size_t weights = 0, optimizer = 0, gradients = 0;
             const int cut = ranks > 1 ? zero : 0;
@@ -419,6 +439,7 @@ int main(void) {
         cmocka_unit_test(test_gpt2_f32),
         cmocka_unit_test(test_tied_in_small_buckets),
         cmocka_unit_test(test_llama_bf16),
+        cmocka_unit_test(test_large_head),
         cmocka_unit_test(test_wires),
         cmocka_unit_test(test_wire_changes_bits),
         cmocka_unit_test(test_staged),

@@ -25,6 +25,7 @@ typedef struct setup {
     const char *device;
     ls_pipeline_kind schedule;
     double clip;
+    int64_t logits_bytes;
 } setup;
 
 static ls_plan *make_plan(const setup *s) {
@@ -52,6 +53,7 @@ static ls_plan *make_plan(const setup *s) {
                                      .lanes = LANES,
                                      .schedule = s->schedule,
                                      .kept = s->kept,
+                                     .logits_bytes = s->logits_bytes,
                                      .reference_kernels = s->reference,
                                      .optim = &optim,
                                      .static_count = count};
@@ -163,7 +165,7 @@ static int compare_worlds(const world *cut, const world *whole) {
     return n;
 }
 
-static void compare_schedules(int tied, int n_stages, double clip, int kept) {
+static void compare_schedules(int tied, int n_stages, double clip, int kept, int64_t logits_bytes) {
     const setup uncut = {.tied = tied, .n_stages = 1, .device = "cpu", .clip = clip};
     world whole;
     open_world(&whole, &uncut);
@@ -174,6 +176,7 @@ static void compare_schedules(int tied, int n_stages, double clip, int kept) {
                          .device = "cpu",
                          .schedule = (ls_pipeline_kind)schedule,
                          .kept = kept,
+                         .logits_bytes = logits_bytes,
                          .clip = clip};
         world cut;
         open_world(&cut, &s);
@@ -188,25 +191,32 @@ static void compare_schedules(int tied, int n_stages, double clip, int kept) {
 
 static void test_two_stages_same_bits(void **state) {
     (void)state;
-    compare_schedules(0, 2, 0, 0);
-    compare_schedules(0, 2, 0.5, 0);
+    compare_schedules(0, 2, 0, 0, 0);
+    compare_schedules(0, 2, 0.5, 0, 0);
 }
 
-/* A tied embedding is read by both ends: its two gradients are summed apart and added in the update on both. */
+/* A tied embedding is read by both ends: the head's gradient travels to the other once a lane, and the sum comes back. */
 static void test_tied_embedding_same_bits(void **state) {
     (void)state;
-    compare_schedules(1, 2, 0.5, 0);
+    compare_schedules(1, 2, 0.5, 0, 0);
+}
+
+/* The last stage's head is in its backward pass. */
+static void test_large_head_same_bits(void **state) {
+    (void)state;
+    compare_schedules(0, 2, 0.5, 0, 1);
+    compare_schedules(1, 2, 0.5, 0, 1);
 }
 
 static void test_four_stages_same_bits(void **state) {
     (void)state;
-    compare_schedules(1, 4, 0.5, 0);
+    compare_schedules(1, 4, 0.5, 0, 0);
 }
 
 /* Each stage's state kept twice. */
 static void test_kept_same_bits(void **state) {
     (void)state;
-    compare_schedules(1, 2, 0.5, 1);
+    compare_schedules(1, 2, 0.5, 1, 0);
 }
 
 /* Does the comparison see a difference? */
@@ -283,7 +293,8 @@ static void test_slots(void **state) {
     }
 }
 
-/* What crosses: one activation and its gradient a lane; of the update, the scalars and the tied embedding's gradients. */
+/* What crosses: one activation, its gradient and the tied embedding's from the head a lane; of the update, the scalars and the tied
+ * embedding's sum. */
 static void test_channels(void **state) {
     (void)state;
     const setup s = {.tied = 1, .reference = 1, .n_stages = 2, .device = "fake", .clip = 1};
@@ -293,11 +304,12 @@ static void test_channels(void **state) {
     int n_lane = 0, n_embedding = 0;
     for (int i = 0; i < plan->n_channels; i++) {
         const ls_channel *c = &plan->channels[i];
-        if (c->after != LS_SEGMENT_UPDATE) {
+        if (c->bytes == embedding) {
+            assert_int_equal(c->from, c->after == LS_SEGMENT_UPDATE ? 0 : 1);
+            n_embedding++;
+        } else if (c->after != LS_SEGMENT_UPDATE) {
             assert_int_equal(c->bytes, activation);
             n_lane++;
-        } else if (c->bytes == embedding) {
-            n_embedding++;
         } else {
             assert_true(c->bytes <= 8 * LANES);
         }
@@ -335,6 +347,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_stages_same_bits),
         cmocka_unit_test(test_tied_embedding_same_bits),
+        cmocka_unit_test(test_large_head_same_bits),
         cmocka_unit_test(test_four_stages_same_bits),
         cmocka_unit_test(test_kept_same_bits),
         cmocka_unit_test(test_other_seed_differs),

@@ -1,6 +1,7 @@
-/* One row at a time, the logits read from memory once: the row is walked in tiles; a tile is turned to f32, its maximum m_t found,
- * and exp(x - m_t) kept in a row of scratch (of the worker) while its sum is carried on with the running maximum. The gradient
- * is then the scratch times exp(m_t - m) / sum: one exponential per logit. Tasks are blocks of rows. */
+/* One row at a time, the logits read from memory once and their gradient written once: the row is walked in tiles; a tile is turned to
+ * f32 while its maximum m_t is found, and exp(x - m_t) kept in a row of scratch (of the worker, in its second-level cache) while its
+ * sum is carried on with the running maximum. The gradient is then the scratch times exp(m_t - m) / sum: one exponential per logit.
+ * A row is read whole before it is written: the gradient may lie over the logits. Tasks are blocks of rows. */
 #include "op/cross_entropy/cross_entropy.h"
 #include "op/cross_entropy/cross_entropy_rows.h"
 #include "op/tile.h"
@@ -24,11 +25,39 @@ static int64_t count_row_floats(int64_t v) {
     return count_tiles(v) * LOSS_TILE + (count_tiles(v) + 15) / 16 * 16;
 }
 
-static float max_of_row(const float *x, int64_t n) {
-    v16 largest = v16_load_f32(x);
-    for (int64_t i = V16_LANES; i < n; i += V16_LANES)
-        largest = v16_max(largest, v16_load_f32(x + i));
-    return v16_max_of(largest);
+/* The larger of two, without v16_max's care for NaN: a NaN among the logits makes the sum of exponentials NaN in any case. */
+V16_INLINE v16 larger(v16 a, v16 b) {
+#ifdef __AVX512F__
+    return (v16)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    return v16_select(v16_gt(a, b), a, b);
+#endif
+}
+
+/* Logits [at, at + n) as f32, padded with -inf to a whole vector; returns the largest. */
+V16_INLINE float load_as(float *part, const void *x, ls_dtype dtype, int64_t at, int64_t n) {
+    v16 largest = v16_set(-INFINITY), second = largest;
+    int64_t i = 0;
+    for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
+        const v16 a = v16_load(x, dtype, at + i), b = v16_load(x, dtype, at + i + V16_LANES);
+        largest = larger(a, largest);
+        second = larger(b, second);
+        v16_store_f32(part + i, a);
+        v16_store_f32(part + i + V16_LANES, b);
+    }
+    for (; i < n; i += V16_LANES) {
+        const int64_t left = n - i < V16_LANES ? n - i : V16_LANES;
+        const v16 a = v16_load_n(x, dtype, at + i, left, -INFINITY);
+        largest = larger(a, largest);
+        v16_store_f32(part + i, a);
+    }
+    return v16_max_of(v16_max(largest, second));
+}
+
+static float load_tile(float *part, const ls_tensor *x, int64_t at, int64_t n) {
+    if (x->dtype == LS_DTYPE_F32) return load_as(part, x->data, LS_DTYPE_F32, at, n);
+    if (x->dtype == LS_DTYPE_BF16) return load_as(part, x->data, LS_DTYPE_BF16, at, n);
+    return load_as(part, x->data, LS_DTYPE_F16, at, n);
 }
 
 /* x becomes exp(x - m), the sum of which is returned. */
@@ -72,9 +101,8 @@ static row_sums scan_row(const loss_job *job, int64_t at, float *e, float *maxim
         const int64_t from = t * LOSS_TILE, left = job->v - from;
         const int64_t n = left < LOSS_TILE ? left : LOSS_TILE;
         float *part = e + from;
-        row_load(part, x->data, x->dtype, at + from, n, -INFINITY);
+        maxima[t] = load_tile(part, x, at + from, n);
         if (job->attr->label_smoothing > 0) s.total += sum_row(part, n);
-        maxima[t] = max_of_row(part, n);
         const float sum = exp_row(part, n, pivot(maxima[t]));
         const float largest = v16_max(v16_set(s.largest), v16_set(maxima[t]))[0];
         const float m = pivot(largest);
@@ -82,6 +110,35 @@ static row_sums scan_row(const loss_job *job, int64_t at, float *e, float *maxim
         s.largest = largest;
     }
     return s;
+}
+
+/* n elements of e * factor - even, from `at` on. */
+V16_INLINE void store_as(void *dx, ls_dtype dtype, int64_t at, const float *e, int64_t n,
+                         float factor, float even) {
+    int64_t i = 0;
+    for (; i + V16_LANES <= n; i += V16_LANES)
+        v16_store(dx, dtype, at + i, v16_load_f32(e + i) * factor - even);
+    if (i < n) v16_store_n(dx, dtype, at + i, v16_load_f32(e + i) * factor - even, n - i);
+}
+
+static void store_tile(const ls_tensor *dx, int64_t at, const float *e, int64_t n, float factor,
+                       float even) {
+    if (dx->dtype == LS_DTYPE_F32)
+        store_as(dx->data, LS_DTYPE_F32, at, e, n, factor, even);
+    else if (dx->dtype == LS_DTYPE_BF16)
+        store_as(dx->data, LS_DTYPE_BF16, at, e, n, factor, even);
+    else
+        store_as(dx->data, LS_DTYPE_F16, at, e, n, factor, even);
+}
+
+/* The same for the tile with the target, whose share is taken off before rounding. */
+static void store_target_tile(const loss_job *job, int64_t at, float *e, int64_t n, float factor,
+                              float even, int64_t target) {
+    const ls_tensor *dx = &job->launch->out[2];
+    for (int64_t i = 0; i < n; i += V16_LANES)
+        v16_store_f32(e + i, v16_load_f32(e + i) * factor - even);
+    e[target] -= job->scale * (1.0f - job->attr->label_smoothing);
+    row_store(dx->data, dx->dtype, at, e, n);
 }
 
 static void write_gradient(const loss_job *job, int64_t at, int32_t target, const row_sums *s,
@@ -94,10 +151,10 @@ static void write_gradient(const loss_job *job, int64_t at, int32_t target, cons
         const int64_t from = t * LOSS_TILE, left = job->v - from;
         const int64_t n = left < LOSS_TILE ? left : LOSS_TILE;
         const float factor = exp_of(pivot(maxima[t]) - m) * scale;
-        for (int64_t i = 0; i < n; i += V16_LANES)
-            v16_store_f32(e + from + i, v16_load_f32(e + from + i) * factor - even);
-        if (target >= from && target < from + n) e[target] -= job->scale * (1.0f - smoothing);
-        row_store(dx->data, dx->dtype, at + from, e + from, n);
+        if (target >= from && target < from + n)
+            store_target_tile(job, at + from, e + from, n, factor, even, target - from);
+        else
+            store_tile(dx, at + from, e + from, n, factor, even);
     }
 }
 

@@ -37,10 +37,19 @@ static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out
     return ls_shape_make(ids->n_dims + 1, dims, &out[0].shape);
 }
 
+/* What the rows are added to. */
+static ls_status check_sum(const ls_type *sum, const ls_type *out) {
+    char got[128], want[128];
+    if (sum->dtype == out->dtype && ls_shape_equal(&sum->shape, &out->shape)) return LS_OK;
+    return LS_FAIL(LS_ERR_INVALID,
+                   "op embedding_grad: the sum to add to must be %s %s as the result, got %s %s",
+                   ls_dtype_name(out->dtype), ls_shape_print(&out->shape, want),
+                   ls_dtype_name(sum->dtype), ls_shape_print(&sum->shape, got));
+}
+
 static ls_status infer_grad(const void *attr, int n_in, const ls_type *in, int *n_out,
                             ls_type *out) {
     const ls_embedding_grad_attr *a = attr;
-    (void)n_in;
     LS_TRY(infer_ids("embedding_grad", &in[0]));
     LS_TRY(ls_infer_float("embedding_grad", "dy", &in[1]));
     const int last = in[1].shape.n_dims - 1;
@@ -53,7 +62,8 @@ static ls_status infer_grad(const void *attr, int n_in, const ls_type *in, int *
                        ls_dtype_name((ls_dtype)a->dtype));
     *n_out = 1;
     out[0].dtype = (ls_dtype)a->dtype;
-    return ls_shape_make(2, (int64_t[]){a->n_vocab, d}, &out[0].shape);
+    LS_TRY(ls_shape_make(2, (int64_t[]){a->n_vocab, d}, &out[0].shape));
+    return n_in > 2 ? check_sum(&in[2], &out[0]) : LS_OK;
 }
 
 static ls_status grad(ls_grad *g) {
@@ -82,9 +92,15 @@ static void cost(const ls_sig *sig, ls_cost *out) {
     *out = (ls_cost){0, moved + (double)ls_type_bytes(&sig->in[1]), moved};
 }
 
+/* Added to a sum in its place: one row of it read and written for each position. */
 static void cost_grad(const ls_sig *sig, ls_cost *out) {
+    const double n = (double)ls_type_count(&sig->in[1]);
     ls_cost_default(sig, out);
-    out->flops = (double)ls_type_count(&sig->in[1]);
+    out->flops = n;
+    if (sig->n_in < 3) return;
+    const double rows = n * (double)ls_dtype_bytes(sig->out[0].dtype);
+    out->bytes_read = (double)(ls_type_bytes(&sig->in[0]) + ls_type_bytes(&sig->in[1])) + rows;
+    out->bytes_written = rows;
 }
 
 static void print_grad(const void *attr, ls_text *out) {
@@ -135,7 +151,10 @@ static ls_status launch_grad_ref(const ls_launch *launch) {
     const int64_t n = ls_type_count(&launch->sig->in[0]);
     const int64_t v = launch->out[0].shape.dims[0], d = launch->out[0].shape.dims[1];
     LS_TRY(ls_check_ids("embedding_grad", ids, n, v));
-    memset(launch->out[0].data, 0, ls_tensor_bytes(&launch->out[0]));
+    if (launch->sig->n_in < 3)
+        memset(launch->out[0].data, 0, ls_tensor_bytes(&launch->out[0]));
+    else if (launch->out[0].data != launch->in[2].data)
+        memcpy(launch->out[0].data, launch->in[2].data, ls_tensor_bytes(&launch->out[0]));
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < d; j++) {
             const int64_t at = ids[i] * d + j;
@@ -168,11 +187,12 @@ const ls_op ls_op_embedding = {.name = "embedding",
 
 const ls_op ls_op_embedding_grad = {.name = "embedding_grad",
                                     .min_in = 2,
-                                    .max_in = 2,
+                                    .max_in = 3,
                                     .attr_bytes = sizeof(ls_embedding_grad_attr),
                                     .infer = infer_grad,
                                     .cost = cost_grad,
                                     .print = print_grad,
+                                    .may_overwrite = 1u << 2,
                                     .kernels = grad_kernels};
 
 ls_value ls_embedding(ls_graph *graph, ls_value table, ls_value ids) {

@@ -1,6 +1,7 @@
 /* embedding: y[.., D] = table[ids[..], D]; ids i32 in [0, V), another id is LS_ERR_DATA naming position, id and V.
  * embedding_grad: from ids and dy, the table's gradient [V, D]: rows of dy added by vocabulary row, positions ascending, in f32 (f64
- * for f64), whatever the thread count. Local. */
+ * for f64), whatever the thread count. With a third input, of the result's type, the rows are added to it instead of to zero, one
+ * after the other; written over it, only rows that ids name are read and written. Local. */
 #ifndef LS_OP_EMBEDDING_H
 #define LS_OP_EMBEDDING_H
 #include "graph/node.h"

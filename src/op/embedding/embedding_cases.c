@@ -31,11 +31,20 @@ static const ls_embedding_grad_attr of_11 = {11, LS_DTYPE_F32}, of_70 = {70, LS_
                                     of_2048 = {2048, LS_DTYPE_F32};
 static const ls_case_in grad_matrix[] = {IDS(11, 2, {3, 5}), T(3, {3, 5, 37})};
 static const ls_case_in grad_skewed[] = {IDS(3, 1, {400}), T(2, {400, 40})};
+static const ls_case_in sum_matrix[] = {
+    IDS(11, 2, {3, 5}), T(3, {3, 5, 37}), {.dtype = LS_DTYPE_F32, .shape = {2, {11, 37}}}};
+static const ls_case_in sum_skewed[] = {
+    IDS(3, 1, {400}), T(2, {400, 40}), {.dtype = LS_DTYPE_F32, .shape = {2, {70, 40}}}};
+static const ls_case_in sum_none[] = {
+    IDS(11, 1, {0}), T(2, {0, 37}), {.dtype = LS_DTYPE_F32, .shape = {2, {11, 37}}}};
 static const ls_case_in grad_big[] = {IDS(2048, 1, {4096}), T(2, {4096, 256})};
 
 static const ls_op_case grad_cases[] = {
     {.name = "matrix", .attr = &of_11, .n_in = 2, .in = grad_matrix, .dtypes = LS_CASE_FLOATS},
     {.name = "skewed", .attr = &of_70, .n_in = 2, .in = grad_skewed, .dtypes = LS_CASE_FLOATS},
+    {.name = "sum", .attr = &of_11, .n_in = 3, .in = sum_matrix, .dtypes = LS_CASE_FLOATS},
+    {.name = "sum_skewed", .attr = &of_70, .n_in = 3, .in = sum_skewed, .dtypes = LS_CASE_FLOATS},
+    {.name = "sum_of_no_ids", .attr = &of_11, .n_in = 3, .in = sum_none, .dtypes = LS_CASE_FLOATS},
     {.name = "bench_4096x256",
      .attr = &of_2048,
      .n_in = 2,

@@ -1,5 +1,5 @@
-/* A task owns a range of vocabulary rows: it clears them, then walks all positions and adds the rows of dy that fall into the
- * range. The order of additions to one row is that of the positions, however many tasks there are. */
+/* A task owns a range of vocabulary rows: it clears them (or has the sum there already, or copies it), then walks all positions and
+ * adds the rows of dy that fall into the range. The order of additions to one row is that of the positions, however many tasks there are. */
 #include "op/embedding/embedding.h"
 #include "op/tile.h"
 
@@ -21,6 +21,18 @@ static void add_row(float *to, const ls_tensor *dy, int64_t at, int64_t d) {
                         d - j);
 }
 
+/* What rows [begin, end) are before the first addition. */
+static void begin_range(const embedding_job *job, int64_t begin, int64_t end) {
+    float *rows = (float *)job->launch->out[0].data + begin * job->d;
+    const size_t bytes = (size_t)((end - begin) * job->d) * sizeof *rows;
+    if (job->launch->sig->n_in < 3) {
+        memset(rows, 0, bytes);
+        return;
+    }
+    const float *sum = (const float *)job->launch->in[2].data + begin * job->d;
+    if (sum != rows) memcpy(rows, sum, bytes);
+}
+
 static ls_status run_range(void *user, int64_t task, int worker) {
     const embedding_job *job = user;
     const int32_t *ids = job->launch->in[0].data;
@@ -29,7 +41,7 @@ static ls_status run_range(void *user, int64_t task, int worker) {
     const int64_t end = begin + job->rows_per_task < job->v ? begin + job->rows_per_task : job->v;
     (void)worker;
     if (begin >= end) return LS_OK;
-    memset(table + begin * job->d, 0, (size_t)((end - begin) * job->d) * sizeof *table);
+    begin_range(job, begin, end);
     for (int64_t i = 0; i < job->n; i++)
         if (ids[i] >= begin && ids[i] < end)
             add_row(table + ids[i] * job->d, &job->launch->in[1], i * job->d, job->d);

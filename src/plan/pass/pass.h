@@ -12,6 +12,11 @@ ls_status ls_pass_precision(ls_graph **graph, ls_precision precision);
 /* Adds the gradient of output "loss" and the lane sums "sum/loss" and "sum/count". */
 ls_status ls_pass_backward(ls_graph *graph, ls_grad_parts *parts);
 ls_status ls_pass_lane_sums(ls_graph *graph);
+/* A tied embedding's two parts of the gradient become one: the rows that were looked up are added to what the head made. */
+ls_status ls_pass_join_tied(ls_graph *graph, ls_grad_parts *parts);
+/* A head whose logits of one lane take more than logits_bytes becomes cross_entropy_head; 0: none does. Runs on the pruned
+ * graph. */
+ls_status ls_pass_head(ls_graph **graph, int64_t logits_bytes);
 /* Makes forward results again in the backward pass instead of keeping them. */
 ls_status ls_pass_recompute(ls_graph **graph, const ls_plan_options *options);
 /* Elementwise chains become one node, norms take in their elementwise neighbours: no result changes. Runs on the whole graph. */
