@@ -12,7 +12,7 @@ EXACT ?=
 configure = mkdir -p $(2) && { cmake --preset $(1) >$(2)/configure.log 2>&1 || { cat $(2)/configure.log; exit 1; }; }
 build = $(call configure,$(1),$(2)) && cmake --build $(2) -j $(JOBS) -- --quiet
 
-.PHONY: release test demo check-exact chaos chaos-recover debug asan ubsan tsan cuda static fuzz lint docs format bench install clean help
+.PHONY: release test demo check-exact chaos chaos-recover chaos-hosts debug asan ubsan tsan cuda static fuzz lint docs format bench install clean help
 
 release: ## build the program: build/lockstep (this is plain `make`)
 	@$(call build,release,build)
@@ -33,6 +33,10 @@ chaos: release ## put FAULTS (100) faults into runs of eight ranks: each must be
 
 chaos-recover: release ## kill ranks KILLS (1000) times at any instant: nothing lost, the weights of an undisturbed run
 	@build/lockstep chaos --recover -n 4 --kills $(KILLS) -- train configs/exact_gpt.yaml steps=300 save_every=6 zero=1 out=out/chaos-recover
+
+chaos-hosts: KILLS = 50
+chaos-hosts: release ## strike hosts (network namespaces) KILLS (50) times under each MPI: links, ranks and keepers, nothing lost
+	@KILLS=$(KILLS) tests/ranks/test_chaos_hosts.sh build campaign
 
 debug: ## build without optimisation: build-debug/lockstep
 	@$(call build,debug,build-debug)

@@ -2,6 +2,7 @@
 #include "cli/cmd_chaos.h"
 #include "base/fs.h"
 #include "base/rng.h"
+#include "cli/cmd_chaos_hosts.h"
 #include "cli/cmd_chaos_recover.h"
 #include "cli/cmd_run.h"
 #include "cli/run_options.h"
@@ -13,9 +14,15 @@ typedef struct chaos_options {
     int recover;
     const char *kinds;
     double within;
+    const char *hosts, *agent, *launcher, *launcher_args; /* across hosts */
+    double wait_seconds, longest;
+    ls_chaos_link link;
 } chaos_options;
 
+static const char table_kinds[] = "die,stop,skip,extra,shape,dtype,op,step,slow,nan,disk,torn";
+
 enum {
+    USUAL_RANKS = 8,
     LEAST_RANKS = 3,
     LEAST_RANKS_TO_RECOVER = 2,
     LEAST_STEPS = 5,
@@ -33,11 +40,16 @@ typedef struct chaos {
     char out[240];                   /* folder of everything; leaves room for a name in it */
     ls_ranks_words words;            /* of a rank, with room for more */
     int64_t n_steps, calls_per_step; /* of the run without a fault; about */
-    ls_chaos_voice *voices;          /* [size] of the run at hand */
-    json_t *rows;                    /* with --json */
+    int64_t zero;
+    ls_chaos_voice *voices; /* [size] of the run at hand */
+    json_t *rows;           /* with --json */
     int n_right, n_named, n_left;
     double slowest;
 } chaos;
+
+static const chaos_options *chaos_of(const chaos *self) {
+    return self->call->options;
+}
 
 /* --- one run --- */
 
@@ -88,8 +100,7 @@ static void draw_fault(const chaos *self, int64_t index, ls_fault *out) {
     const ls_rng_key key = {(uint64_t)o->seed, (uint64_t)index, 0};
     /* Kinds in turn, so that each is there as often as the others. */
     *out = (ls_fault){.kind = self->kinds[index % self->n_kinds], .seconds = slow_seconds};
-    /* Only the first rank writes files. */
-    if (out->kind != LS_FAULT_DISK) out->rank = (int)ls_rng_below(key, 0, (uint64_t)self->size);
+    out->rank = (int)ls_rng_below(key, 0, (uint64_t)self->size);
     /* Neither the first step nor the last two: there are others before and after. */
     out->step = 1 + ls_rng_below(key, 1, (uint64_t)self->n_steps - 3);
     out->call = (int64_t)ls_rng_below(key, 2, (uint64_t)self->calls_per_step);
@@ -107,7 +118,7 @@ static ls_status run_fault(chaos *self, ls_chaos_case *c) {
     const char *more[MOST_WORDS_ADDED] = {out};
     int n_more = 1;
     if (f->kind == LS_FAULT_SLOW) more[n_more++] = late;
-    if (f->kind == LS_FAULT_DISK) {
+    if (f->kind == LS_FAULT_DISK || f->kind == LS_FAULT_TORN) {
         more[n_more++] = "save_every=1";
         more[n_more++] = "on_save_error=stop";
     }
@@ -215,7 +226,7 @@ static ls_status read_kinds(chaos *self, const char *text) {
         if (kind == LS_FAULT_COUNT || self->n_kinds == LS_FAULT_COUNT)
             return LS_FAIL(LS_ERR_INVALID,
                            "chaos: --kinds '%s': there are die, stop, skip, extra, shape, dtype, "
-                           "op, step, slow, nan, disk, flip, flip_share and flip_state",
+                           "op, step, slow, nan, disk, torn, flip, flip_share and flip_state",
                            name);
         self->kinds[self->n_kinds++] = (ls_fault_kind)kind;
         at += n + (at[n] == ',');
@@ -234,6 +245,7 @@ static ls_status make_words(chaos *self, const ls_cli_parsed *parsed, const ls_c
                    config.data.cache ? config.data.cache : config.out,
                    config.data.cache ? "" : "/data");
     self->n_steps = config.steps;
+    self->zero = config.zero;
     ls_config_destroy(values);
     if (self->n_steps < LEAST_STEPS)
         return LS_FAIL(LS_ERR_CONFIG,
@@ -242,7 +254,9 @@ static ls_status make_words(chaos *self, const ls_cli_parsed *parsed, const ls_c
     if (strlen(self->out) > sizeof((ls_fault *)0)->stamp - 16)
         return LS_FAIL(LS_ERR_CONFIG, "chaos: out = '%s' is too long a path", self->out);
     ls_ranks_words words = {0};
-    LS_TRY(ls_ranks_make_words(self->call, path, self->size, 0, &words));
+    /* Of several hosts it is their CPUs that count; what is said of threads stands in the words. */
+    LS_TRY(
+        ls_ranks_make_words(self->call, path, chaos_of(self)->hosts ? 1 : self->size, 0, &words));
     const size_t n = (size_t)words.n_words + 1;
     self->words.words = ls_alloc((n + MOST_WORDS_ADDED) * sizeof *self->words.words);
     if (self->words.words) {
@@ -281,31 +295,74 @@ static ls_status run_recover(const chaos *self) {
                                               .n_kills = o->kills,
                                               .seed = o->seed,
                                               .n_steps = self->n_steps,
+                                              .kinds = o->kinds,
                                               .out = self->out,
                                               .words = &self->words};
     return ls_chaos_recover(&options);
 }
 
-static ls_status run_chaos(const ls_cmd_call *call) {
-    const chaos_options *o = call->options;
-    if (o->recover && o->ranks < LEAST_RANKS_TO_RECOVER)
+static ls_status run_hosts(const chaos *self) {
+    const chaos_options *o = self->call->options;
+    ls_chaos_link link = o->link;
+    link.agent = o->agent;
+    const ls_hosts_options hosts = {.file = o->hosts,
+                                    .agent = o->agent,
+                                    .launcher = o->launcher,
+                                    .launcher_args = o->launcher_args,
+                                    .most = o->ranks,
+                                    .wait_seconds = o->wait_seconds};
+    const ls_chaos_hosts_options options = {.call = self->call,
+                                            .hosts = &hosts,
+                                            .link = &link,
+                                            .longest = o->longest,
+                                            .n_kills = o->kills,
+                                            .seed = o->seed,
+                                            .zero = self->zero,
+                                            .kinds = o->kinds,
+                                            .out = self->out,
+                                            .words = &self->words};
+    return ls_chaos_hosts(&options);
+}
+
+static ls_status check_options(const chaos_options *o) {
+    if (!o->hosts && (o->agent || o->launcher || o->launcher_args || o->link.down || o->link.up))
+        return LS_FAIL(LS_ERR_INVALID, "chaos: --agent, --launcher, --launcher-args, --link-down "
+                                       "and --link-up go with --hosts FILE");
+    if (!o->link.down != !o->link.up)
+        return LS_FAIL(LS_ERR_INVALID,
+                       "chaos: --link-down and --link-up go together: what goes down must come up");
+    if (o->link.device[strspn(o->link.device, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                              "0123456789_.:@-")])
+        return LS_FAIL(LS_ERR_INVALID, "chaos: --device '%s' is no name of a network device",
+                       o->link.device);
+    if (o->hosts) return LS_OK;
+    const int64_t ranks = o->ranks ? o->ranks : USUAL_RANKS;
+    if (o->recover && ranks < LEAST_RANKS_TO_RECOVER)
         return LS_FAIL(LS_ERR_INVALID, "chaos: --recover -n %lld: 2 ranks or more are needed",
-                       (long long)o->ranks);
-    if (!o->recover && o->ranks < LEAST_RANKS)
+                       (long long)ranks);
+    if (!o->recover && ranks < LEAST_RANKS)
         return LS_FAIL(LS_ERR_INVALID,
                        "chaos: -n %lld: who did something else is told by majority, which takes %d "
                        "ranks or more",
-                       (long long)o->ranks, (int)LEAST_RANKS);
-    chaos self = {.call = call, .size = (int)o->ranks};
+                       (long long)ranks, (int)LEAST_RANKS);
+    return LS_OK;
+}
+
+static ls_status run_table(chaos *self) {
+    LS_TRY(run_clean(self));
+    return run_faults(self);
+}
+
+static ls_status run_chaos(const ls_cmd_call *call) {
+    const chaos_options *o = call->options;
+    LS_TRY(check_options(o));
+    chaos self = {.call = call, .size = (int)(o->ranks ? o->ranks : USUAL_RANKS)};
     char cache[TEXT_BYTES + 32];
-    ls_status status = read_kinds(&self, o->kinds);
+    const int is_table = !o->hosts && !o->recover;
+    ls_status status = is_table ? read_kinds(&self, o->kinds ? o->kinds : table_kinds) : LS_OK;
     if (status == LS_OK) status = prepare(&self, cache);
-    if (status == LS_OK && o->recover) {
-        status = run_recover(&self);
-    } else {
-        if (status == LS_OK) status = run_clean(&self);
-        if (status == LS_OK) status = run_faults(&self);
-    }
+    if (status == LS_OK)
+        status = o->hosts ? run_hosts(&self) : o->recover ? run_recover(&self) : run_table(&self);
     json_decref(self.rows);
     ls_free(self.voices);
     ls_free(self.words.words);
@@ -314,29 +371,46 @@ static ls_status run_chaos(const ls_cmd_call *call) {
 
 #define FIELD(member) offsetof(chaos_options, member)
 static const ls_cli_option options[] = {
-    {"ranks", 'n', LS_CLI_INT, FIELD(ranks), "R", "how many ranks each run has", 1, 4096},
+    {"ranks", 'n', LS_CLI_INT, FIELD(ranks), "R",
+     "how many ranks each run has (8); with --hosts the most", 1, 4096},
     {"faults", 'f', LS_CLI_INT, FIELD(faults), "N", "how many runs, one fault in each", 1, 1e6},
     {"seed", 's', LS_CLI_INT, FIELD(seed), "S",
-     "draws rank, step and call of each fault; rank and instant of each kill", 0, 9e15},
+     "draws rank, step and call of each fault; kind, victim and instant of each blow", 0, 9e15},
     {"kinds", 'k', LS_CLI_STRING, FIELD(kinds), "A,B",
-     "which faults, in turn: die stop skip extra shape dtype op step slow nan disk (all these); "
-     "flip flip_share flip_state (silent: "
-     "found by hashes and replay)",
+     "which faults or blows, in turn (all that the mode has; the silent flips of the table on "
+     "demand)",
      0, 0},
     {"within", 0, LS_CLI_FLOAT, FIELD(within), "SECONDS",
      "the last survivor must have left so soon (2); slow has late_seconds=1 on top", 0.1, 3600},
     {"recover", 0, LS_CLI_FLAG, FIELD(recover), NULL,
-     "kill ranks that are started again, and compare the weights of the end", 0, 0},
-    {"kills", 0, LS_CLI_INT, FIELD(kills), "N", "with --recover: how many (100)", 1, 1e6},
+     "strike ranks that are started again, and compare the weights of the end", 0, 0},
+    {"kills", 0, LS_CLI_INT, FIELD(kills), "N", "with --recover, --hosts: how many (100)", 1, 1e6},
+    {"hosts", 0, LS_CLI_STRING, FIELD(hosts), "FILE",
+     "strike the hosts of an elastic run, as `lockstep run --hosts FILE` makes it", 0, 0},
+    {"agent", 0, LS_CLI_STRING, FIELD(agent), "COMMAND",
+     "with --hosts: starts a command on a host, as COMMAND HOST WORDS... (ssh)", 0, 0},
+    {"launcher", 0, LS_CLI_STRING, FIELD(launcher), "MPI", "with --hosts: openmpi or mpich", 0, 0},
+    {"launcher-args", 0, LS_CLI_STRING, FIELD(launcher_args), "WORDS",
+     "with --hosts: more words for mpirun", 0, 0},
+    {"wait", 0, LS_CLI_FLOAT, FIELD(wait_seconds), "SECONDS",
+     "with --hosts: how long to wait while no host can be used (600)", 0, 1e9},
+    {"device", 0, LS_CLI_STRING, FIELD(link.device), "DEV",
+     "with --hosts: the hosts' network device, which goes down and up (eth0)", 0, 0},
+    {"longest", 0, LS_CLI_FLOAT, FIELD(longest), "SECONDS",
+     "with --hosts: a link is down, or slow, for so long at most (8)", 0.2, 3600},
+    {"link-down", 0, LS_CLI_STRING, FIELD(link.down), "COMMAND",
+     "with --hosts: run here instead of `ip link set DEV down` on the host; %h is its name", 0, 0},
+    {"link-up", 0, LS_CLI_STRING, FIELD(link.up), "COMMAND",
+     "with --link-down: run here instead of `ip link set DEV up` on the host", 0, 0},
     {0},
 };
-static const chaos_options defaults = {.ranks = 8,
-                                       .faults = 100,
+static const chaos_options defaults = {.faults = 100,
                                        .kills = 100,
                                        .seed = 1,
-                                       .kinds =
-                                           "die,stop,skip,extra,shape,dtype,op,step,slow,nan,disk",
-                                       .within = 2};
+                                       .within = 2,
+                                       .wait_seconds = 600,
+                                       .longest = 8,
+                                       .link = {.device = "eth0"}};
 
 static const ls_cli_argument arguments[] = {
     {"CONFIG", "YAML file of a short run; its folder `out` gets all files"},
@@ -345,33 +419,54 @@ static const ls_cli_argument arguments[] = {
 };
 
 const ls_cmd ls_cmd_chaos = {
-    .usage = "[-n R] -- train CONFIG [KEY=VALUE...]",
+    .usage = "[-n R] [--recover | --hosts FILE] -- train CONFIG [KEY=VALUE...]",
     .about =
-        "Runs `lockstep run -n R -- train CONFIG` again and again, each time with one fault at "
-        "a rank, step and call that the\n"
-        "seed draws: a rank dies, is stopped, leaves a collective out or makes one too many, "
-        "announces another shape, dtype,\n"
-        "op or step, is slow, makes a NaN, or finds its disk full (rank 0, which writes). A "
-        "fault is found right when every\n"
-        "rank that can still speak ends with an error and exactly one line that names the "
-        "culprit first, the last of the others\n"
-        "has left within two seconds of the fault, and no process is left. Exits with 0 only "
-        "when all were.\n"
+        "Breaks runs in seeded ways and judges what became of them. What there is, and which mode "
+        "draws it:\n"
+        "  what          table           --recover               --hosts FILE\n"
+        "  kill          die             one some all call file  ranks keeper both\n"
+        "  stop          stop            stop term\n"
+        "  slow          slow            slow                    slow\n"
+        "  flip a bit    flip flip_share flip_state\n"
+        "  drop a link                                           link\n"
+        "  full disk     disk            full\n"
+        "  torn write    torn            torn\n"
+        "  wrong calls   skip extra shape dtype op step nan\n"
+        "--kinds chooses among those of a mode.\n"
+        "\n"
+        "The table (without --recover and --hosts) runs `lockstep run -n R -- train CONFIG` again "
+        "and again, each time with one fault\n"
+        "at a rank, step and call that the seed draws. A fault is found right when every rank that "
+        "can still speak ends with an\n"
+        "error and exactly one line that names the culprit first, the last of the others has left "
+        "within two seconds of the fault,\n"
+        "and no process is left. A flip is silent: the run or its replay must name the rank "
+        "(--kinds flip,flip_share,flip_state;\n"
+        "hashes are kept for it).\n"
         "\n"
         "With --recover the run goes on after each blow, as `lockstep run` does, and runs are "
         "begun "
-        "until N kills are done. A blow is\n"
-        "a kill -9 of a rank, of some or of all, at an instant that the seed draws: while they "
-        "start, "
-        "load, compute, commit or save, by\n"
-        "themselves at a collective (call) or in the middle of a file operation (file); now and "
-        "then "
-        "a rank is stopped (stop), or\n"
-        "the whole gets SIGTERM, saves and is resumed (term). Exits with 0 only when every run "
-        "went "
-        "on to its end, no committed step\n"
-        "was lost and all weights are those of a run that nobody disturbed.\n"
-        "LOCKSTEP_FAULT=\"kind=skip,rank=3,step=5,call=2\" puts one fault into any run.",
+        "until N kills are done: of a rank\n"
+        "(one), of some or of all, at an instant that the seed draws, while they start, load, "
+        "compute, commit or save; by itself at a\n"
+        "collective (call), in the middle of a file operation (file) or after half of a write "
+        "(torn). Now and then a rank is stopped\n"
+        "(stop), late (slow), finds its disk full for a while (full; the run must go on), or the "
+        "whole gets SIGTERM, saves and is\n"
+        "resumed (term).\n"
+        "\n"
+        "With --hosts the run is that of `lockstep run --hosts FILE`, and a blow falls on a host: "
+        "its ranks are killed, its keeper, or\n"
+        "both; its link goes down and comes up again by itself after a drawn time, or is slow for "
+        "a while. A step may be lost only\n"
+        "where no copy in memory covers the blow (recover.copies=1, or a second host before the "
+        "copies were made anew): such steps\n"
+        "are done again from a checkpoint and counted.\n"
+        "\n"
+        "Both exit with 0 only when every run went on to its end, no committed step was lost and "
+        "all weights are those of a run that\n"
+        "nobody disturbed. LOCKSTEP_FAULT=\"kind=skip,rank=3,step=5,call=2\" puts one fault into "
+        "any run.",
     .arguments = arguments,
     .min_args = 2,
     .max_args = -1,

@@ -4,17 +4,14 @@
 #include "base/fs.h"
 #include "cli/cmd_chaos.h"
 #include "cli/cmd_chaos_strike.h"
+#include "cli/cmd_chaos_tell.h"
 #include "lockstep/checkpoint.h"
-#include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 512, HASH_BYTES = 65, MORE_WORDS = 4 };
+enum { PATH_BYTES = 512, STAMP_BYTES = 256, MORE_WORDS = 4 };
 static const double grace_seconds = 2.5;
-static const char hash_start[] = "weights sha256:";
 
 typedef struct campaign {
     const ls_chaos_recover_options *options;
@@ -22,28 +19,27 @@ typedef struct campaign {
     int n_words;
     char out[PATH_BYTES], out_word[PATH_BYTES + 8];
     int output; /* memory for what rank 0 prints */
-    char clean_hash[HASH_BYTES], hash[HASH_BYTES];
-    ls_strike_times times;
+    char clean_hash[LS_CHAOS_HASH], hash[LS_CHAOS_HASH], stamp[STAMP_BYTES];
+    ls_strike_field field;
     ls_strike_watch watch;
     ls_strike strike;
     ls_ranks_variable file_fault;
     ls_chaos_voice *voices; /* [size] */
     int is_clean;           /* the undisturbed run */
+    int was_full;           /* a rank's disk, in this attempt */
     int64_t n_strikes, n_kills, n_pending, n_recovered, n_lost, n_rounds, n_equal;
     int64_t committed; /* the newest step that is known to be committed in this run; -1 = none */
     int64_t saved;     /* step of the checkpoint that is resumed; -1 = from the start */
     int64_t counts[LS_INSTANT_COUNT][LS_STRIKE_COUNT];
-    double struck_at, slowest; /* of the last kill; from a kill to the next attempt's first step */
-    double *pauses;            /* all of them */
-    int64_t n_pauses;
-    json_t *rows; /* with --json */
+    int64_t n_verified, n_damaged; /* newest checkpoints, after blows against files */
+    int64_t
+        n_ended_by_full; /* attempts that ended because a disk was full, before their last save */
+    double struck_at;    /* of the last kill; -1 = went on */
+    ls_chaos_pauses pauses; /* from a kill to the next attempt's first step */
+    json_t *rows;           /* with --json */
 } campaign;
 
 /* --- around each attempt --- */
-
-static int counts_as_kill(ls_strike_kind kind) {
-    return kind != LS_STRIKE_STOP && kind != LS_STRIKE_TERM;
-}
 
 static void note_loss(campaign *self, int64_t found) {
     if (found >= self->committed) return;
@@ -51,14 +47,21 @@ static void note_loss(campaign *self, int64_t found) {
     self->committed = found; /* each lost step is counted once */
 }
 
+static void draw(campaign *self, uint32_t kinds) {
+    ls_strike_field field = self->field;
+    field.kinds &= kinds;
+    ls_strike_draw((uint64_t)self->options->seed, self->n_strikes++, &field, &self->strike);
+}
+
 static void begin_attempt(void *user, const ls_recover_attempt *attempt) {
     campaign *self = user;
     const ls_chaos_recover_options *o = self->options;
     const int strikes = !self->is_clean && self->n_kills < o->n_kills;
     if (strikes)
-        ls_strike_draw((uint64_t)o->seed, self->n_strikes++, o->size, &self->times, &self->strike);
+        draw(self, UINT32_MAX);
     else
         self->strike = (ls_strike){0};
+    self->was_full = 0;
     for (int rank = 0; rank < o->size; rank++) self->voices[rank] = (ls_chaos_voice){.named = -1};
     ls_strike_watch_begin(&self->watch, attempt, strikes ? &self->strike : NULL);
     self->file_fault.value = self->strike.file_fault[0] ? self->strike.file_fault : NULL;
@@ -71,8 +74,7 @@ static void check_start(campaign *self) {
     if (watch->least_step >= 0 && watch->least_step < watch->attempt.base)
         self->n_lost += watch->attempt.base - watch->least_step;
     if (self->struck_at <= 0 || watch->stepped_at < 0) return;
-    if (self->n_pauses < self->options->n_kills)
-        self->pauses[self->n_pauses++] = watch->began + watch->stepped_at - self->struck_at;
+    (void)ls_chaos_pauses_add(&self->pauses, watch->began + watch->stepped_at - self->struck_at);
     self->struck_at = 0;
 }
 
@@ -86,6 +88,54 @@ static void add_row(campaign *self, const ls_strike *s, int64_t found) {
     (void)json_array_append_new(self->rows, row);
 }
 
+/* `found`: what is committed now. */
+static void count_blow(campaign *self, int64_t found) {
+    const ls_strike *s = &self->strike;
+    self->counts[s->instant][s->kind]++;
+    self->n_kills += ls_strike_kills(s->kind);
+    self->n_pending += ls_strike_kills(s->kind);
+    if (self->struck_at <= 0 && !ls_strike_is_gentle(s->kind)) self->struck_at = s->seconds;
+    add_row(self, s, found);
+}
+
+/* The attempt goes on and gets another blow. */
+static double tick(void *user, const ls_ranks_view *view) {
+    campaign *self = user;
+    const double again = ls_strike_tick(&self->watch, view);
+    const uint32_t more = self->field.kinds & LS_STRIKES_FROM_OUTSIDE;
+    if (!self->watch.strike || !self->strike.has_struck || !ls_strike_is_gentle(self->strike.kind))
+        return again;
+    self->was_full |= self->strike.kind == LS_STRIKE_FULL;
+    count_blow(self, self->strike.committed);
+    self->watch.strike = NULL;
+    if (!more) return again;
+    draw(self, more);
+    ls_strike_watch_again(&self->watch, &self->strike);
+    return again;
+}
+
+/* Whatever a file operation was interrupted by: the newest checkpoint is whole, and so are its hashes. */
+static void check_newest(campaign *self) {
+    char *path = NULL;
+    ls_ckpt *ckpt = NULL;
+    if (!ls_path_is_dir(self->out)) return;
+    if (ls_ckpt_find_latest(self->out, &path) == LS_OK) {
+        self->n_verified++;
+        if (ls_ckpt_open(path, &ckpt) != LS_OK || ls_ckpt_verify(ckpt) != LS_OK) self->n_damaged++;
+    }
+    ls_error_clear();
+    ls_ckpt_close(ckpt);
+    ls_free(path);
+}
+
+/* A disk that is full for a while must not end it; after the last step there is a checkpoint that must be written. */
+static void check_full(campaign *self, const ls_ranks_result *ended) {
+    if (!self->was_full || ended->culprit < 0) return;
+    self->n_ended_by_full +=
+        ended->ends[ended->culprit].exit_status == ls_status_exit_code(LS_ERR_NO_SPACE) &&
+        self->watch.newest_step < self->options->n_steps - 1;
+}
+
 static void end_attempt(void *user, const ls_recover_attempt *attempt,
                         const ls_ranks_result *ended) {
     campaign *self = user;
@@ -94,32 +144,20 @@ static void end_attempt(void *user, const ls_recover_attempt *attempt,
     self->watch.began = ended->began;
     ls_strike_judge(&self->watch, ended);
     check_start(self);
+    check_full(self, ended);
+    if (s->kind == LS_STRIKE_FILE || s->kind == LS_STRIKE_TORN || self->was_full)
+        check_newest(self);
     if (self->watch.strike && s->has_struck) {
         const int64_t found = ls_strike_committed(attempt, &torn);
         if (s->committed > self->committed) self->committed = s->committed;
         if (s->kind != LS_STRIKE_TERM && attempt->keeper && found >= 0) note_loss(self, found);
         if (found > self->committed) self->committed = found;
-        self->counts[s->instant][s->kind]++;
-        self->n_kills += counts_as_kill(s->kind);
-        self->n_pending += counts_as_kill(s->kind);
-        if (self->struck_at <= 0) self->struck_at = s->seconds;
-        add_row(self, s, found);
+        count_blow(self, found);
     }
     ls_strike_watch_end(&self->watch);
 }
 
 /* --- one run --- */
-
-static ls_status read_hash(campaign *self) {
-    char text[8192];
-    const ssize_t n = pread(self->output, text, sizeof text - 1, 0);
-    text[n > 0 ? n : 0] = '\0';
-    const char *at = strstr(text, hash_start);
-    if (!at || strstr(at + 1, hash_start))
-        return LS_FAIL(LS_ERR_COMM, "chaos: the run printed %s hash", at ? "more than one" : "no");
-    (void)snprintf(self->hash, sizeof self->hash, "%.64s", at + sizeof hash_start - 1);
-    return LS_OK;
-}
 
 static void keep_silent(const char *line) {
     (void)line;
@@ -127,8 +165,7 @@ static void keep_silent(const char *line) {
 
 static ls_status run_words(campaign *self, ls_recover_result **out) {
     const ls_chaos_recover_options *o = self->options;
-    if (ftruncate(self->output, 0) != 0 || lseek(self->output, 0, SEEK_SET) != 0)
-        return LS_FAIL(LS_ERR_IO, "chaos: what a run prints cannot be kept: %s", strerror(errno));
+    LS_TRY(ls_chaos_output_clear(self->output));
     self->struck_at = 0;
     const ls_recover_options options = {.ranks = {.size = o->size,
                                                   .name = "chaos",
@@ -141,8 +178,8 @@ static ls_status run_words(campaign *self, ls_recover_result **out) {
                                                   .output = self->output,
                                                   .line = ls_chaos_listen,
                                                   .user = self->voices,
-                                                  .tick = ls_strike_tick,
-                                                  .tick_user = &self->watch},
+                                                  .tick = tick,
+                                                  .tick_user = self},
                                         .has_keeper = 1,
                                         .out = self->out,
                                         .first = self->saved,
@@ -196,11 +233,11 @@ static void read_times(campaign *self, const ls_ranks_result *ended) {
     const ls_strike_watch *watch = &self->watch;
     const int64_t n_steps = watch->newest_step > 1 ? watch->newest_step : 1;
     const double first = watch->stepped_at > 0 ? watch->stepped_at : 0;
-    self->times = (ls_strike_times){.first_step = first,
-                                    .step = (watch->last_at - first) / (double)n_steps,
-                                    .calls_per_step = (int64_t)ended->ends[0].report.n_calls /
-                                                      self->options->n_steps};
-    self->watch.step_seconds = self->times.step;
+    self->field.times = (ls_strike_times){.first_step = first,
+                                          .step = (watch->last_at - first) / (double)n_steps,
+                                          .calls_per_step = (int64_t)ended->ends[0].report.n_calls /
+                                                            self->options->n_steps};
+    self->watch.step_seconds = self->field.times.step;
 }
 
 static ls_status run_clean(campaign *self) {
@@ -218,7 +255,7 @@ static ls_status run_clean(campaign *self) {
     }
     if (status == LS_OK) {
         read_times(self, result->last);
-        status = read_hash(self);
+        status = ls_chaos_output_hash(self->output, self->hash);
     }
     if (status == LS_OK) memcpy(self->clean_hash, self->hash, sizeof self->hash);
     ls_recover_result_destroy(result);
@@ -267,7 +304,7 @@ static ls_status run_round(campaign *self) {
         if (!is_over) LS_TRY(check_saved(self, &resumes));
         if (resumes) take_resume_words(self);
     }
-    LS_TRY(read_hash(self));
+    LS_TRY(ls_chaos_output_hash(self->output, self->hash));
     const int is_equal = strcmp(self->hash, self->clean_hash) == 0;
     self->n_equal += is_equal;
     if (is_equal) self->n_recovered += self->n_pending;
@@ -276,69 +313,67 @@ static ls_status run_round(campaign *self) {
 
 /* --- telling --- */
 
-static int compare_doubles(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+static uint32_t kill_kinds(void) {
+    uint32_t bits = 0;
+    for (int k = 0; k < LS_STRIKE_COUNT; k++)
+        bits |= (uint32_t)ls_strike_kills((ls_strike_kind)k) << k;
+    return bits;
 }
 
-static json_t *counts_json(const campaign *self) {
-    json_t *all = json_object();
-    for (int i = 0; i < LS_INSTANT_COUNT; i++) {
-        json_t *row = json_object();
-        for (int k = 0; k < LS_STRIKE_COUNT; k++)
-            (void)json_object_set_new(row, ls_strike_names[k], json_integer(self->counts[i][k]));
-        (void)json_object_set_new(all, ls_instant_names[i], row);
-    }
-    return all;
+static ls_status tell_json(const campaign *self, const ls_chaos_table *table, double median,
+                           double slowest) {
+    json_t *files =
+        json_pack("{s:I,s:I,s:I}", "verified", (json_int_t)self->n_verified, "damaged",
+                  (json_int_t)self->n_damaged, "ended_by_full", (json_int_t)self->n_ended_by_full);
+    return ls_cli_print_json(
+        self->options->call,
+        json_pack("{s:I,s:I,s:I,s:b,s:I,s:f,s:f,s:s,s:o,s:o,s:O}", "kills",
+                  (json_int_t)self->n_kills, "recovered", (json_int_t)self->n_recovered,
+                  "steps_lost", (json_int_t)self->n_lost, "hash_equal",
+                  self->n_equal == self->n_rounds, "runs", (json_int_t)self->n_rounds,
+                  "median_seconds", median, "slowest_seconds", slowest, "weights_sha256",
+                  self->clean_hash, "checkpoints", files, "during", ls_chaos_table_json(table),
+                  "rows", self->rows));
 }
 
-static void print_counts(const campaign *self, FILE *out) {
-    (void)fprintf(out, "%-8s", "during");
-    for (int k = 0; k < LS_STRIKE_COUNT; k++) (void)fprintf(out, "%7s", ls_strike_names[k]);
-    (void)fprintf(out, "%7s\n", "kills");
-    for (int i = 0; i < LS_INSTANT_COUNT; i++) {
-        int64_t kills = 0;
-        (void)fprintf(out, "%-8s", ls_instant_names[i]);
-        for (int k = 0; k < LS_STRIKE_COUNT; k++) {
-            (void)fprintf(out, "%7lld", (long long)self->counts[i][k]);
-            kills += counts_as_kill((ls_strike_kind)k) ? self->counts[i][k] : 0;
-        }
-        (void)fprintf(out, "%7lld\n", (long long)kills);
-    }
+static void tell_text(const campaign *self, const ls_chaos_table *table, double median,
+                      double slowest) {
+    FILE *out = self->options->call->out;
+    ls_chaos_table_print(table, out);
+    (void)fprintf(out,
+                  "runs: %lld; from a kill to the next step: median %.3f s, slowest %.3f s\n"
+                  "checkpoints after blows against files: %lld verified, %lld damaged; %lld "
+                  "attempts ended by a full disk\n"
+                  "chaos: %lld kills, %lld recovered, %lld steps lost, hash %s\n",
+                  (long long)self->n_rounds, median, slowest, (long long)self->n_verified,
+                  (long long)self->n_damaged, (long long)self->n_ended_by_full,
+                  (long long)self->n_kills, (long long)self->n_recovered, (long long)self->n_lost,
+                  self->n_equal == self->n_rounds ? "equal" : "not equal");
 }
 
 static ls_status tell_all(campaign *self) {
     const ls_cmd_call *call = self->options->call;
-    const int all_equal = self->n_equal == self->n_rounds;
-    double median = 0, slowest = 0;
-    if (self->n_pauses > 0) {
-        qsort(self->pauses, (size_t)self->n_pauses, sizeof *self->pauses, compare_doubles);
-        median = self->pauses[self->n_pauses / 2];
-        slowest = self->pauses[self->n_pauses - 1];
-    }
-    if (call->json) {
-        LS_TRY(ls_cli_print_json(
-            call, json_pack("{s:I,s:I,s:I,s:b,s:I,s:f,s:f,s:s,s:o,s:O}", "kills",
-                            (json_int_t)self->n_kills, "recovered", (json_int_t)self->n_recovered,
-                            "steps_lost", (json_int_t)self->n_lost, "hash_equal", all_equal, "runs",
-                            (json_int_t)self->n_rounds, "median_seconds", median, "slowest_seconds",
-                            slowest, "weights_sha256", self->clean_hash, "during",
-                            counts_json(self), "rows", self->rows)));
-    } else {
-        print_counts(self, call->out);
-        (void)fprintf(call->out,
-                      "runs: %lld; from a kill to the next step: median %.3f s, slowest %.3f s\n"
-                      "chaos: %lld kills, %lld recovered, %lld steps lost, hash %s\n",
-                      (long long)self->n_rounds, median, slowest, (long long)self->n_kills,
-                      (long long)self->n_recovered, (long long)self->n_lost,
-                      all_equal ? "equal" : "not equal");
-    }
-    if (self->n_recovered == self->n_kills && self->n_lost == 0 && all_equal) return LS_OK;
+    const ls_chaos_table table = {ls_instant_names, ls_strike_names, self->counts[0], kill_kinds(),
+                                  "kills"};
+    const int files_are_right = self->n_damaged == 0 && self->n_ended_by_full == 0;
+    double median, slowest;
+    ls_chaos_pauses_sum_up(&self->pauses, &median, &slowest);
+    if (call->json)
+        LS_TRY(tell_json(self, &table, median, slowest));
+    else
+        tell_text(self, &table, median, slowest);
+    if (self->n_recovered == self->n_kills && self->n_lost == 0 &&
+        self->n_equal == self->n_rounds && files_are_right)
+        return LS_OK;
     if (call->json) {
         /* The answer says it all; a second JSON value would not be read. */
         *call->exit_status = ls_status_exit_code(LS_ERR_COMM);
         return LS_OK;
     }
+    if (!files_are_right)
+        return LS_FAIL(LS_ERR_COMM,
+                       "chaos: %lld damaged checkpoints, %lld attempts ended by a full disk",
+                       (long long)self->n_damaged, (long long)self->n_ended_by_full);
     return LS_FAIL(LS_ERR_COMM, "chaos: %lld of %lld kills were not recovered, %lld steps lost",
                    (long long)(self->n_kills - self->n_recovered), (long long)self->n_kills,
                    (long long)self->n_lost);
@@ -366,27 +401,38 @@ static ls_status run_campaign(campaign *self) {
     return tell_all(self);
 }
 
+static ls_status prepare(campaign *self) {
+    const ls_chaos_recover_options *o = self->options;
+    LS_TRY(ls_chaos_kinds_parse(o->kinds, ls_strike_names, &self->field.kinds));
+    if (!(self->field.kinds & kill_kinds()))
+        return LS_FAIL(LS_ERR_INVALID,
+                       "chaos: --kinds '%s': none of them kills a rank, and kills are counted: add "
+                       "one, some, all, call, file or torn",
+                       o->kinds);
+    if (snprintf(self->stamp, sizeof self->stamp, "%s/stamp", o->out) >= (int)sizeof self->stamp)
+        return LS_FAIL(LS_ERR_CONFIG, "chaos: out = '%s' is too long a path", o->out);
+    self->watch.size = self->field.size = o->size;
+    self->watch.stamp = self->field.stamp = self->stamp;
+    self->file_fault.name = "LOCKSTEP_FS_FAULT";
+    self->words = ls_alloc((size_t)(o->words->n_words + MORE_WORDS) * sizeof *self->words);
+    self->voices = ls_alloc((size_t)o->size * sizeof *self->voices);
+    self->rows = o->call->json ? json_array() : NULL;
+    if (!self->words || !self->voices) return LS_ERR_NO_MEMORY;
+    return ls_chaos_output_open(&self->output);
+}
+
 ls_status ls_chaos_recover(const ls_chaos_recover_options *options) {
     campaign *self = ls_alloc(sizeof *self);
     if (!self) return LS_ERR_NO_MEMORY;
     self->options = options;
-    self->watch.size = options->size;
-    self->file_fault.name = "LOCKSTEP_FS_FAULT";
-    self->words = ls_alloc((size_t)(options->words->n_words + MORE_WORDS) * sizeof *self->words);
-    self->voices = ls_alloc((size_t)options->size * sizeof *self->voices);
-    self->pauses = ls_alloc((size_t)options->n_kills * sizeof *self->pauses);
-    self->rows = options->call->json ? json_array() : NULL;
-    self->output = memfd_create("lockstep-chaos", MFD_CLOEXEC);
-    ls_status status = LS_OK;
-    if (!self->words || !self->voices || !self->pauses) status = LS_ERR_NO_MEMORY;
-    if (status == LS_OK && self->output < 0)
-        status = LS_FAIL(LS_ERR_NO_MEMORY, "chaos: no memory for output: %s", strerror(errno));
+    self->output = -1;
+    ls_status status = prepare(self);
     if (status == LS_OK) status = run_campaign(self);
     if (self->output >= 0) (void)close(self->output);
     json_decref(self->rows);
+    ls_chaos_pauses_deinit(&self->pauses);
     ls_free(self->words);
     ls_free(self->voices);
-    ls_free(self->pauses);
     ls_free(self);
     return status;
 }

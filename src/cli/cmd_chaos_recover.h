@@ -7,6 +7,7 @@ typedef struct ls_chaos_recover_options {
     const ls_cmd_call *call;
     int size;
     int64_t n_kills, seed, n_steps;
+    const char *kinds;           /* of ls_strike_names, parted by commas; NULL = all */
     const char *out;             /* folder of everything */
     const ls_ranks_words *words; /* of a rank: a train, without its `out` */
 } ls_chaos_recover_options;

@@ -152,7 +152,8 @@ static ls_status run_hosts(const ls_cmd_call *call) {
                                     .threads = o->threads,
                                     .restarts = o->restarts,
                                     .stuck = o->stuck,
-                                    .wait_seconds = o->wait_seconds};
+                                    .wait_seconds = o->wait_seconds,
+                                    .output = STDOUT_FILENO};
     return ls_hosts_run(call, &hosts);
 }
 

@@ -214,12 +214,16 @@ static ls_status look_back(ls_hosts_control *self, int *is_over_out) {
 }
 
 static ls_status run_attempts(ls_hosts_control *self) {
+    static const ls_hosts_hooks none = {0};
+    const ls_hosts_hooks *hooks = self->options->hooks ? self->options->hooks : &none;
     for (int is_over = 0; !is_over;) {
         LS_TRY(ls_hosts_control_gather(self));
         LS_TRY(ls_hosts_control_find_base(self));
         if (self->attempt == 0) self->best = self->base > 0 ? self->base : 0;
+        if (hooks->begin) hooks->begin(hooks->user, self);
         LS_TRY(ls_hosts_control_start(self));
         ls_hosts_control_watch(self);
+        if (hooks->end) hooks->end(hooks->user, self);
         LS_TRY(look_back(self, &is_over));
     }
     return LS_OK;
@@ -243,6 +247,7 @@ ls_status ls_hosts_run(const ls_cmd_call *call, const ls_hosts_options *options)
     self->call = call;
     self->options = options;
     self->job.errors = self->script = -1;
+    self->job.output = options->output;
     self->base = self->best = -1;
     ls_status status = watch_signals(self);
     if (status == LS_OK) status = prepare(self);

@@ -59,6 +59,8 @@ void ls_words_add(ls_words *list, const char *fmt, ...) LS_PRINTF(2, 3);
 /* Adds the words of a text parted by blanks. */
 void ls_words_split(ls_words *list, const char *text);
 void ls_words_deinit(ls_words *list);
+/* Appends a word as a shell reads it. */
+void ls_words_quote(ls_text *text, const char *word);
 
 ls_status ls_launch_words(const ls_launch *launch, ls_words *out);
 /* Finds mpirun: `asked` is openmpi, mpich, or NULL for whichever is there. path_out: free with ls_free. */
@@ -70,11 +72,23 @@ ls_status ls_agent_words(const char *agent, const char *host, const char *const 
 /* 1 when `host` is this machine, which needs no agent. */
 int ls_host_is_here(const char *host);
 
+typedef struct ls_hosts_control ls_hosts_control;
+/* For `lockstep chaos`: told of each attempt. */
+typedef struct ls_hosts_hooks {
+    void (*begin)(void *user, ls_hosts_control *control); /* what it goes on from is known */
+    void (*tick)(void *user,
+                 ls_hosts_control *control);            /* again and again, also between attempts */
+    void (*end)(void *user, ls_hosts_control *control); /* nothing of it lives any more */
+    void *user;
+} ls_hosts_hooks;
+
 /* The verb's options. */
 typedef struct ls_hosts_options {
     const char *file, *agent, *launcher, *launcher_args;
     int64_t most, threads, restarts, stuck;
     double wait_seconds;
+    int output;                  /* descriptor for rank 0's standard output */
+    const ls_hosts_hooks *hooks; /* NULL = none */
 } ls_hosts_options;
 /* Runs the words of `call` (train or resume) to their end. */
 ls_status ls_hosts_run(const ls_cmd_call *call, const ls_hosts_options *options);

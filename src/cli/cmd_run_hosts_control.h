@@ -18,7 +18,7 @@ typedef struct ls_hosts_checkpoint {
     ino_t inode;
 } ls_hosts_checkpoint;
 
-typedef struct ls_hosts_control {
+struct ls_hosts_control {
     const ls_cmd_call *call;
     const ls_hosts_options *options;
     ls_ranks_recovery recovery;
@@ -43,7 +43,7 @@ typedef struct ls_hosts_control {
     int stop, n_stops; /* SIGINT or SIGTERM that came, and how often */
     char news[600];    /* why the next attempt is made; "" = the first */
     sigset_t old_mask;
-} ls_hosts_control;
+};
 
 /* One turn: waits a moment for signals, looks after hosts and job. */
 void ls_hosts_control_tick(ls_hosts_control *self);

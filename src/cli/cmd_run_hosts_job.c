@@ -47,7 +47,7 @@ static ls_status list_names(const ls_hosts_variable *variables, int n, ls_words 
 }
 
 /* In a group of its own: a terminal's Ctrl-C reaches the controller alone. */
-static void become_mpirun(char *const *argv, int errors, pid_t parent,
+static void become_mpirun(char *const *argv, const int streams[2], pid_t parent,
                           const ls_hosts_variable *variables, int n) {
     sigset_t none;
     sigemptyset(&none);
@@ -57,7 +57,7 @@ static void become_mpirun(char *const *argv, int errors, pid_t parent,
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int good = getppid() == parent && nothing >= 0 && dup2(nothing, STDIN_FILENO) >= 0 &&
-               dup2(errors, STDERR_FILENO) >= 0;
+               dup2(streams[0], STDOUT_FILENO) >= 0 && dup2(streams[1], STDERR_FILENO) >= 0;
     for (int i = 0; i < n; i++)
         good &= ls_config_env_set(variables[i].name, variables[i].value) == LS_OK;
     if (good) (void)execv(argv[0], argv);
@@ -74,7 +74,8 @@ static ls_status spawn(ls_hosts_job *job, char *const *argv, const ls_hosts_vari
         return LS_FAIL(LS_ERR_IO, "run: no pipe for mpirun: %s", strerror(errno));
     (void)fflush(NULL);
     const pid_t pid = fork();
-    if (pid == 0) become_mpirun(argv, ends[1], parent, variables, n);
+    const int streams[2] = {job->output, ends[1]};
+    if (pid == 0) become_mpirun(argv, streams, parent, variables, n);
     const int error = errno;
     (void)close(ends[1]);
     if (pid < 0) {

@@ -17,6 +17,7 @@ typedef struct ls_hosts_job {
     int was_killed;  /* by ls_hosts_job_kill */
     int is_unwanted; /* its end was asked for: what mpirun has to say about that is not passed on */
     double since;
+    int output;      /* descriptor for rank 0's standard output */
     int errors;      /* read end of its standard error; -1 = closed */
     char text[4096]; /* of a line that has not ended yet */
     size_t used;

@@ -249,6 +249,7 @@ static void take_ready(ls_run_host *host, const json_t *line, const ls_run_keepe
     if (port <= 0) return;
     (void)snprintf(host->address, sizeof host->address, "%s:%d", host->line.name, (int)port);
     host->cpus = json_integer_value(json_object_get(line, "cpus"));
+    host->keeper = json_integer_value(json_object_get(line, "pid"));
     if (start_pulse(host, keepers) != LS_OK) {
         (void)snprintf(host->reason, sizeof host->reason, "%s", ls_error_message());
         go_down(host, 0);

@@ -20,6 +20,7 @@ typedef struct ls_run_host {
     int to, from;
     char address[LS_HOST_NAME + 16]; /* HOST:PORT of the keeper */
     int64_t cpus;                    /* of the host; 0 = not known */
+    int64_t keeper;                  /* the keeper's process there; 0 = not known */
     double since, next_try;          /* of this state; when to start a keeper again */
     int n_tries;
     char reason[256], said[256]; /* why it is down; and what of that was printed */

@@ -168,14 +168,15 @@ ls_status ls_hosts_list_addresses(const ls_hosts_list *list, char **out) {
     return LS_OK;
 }
 
-ls_status ls_hosts_list_best_step(const ls_hosts_list *list, int64_t *out) {
+ls_status ls_hosts_list_best_step(const ls_hosts_list *list, const ls_run_host *without,
+                                  int64_t *out) {
     const char *cookie = strchr(list->keepers.offer, ' ');
     json_t **inventories = ls_alloc((size_t)(list->n + 1) * sizeof *inventories);
     int n = 0;
     if (!inventories) return LS_ERR_NO_MEMORY;
     /* Who does not answer has nothing; that it is lost will show. */
     for (int i = 0; i < list->n; i++)
-        if (list->hosts[i]->state == LS_HOST_UP &&
+        if (list->hosts[i]->state == LS_HOST_UP && list->hosts[i] != without &&
             ls_keeper_ask(list->hosts[i]->address, cookie ? cookie + 1 : "", ask_seconds,
                           &inventories[n]) == LS_OK)
             n++;

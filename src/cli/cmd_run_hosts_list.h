@@ -30,8 +30,9 @@ int ls_hosts_list_up(const ls_hosts_list *list, int wanted, ls_run_host **out);
 int ls_hosts_list_is_settling(const ls_hosts_list *list, double seconds);
 /* The living keepers' addresses, as LOCKSTEP_KEEPERS wants them. Free with ls_free. */
 ls_status ls_hosts_list_addresses(const ls_hosts_list *list, char **out);
-/* The newest step that the living keepers have together; -1 = none. */
-ls_status ls_hosts_list_best_step(const ls_hosts_list *list, int64_t *out);
+/* The newest step that the living keepers have together (`without` one of them; NULL = all); -1 = none. */
+ls_status ls_hosts_list_best_step(const ls_hosts_list *list, const ls_run_host *without,
+                                  int64_t *out);
 /* Lets go of the hosts that were taken out of the file. */
 void ls_hosts_list_drop(ls_hosts_list *list);
 

@@ -106,7 +106,7 @@ static int64_t find_saved_step(const ls_hosts_control *self) {
 
 ls_status ls_hosts_control_find_base(ls_hosts_control *self) {
     int64_t kept = -1;
-    if (self->recovery.copies > 0) LS_TRY(ls_hosts_list_best_step(&self->list, &kept));
+    if (self->recovery.copies > 0) LS_TRY(ls_hosts_list_best_step(&self->list, NULL, &kept));
     const int64_t saved = find_saved_step(self);
     self->from_disk = kept < saved;
     self->base = kept > saved ? kept : saved;

@@ -34,7 +34,9 @@ static void turn(ls_hosts_control *self, int timeout_ms) {
 }
 
 void ls_hosts_control_tick(ls_hosts_control *self) {
+    const ls_hosts_hooks *hooks = self->options->hooks;
     turn(self, TICK_MS);
+    if (hooks && hooks->tick) hooks->tick(hooks->user, self);
 }
 
 /* --- ranks --- */
@@ -188,7 +190,7 @@ static void drop_old(ls_hosts_control *self, watch *w) {
         n += !self->list.hosts[i]->is_wanted && !self->list.hosts[i]->is_member;
     if (n == 0 || ls_clock_seconds() - w->dropped < drop_seconds) return;
     w->dropped = ls_clock_seconds();
-    if (ls_hosts_list_best_step(&self->list, &step) == LS_OK && step > self->base)
+    if (ls_hosts_list_best_step(&self->list, NULL, &step) == LS_OK && step > self->base)
         ls_hosts_list_drop(&self->list);
 }
 

@@ -124,7 +124,7 @@ ls_status ls_launch_words(const ls_launch *launch, ls_words *out) {
 
 /* --- the agent --- */
 
-static void quote(ls_text *text, const char *word) {
+void ls_words_quote(ls_text *text, const char *word) {
     if (*word && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                               "_-+=./:,@%") == strlen(word)) {
         ls_text_append(text, "%s", word);
@@ -145,7 +145,7 @@ ls_status ls_agent_words(const char *agent, const char *host, const char *const 
     ls_text text = {0};
     for (int i = 0; i < n; i++) {
         if (i) ls_text_append(&text, " ");
-        quote(&text, command[i]);
+        ls_words_quote(&text, command[i]);
     }
     ls_words_split(&list, agent ? agent : "ssh");
     ls_words_add(&list, "%s", host);

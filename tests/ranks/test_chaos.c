@@ -3,7 +3,7 @@
  * labels: slow timeout=300 */
 #include "train_run.h"
 
-enum { N_FAULTS = 22 };
+enum { N_FAULTS = 24 };
 
 static void test_every_kind_is_named(void **state) {
     (void)state;
