@@ -183,8 +183,8 @@ static ls_status predict_rank(predictor *p, const ls_rank_plan *rank, ls_arena *
 
 static ls_status check_machine(const ls_machine *m) {
     const char *missing = NULL;
-    if (!(ls_machine_flops(m, LS_DTYPE_F32, 1) > 0)) missing = "multiply-adds of f32";
     if (!(ls_machine_bandwidth(m, 1e18, 1) > 0)) missing = "streams through memory";
+    if (!(ls_machine_flops(m, LS_DTYPE_F32, 1) > 0)) missing = "multiply-adds of f32";
     if (!missing) return LS_OK;
     return LS_FAIL(LS_ERR_UNSUPPORTED,
                    "the machine profile has no figure for %s, so no time can be predicted from it; "
