@@ -12,7 +12,7 @@ EXACT ?=
 configure = mkdir -p $(2) && { cmake --preset $(1) >$(2)/configure.log 2>&1 || { cat $(2)/configure.log; exit 1; }; }
 build = $(call configure,$(1),$(2)) && cmake --build $(2) -j $(JOBS) -- --quiet
 
-.PHONY: release test demo check-exact chaos chaos-recover chaos-hosts debug asan ubsan tsan cuda static fuzz lint docs format bench install clean help
+.PHONY: release test demo check-exact chaos chaos-recover chaos-hosts debug asan ubsan tsan cuda static fuzz lint docs format bench compare install clean help
 
 release: ## build the program: build/lockstep (this is plain `make`)
 	@$(call build,release,build)
@@ -69,6 +69,12 @@ bench: ## time matrix products and every op on this machine
 	@$(call build,bench,build-bench)
 	@build-bench/bench/bench_matmul
 	@build-bench/bench/bench_ops
+
+compare: release ## short forms of bench/compare: training beside PyTorch, matrix products beside oneDNN (installs both: 8 GB)
+	@$(call build,bench,build-bench)
+	@bench/compare/train.sh demo bf16 1 10
+	@bench/compare/train.sh gpt2_124m_64 bf16 1 4
+	@bench/compare/gemm.sh 1 "bf16 f32" 256
 
 install: release ## install into DESTDIR/PREFIX (PREFIX is /usr/local)
 	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
