@@ -97,7 +97,7 @@ static void check_nodes(const json_t *events, int rank, int64_t step, const coun
 }
 
 static json_t *read_trace(const char *dir) {
-    json_t *root;
+    json_t *root = NULL;
     check_ok(ls_json_read(text_of("%s/trace.json", dir), &root));
     return root;
 }
@@ -128,7 +128,7 @@ static void check_trace(const char *dir, int ranks, int64_t first, int64_t last,
 }
 
 static char *read_text(const char *path) {
-    char *text;
+    char *text = NULL;
     size_t bytes;
     check_ok(ls_file_read(path, &text, &bytes));
     return text;
@@ -139,15 +139,15 @@ static void check_page(const char *dir, int ranks) {
     assert_true(check_markup(page) > 100);
     assert_int_equal(count_text(page, "<svg "), 2);
     const int items = count_text(page, "<li>");
-    if (items < 5) assert_non_null(strstr(page, "below a roof"));
+    if (items < 5) check_says(page, "below a roof");
     assert_true(items <= 5);
-    for (int r = 0; r < ranks; r++) assert_non_null(strstr(page, text_of(">rank %d<", r)));
+    for (int r = 0; r < ranks; r++) check_says(page, text_of(">rank %d<", r));
     ls_free(page);
 }
 
 /* Shares are of the step; phases add up to it; a class's calls are the plan's. */
 static void check_numbers(const char *dir, int ranks, const counts *wanted) {
-    json_t *root;
+    json_t *root = NULL;
     double phases = 0, calls = 0, seconds = 0;
     check_ok(ls_json_read(text_of("%s/profile.json", dir), &root));
     assert_int_equal(json_number_value(json_object_get(root, "ranks")), ranks);
@@ -177,7 +177,6 @@ static void test_one_rank(void **state) {
     const train_report plain = train_small("plain", ""),
                        profiled = train_small("profiled", "--profile save_every=2");
     assert_string_equal(plain.hash, profiled.hash);
-    assert_int_equal(profiled.run_allocations, 0);
     const counts wanted = count_plan("", 1);
     const char *dir = text_of("%s/profiled/profile", run_folder());
     check_trace(dir, 1, 3, 5, &wanted);
@@ -210,6 +209,7 @@ static void test_two_ranks(void **state) {
         train_report report;
         read_report(line, &result, &report);
         assert_string_equal(report.hash, plain.hash);
+        if (i == 0) assert_int_equal(report.run_allocations, 0);
         check_says(result.out, "\"profile\": ");
         const counts wanted = count_plan(text_of("zero=%d precision=bf16", i + 1), 2);
         const char *dir = text_of("%s/two%d-p", run_folder(), i);
@@ -232,7 +232,7 @@ static void test_terminal(void **state) {
     check_says(result.out, "trace.json for ui.perfetto.dev");
     const counts wanted = count_plan("", 1);
     check_trace(text_of("%s/words/profile", run_folder()), 1, 1, 1, &wanted);
-    assert_non_null(strstr(result.out, "\nweights sha256:"));
+    check_says(result.out, "\nweights sha256:");
 }
 
 /* A full buffer: what is there is shown, and it is said that more was not recorded. */
@@ -243,8 +243,8 @@ static void test_full_buffer(void **state) {
     assert_string_equal(plain.hash, full.hash);
     char *page = read_text(text_of("%s/full/profile/profile.html", run_folder()));
     (void)check_markup(page);
-    assert_non_null(strstr(page, "The buffer was full"));
-    assert_non_null(strstr(page, "No step was recorded whole"));
+    check_says(page, "The buffer was full");
+    check_says(page, "No step was recorded whole");
     ls_free(page);
     json_t *root = read_trace(text_of("%s/full/profile", run_folder()));
     assert_int_equal(json_array_size(json_object_get(root, "traceEvents")), 54);
@@ -264,7 +264,7 @@ static void test_failures(void **state) {
         {"--profile steps=2 optim.warmup=0", "no profile: this process made 2 steps", 0},
         {"--profile profile.steps=0", "profile.steps", 2},
         {"--profile profile.first=0", "profile.first", 2},
-        {"--profil", "did you mean '--profile'?", 2},
+        {"--prifile", "did you mean '--profile'?", 2},
         {"--profile /some/folder", "one too many", 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
