@@ -19,15 +19,16 @@ static long fewest_bytes(const char *overrides) {
     return strtol(at + strlen("recomputed ("), NULL, 10);
 }
 
-/* Threads 1, 2, 3 and every kind of recomputation, with dropout, for one model and precision. */
+/* Threads 1, 2, 3, without fusion and with every kind of recomputation, with dropout, for one model and precision. */
 static void check_layouts(const char *model, const char *precision) {
     const char *common, *line;
     common = text_of("model.kind=%s precision=%s model.dropout=0.1 steps=4", model, precision);
     const long bytes = fewest_bytes(common) * 5 / 4;
     const char *budget;
     budget = text_of("threads=1 recompute=bytes recompute_bytes=%ld", bytes);
-    const char *const layouts[] = {"threads=2", "threads=3 recompute=attention",
-                                   "threads=2 recompute=layer", budget};
+    const char *const layouts[] = {"threads=2", "threads=1 fuse=false",
+                                   "threads=3 recompute=attention", "threads=2 recompute=layer",
+                                   budget};
     line = text_of("%s threads=1", common);
     const train_report base = train_small("layouts", line);
     assert_int_equal(base.steps, 4);
