@@ -97,13 +97,34 @@ void ls_profile_quantity(double value, const char *unit, ls_text *out) {
     }
 }
 
+static void append_percent(double share, ls_text *out) {
+    if (share < 1e-4)
+        ls_text_append(out, "under 0.01 %%");
+    else
+        ls_text_append(out, "%.*g %%", share < 0.995 ? 2 : 4, 100 * share);
+}
+
 static void append_reached(const ls_profile_roof *roof, const ls_profile_class *c, ls_text *out) {
     const char *unit = roof->is_bandwidth ? "B/s" : "FLOP/s";
     ls_text_append(out, roof->is_bandwidth ? "It moves " : "It reaches ");
     ls_profile_quantity(roof->is_bandwidth ? c->bytes_per_second : c->flops_per_second, unit, out);
     ls_text_append(out, " of the ");
     ls_profile_quantity(roof->per_second, unit, out);
-    ls_text_append(out, " that %s allows (%.0f %%)", roof->name, 100 * c->roof_share);
+    ls_text_append(out, " that %s allows (", roof->name);
+    append_percent(c->roof_share, out);
+    ls_text_append(out, "); at that roof the step would be ");
+}
+
+/* Most of a wait is no work. */
+static void append_waited(const ls_profile_roof *roof, const ls_profile_class *c, ls_text *out) {
+    ls_text_append(out, "Its ");
+    ls_profile_quantity(c->bytes * c->calls, "B", out);
+    ls_text_append(out, " take ");
+    ls_profile_quantity(c->seconds - c->saved_seconds, "s", out);
+    ls_text_append(
+        out,
+        " at what %s allows, the rest is waiting for other ranks; without it the step would be ",
+        roof->name);
 }
 
 void ls_profile_sentence(const ls_profile *p, int index, ls_text *out) {
@@ -116,9 +137,11 @@ void ls_profile_sentence(const ls_profile *p, int index, ls_text *out) {
         ls_text_append(out, "It has no roof to be compared with.");
         return;
     }
-    append_reached(&p->roofs[c->roof], c, out);
-    if (c->waits) ls_text_append(out, ", with the waiting for other ranks");
-    ls_text_append(out, "; at that roof the step would be %.1f %% shorter.",
+    if (c->waits)
+        append_waited(&p->roofs[c->roof], c, out);
+    else
+        append_reached(&p->roofs[c->roof], c, out);
+    ls_text_append(out, "%.1f %% shorter.",
                    p->step_seconds > 0 ? 100 * c->saved_seconds / p->step_seconds : 0);
 }
 

@@ -33,7 +33,8 @@ static const char style[] =
     "svg.chart .tick{fill:var(--dim)}svg.chart .grid{stroke:var(--line);fill:none}\n"
     "svg.chart .frame{fill:none;stroke:var(--line)}svg.chart .roof{stroke:var(--roof);fill:none;"
     "stroke-width:1.6}\n"
-    "svg.chart .rooftext{fill:var(--roof)}svg.chart .dot{fill-opacity:.72;stroke:var(--bg)}\n"
+    "svg.chart .rooftext{fill:var(--roof);paint-order:stroke;stroke:var(--bg);stroke-width:4px;"
+    "stroke-linejoin:round}svg.chart .dot{fill-opacity:.72;stroke:var(--bg)}\n"
     "svg.chart .lead{stroke:var(--dim);fill:none}svg.chart .badge{fill:var(--badge)}\n"
     "svg.chart .badgetext{fill:var(--badgefg);font-weight:700}\n"
     "svg.chart .phase{fill:var(--phase);stroke:var(--bg)}svg.chart .phasetext{font-size:11px}\n"
@@ -55,6 +56,19 @@ static void put_card(ls_text *out, const char *label, double value, const char *
     ls_text_append(out, "</b>");
     ls_markup_append(out, label);
     ls_text_append(out, "</div>\n");
+}
+
+/* "forward 44.7 %, backward 52.0 %": those that can be seen. */
+static void put_shares(const ls_profile *p, ls_text *out) {
+    int n = 0;
+    ls_text_append(out, "<p>");
+    for (int i = 0; i < p->n_phases; i++) {
+        if (!(p->phases[i].share >= 0.001)) continue;
+        ls_text_append(out, "%s", n++ ? ", " : "Of a step: ");
+        ls_markup_append(out, p->phases[i].name);
+        ls_text_append(out, " %.1f %%", 100 * p->phases[i].share);
+    }
+    ls_text_append(out, "%s</p>\n", n ? "." : "");
 }
 
 static void put_header(const ls_profile *p, ls_text *out) {
@@ -80,7 +94,9 @@ static void put_header(const ls_profile *p, ls_text *out) {
     put_card(out, "a step", p->step_seconds, "s");
     put_card(out, "throughput", p->items_per_second, rate);
     put_card(out, "by the plan's count", p->flops_per_second, "FLOP/s");
-    ls_text_append(out, "</div>\n<table>\n");
+    ls_text_append(out, "</div>\n");
+    put_shares(p, out);
+    ls_text_append(out, "<table>\n");
     for (int i = 0; i < p->n_about; i++) {
         ls_text_append(out, "<tr><th>");
         ls_markup_append(out, p->about[i].key);
@@ -130,7 +146,7 @@ static void put_charts(const ls_profile *p, ls_text *out) {
     double without = 0;
     int n_without = 0;
     for (int i = 0; i < p->n_classes; i++)
-        if (!(p->classes[i].flops > 0)) {
+        if (p->classes[i].waits || !(p->classes[i].flops > 0)) {
             without += p->classes[i].share;
             n_without++;
         }
@@ -142,8 +158,8 @@ static void put_charts(const ls_profile *p, ls_text *out) {
     ls_profile_draw_roofline(p, out);
     if (n_without)
         ls_text_append(out,
-                       "<p class=\"dim\">%d class%s without arithmetic (%.1f %% of the step) %s in "
-                       "the table only.</p>\n",
+                       "<p class=\"dim\">%d class%s without arithmetic, or with waiting for other "
+                       "ranks (%.1f %% of the step), %s in the table only.</p>\n",
                        n_without, n_without == 1 ? "" : "es", 100 * without,
                        n_without == 1 ? "is" : "are");
     ls_text_append(out, "<h2>Timeline of step %lld</h2>\n", (long long)p->strip_step);

@@ -15,7 +15,9 @@ typedef struct box {
 } box;
 
 static int is_shown(const ls_profile_class *c) {
-    return c->flops > 0 && c->bytes > 0 && c->flops_per_second > 0 && isfinite(c->flops_per_second);
+    /* What waits for other ranks says nothing of this one's arithmetic. */
+    return !c->waits && c->flops > 0 && c->bytes > 0 && c->flops_per_second > 0 &&
+           isfinite(c->flops_per_second);
 }
 
 static void widen(double value, double *low, double *high) {
@@ -101,9 +103,15 @@ static void put_roof_label(const ls_profile_roof *roof, ls_text *out) {
     ls_text_append(out, "</text>\n");
 }
 
+/* Where the labels of roofs of bandwidth stand: of two lines that lie close, one's label is below it. */
+typedef struct bandwidth_label {
+    int order;
+    double last_y; /* of the last line, at the frame's left edge */
+} bandwidth_label;
+
 /* A line of slope one from the frame's edge to the highest roof of arithmetic. */
-static void draw_bandwidth(const plot *a, const ls_profile_roof *roof, double top, int order,
-                           ls_text *out) {
+static void draw_bandwidth(const plot *a, const ls_profile_roof *roof, double top,
+                           bandwidth_label *label, int labels, ls_text *out) {
     const double b = log10(roof->per_second);
     const double high = fmin(top > 0 ? log10(top) : a->y1, a->y1);
     const double x0 = fmax(a->x0, a->y0 - b), x1 = fmin(a->x1, high - b);
@@ -112,10 +120,18 @@ static void draw_bandwidth(const plot *a, const ls_profile_roof *roof, double to
     const double angle = atan2(py1 - py0, px1 - px0);
     /* Along the line; the next label a little further, so that parallel ones do not meet. */
     const double room = hypot(px1 - px0, py1 - py0);
-    const double along = fmin(14 + 26 * order, fmax(4, room - 190));
-    const double x = px0 + along * cos(angle) + 6 * sin(angle);
-    const double y = py0 + along * sin(angle) - 6 * cos(angle);
-    ls_text_append(out, "<path class=\"roof\" d=\"M%.1f %.1f L%.1f %.1f\"/>\n", px0, py0, px1, py1);
+    const double along = fmin(14 + 26 * label->order++, fmax(4, room - 190));
+    const double edge_y = to_y(a, a->x0 + b);
+    const int below = fabs(edge_y - label->last_y) < 2 * TEXT_HEIGHT;
+    const double away = below ? -14 : 6;
+    label->last_y = edge_y;
+    const double x = px0 + along * cos(angle) + away * sin(angle);
+    const double y = py0 + along * sin(angle) - away * cos(angle);
+    if (!labels) {
+        ls_text_append(out, "<path class=\"roof\" d=\"M%.1f %.1f L%.1f %.1f\"/>\n", px0, py0, px1,
+                       py1);
+        return;
+    }
     ls_text_append(out, "<text class=\"rooftext\" transform=\"translate(%.1f %.1f) rotate(%.1f)\">",
                    x, y, angle * 180 / 3.14159265358979);
     put_roof_label(roof, out);
@@ -123,7 +139,7 @@ static void draw_bandwidth(const plot *a, const ls_profile_roof *roof, double to
 
 /* A level line from where the fastest bandwidth meets it. */
 static void draw_arithmetic(const plot *a, const ls_profile *p, const ls_profile_roof *roof,
-                            double *last_y, ls_text *out) {
+                            double *last_y, int labels, ls_text *out) {
     const double level = log10(roof->per_second), y = to_y(a, level);
     double x = INFINITY;
     for (int i = 0; i < p->n_roofs; i++)
@@ -131,23 +147,27 @@ static void draw_arithmetic(const plot *a, const ls_profile *p, const ls_profile
     x = isfinite(x) ? fmax(a->x0, fmin(x, a->x1)) : a->x0;
     const int below = fabs(*last_y - y) < TEXT_HEIGHT + 4;
     *last_y = y;
-    ls_text_append(out,
-                   "<path class=\"roof\" d=\"M%.1f %.1f H%d\"/>\n<text class=\"rooftext\" x=\"%d\" "
-                   "y=\"%.1f\" text-anchor=\"end\">",
-                   to_x(a, x), y, WIDTH - RIGHT, WIDTH - RIGHT - 8, below ? y + 15 : y - 6);
+    if (!labels) {
+        ls_text_append(out, "<path class=\"roof\" d=\"M%.1f %.1f H%d\"/>\n", to_x(a, x), y,
+                       WIDTH - RIGHT);
+        return;
+    }
+    ls_text_append(out, "<text class=\"rooftext\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">",
+                   WIDTH - RIGHT - 8, below ? y + 15 : y - 6);
     put_roof_label(roof, out);
 }
 
-static void draw_roofs(const plot *a, const ls_profile *p, ls_text *out) {
+/* Lines lie under the dots, their labels above them. */
+static void draw_roofs(const plot *a, const ls_profile *p, int labels, ls_text *out) {
     const double top = highest_arithmetic(p);
     double last_y = -1000;
-    int order = 0;
+    bandwidth_label label = {0, -1000};
     for (int i = 0; i < p->n_roofs; i++) {
         if (!(p->roofs[i].per_second > 0)) continue;
         if (p->roofs[i].is_bandwidth)
-            draw_bandwidth(a, &p->roofs[i], top, order++, out);
+            draw_bandwidth(a, &p->roofs[i], top, &label, labels, out);
         else
-            draw_arithmetic(a, p, &p->roofs[i], &last_y, out);
+            draw_arithmetic(a, p, &p->roofs[i], &last_y, labels, out);
     }
 }
 
@@ -224,8 +244,9 @@ void ls_profile_draw_roofline(const ls_profile *p, ls_text *out) {
                    "%d\" role=\"img\" aria-label=\"Roofline\">\n",
                    WIDTH, HEIGHT);
     draw_grid(&a, out);
-    draw_roofs(&a, p, out);
+    draw_roofs(&a, p, 0, out);
     draw_dots(&a, p, out);
+    draw_roofs(&a, p, 1, out);
     draw_numbers(&a, p, out);
     ls_text_append(out, "</svg>\n");
 }

@@ -34,19 +34,61 @@ static void print_operands(const ls_type *types, int n, const char *between, ls_
     if (n > MOST_TYPES) ls_text_append(out, " and %d more", n - MOST_TYPES);
 }
 
-ls_status ls_profile_node_types(const ls_sig *sig, ls_arena *arena, const char **out) {
-    ls_text text = {0}, attr = {0};
-    print_operands(sig->in, sig->n_in, " x ", &text);
-    ls_text_append(&text, " -> ");
-    print_operands(sig->out, sig->n_out, ", ", &text);
+/* What an op says of its attributes, without those that are 0, and not without end. */
+static void print_attr(const ls_sig *sig, ls_text *out) {
+    ls_text attr = {0};
     if (sig->op->print && sig->attr) sig->op->print(sig->attr, &attr);
-    if (attr.size > 0)
-        ls_text_append(&text, " %.*s%s", MOST_ATTR, attr.data, attr.size > MOST_ATTR ? "..." : "");
-    ls_status status = text.status != LS_OK ? text.status : attr.status;
+    if (attr.status != LS_OK) out->status = attr.status;
+    const char *at = attr.data ? attr.data : "";
+    for (size_t used = 0; *at;) {
+        const size_t n = strcspn(at, " ");
+        const int is_zero = n > 2 && at[n - 2] == '=' && at[n - 1] == '0';
+        if (used + n > MOST_ATTR) {
+            ls_text_append(out, " ...");
+            break;
+        }
+        if (!is_zero && n > 0) {
+            ls_text_append(out, " %.*s", (int)n, at);
+            used += n;
+        }
+        at += n + (at[n] == ' ');
+    }
+    ls_text_deinit(&attr);
+}
+
+/* A collective takes many tensors: how many elements in all says more than their shapes. */
+static void print_collective(const ls_sig *sig, ls_text *out) {
+    const ls_collective_attr *a = sig->attr;
+    int64_t n = 0;
+    for (int i = 0; i < a->n; i++) n += a->counts[i];
+    ls_text_append(out, "%d tensor%s of %s, %lld elements, %d ranks", a->n, a->n == 1 ? "" : "s",
+                   ls_dtype_name(sig->in[0].dtype), (long long)n, a->size);
+}
+
+static int is_collective(const ls_op *op) {
+    const size_t n = strlen(op->name);
+    return n > 6 && ls_profile_family(op->name) == LS_FAMILY_RANKS &&
+           (strcmp(op->name + n - 5, "_wait") == 0 || strcmp(op->name + n - 6, "_start") == 0);
+}
+
+static void print_types(const ls_sig *sig, ls_text *out) {
+    if (is_collective(sig->op)) {
+        print_collective(sig, out);
+        return;
+    }
+    print_operands(sig->in, sig->n_in, " x ", out);
+    ls_text_append(out, " -> ");
+    print_operands(sig->out, sig->n_out, ", ", out);
+    print_attr(sig, out);
+}
+
+ls_status ls_profile_node_types(const ls_sig *sig, ls_arena *arena, const char **out) {
+    ls_text text = {0};
+    print_types(sig, &text);
+    ls_status status = text.status;
     char *copy = status == LS_OK ? ls_arena_strdup(arena, text.data) : NULL;
     if (status == LS_OK && !copy) status = LS_ERR_NO_MEMORY;
     ls_text_deinit(&text);
-    ls_text_deinit(&attr);
     if (status == LS_OK) *out = copy;
     return status;
 }
@@ -84,9 +126,7 @@ static int find_or_add(table *t, const row *wanted) {
 }
 
 static int is_wait(const ls_op *op) {
-    const size_t n = strlen(op->name);
-    return ls_profile_family(op->name) == LS_FAMILY_RANKS && n > 5 &&
-           strcmp(op->name + n - 5, "_wait") == 0;
+    return is_collective(op) && strcmp(op->name + strlen(op->name) - 5, "_wait") == 0;
 }
 
 /* Arithmetic counts in the type of what is multiplied: the first operand of floats. */

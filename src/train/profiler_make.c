@@ -183,8 +183,9 @@ static ls_status make_about(const ls_profile_source *s, const sums *from, ls_are
     if (!about) return LS_ERR_NO_MEMORY;
     const char *values[6] = {0};
     ls_text text[6] = {{0}};
-    ls_text_append(&text[0], "%s, instruction set %s, %d CPUs usable", ls_cpu_name(),
-                   ls_isa_name(ls_cpu_isa()), ls_cpu_count());
+    const int n_cpus = ls_cpu_count();
+    ls_text_append(&text[0], "%s, instruction set %s, %d CPU%s usable by a rank", ls_cpu_name(),
+                   ls_isa_name(ls_cpu_isa()), n_cpus, n_cpus == 1 ? "" : "s");
     ls_text_append(&text[1], "lockstep %s, %s", LS_VERSION, compiler);
     ls_text_append(&text[2], "%lld parameters, %.4g FLOP a step by the plan",
                    (long long)plan->n_parameters, plan->flops_per_step);

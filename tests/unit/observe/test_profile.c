@@ -154,7 +154,7 @@ static void test_sentences(void **state) {
         {1, "It moves 1.00 GB/s of the 20.0 GB/s that memory allows (50 %)"},
         {1, "110 ms, 25.0 % of the step"},
         {1, "at that roof the step would be 7.0 % shorter"},
-        {4, "with the waiting for other ranks"},
+        {4, "the rest is waiting for other ranks; without it the step"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ls_text text = {0};
