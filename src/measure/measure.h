@@ -40,7 +40,7 @@ ls_status ls_meter_rate(ls_meter *meter, int threads, ls_work_fn fn, void *user,
                         double units_per_round, ls_measure *out);
 /* One round on each of `threads` threads. */
 ls_status ls_meter_once(ls_meter *meter, int threads, ls_work_fn fn, void *user);
-/* Sorts the values; n >= 1. */
+/* Sorts the values; n >= 1. Of more than twenty the twentieth part at either end is left out of least and most. */
 LS_API ls_measure ls_measure_of(double *values, int n);
 /* At quantile q (0 .. 1) of sorted values. */
 LS_API double ls_quantile(const double *sorted, int n, double q);
@@ -85,7 +85,8 @@ typedef struct ls_node_table {
 } ls_node_table;
 
 /* Runs steps of a lowered program of one rank (weights initialised) and times every distinct node of lane 0 alone, on the values that the
- * step gives it: what a node wrote is put back before it runs again, so the step ends as it would have. `run` feeds it. */
+ * step gives it: what a node wrote over its inputs is put back before it runs again, but for updates of persistent values. The program's
+ * state is of no use afterwards. `run` feeds it. */
 LS_API ls_status ls_measure_nodes(ls_meter *meter, ls_program *program, const ls_run_options *run,
                                   ls_arena *arena, ls_node_table *out);
 

@@ -17,9 +17,9 @@ typedef struct reference_model {
 
 /* Widths that real models have; one layer shows every node. */
 static const reference_model models[] = {
-    {"gpt2", LS_MODEL_GPT2, 1, 768, 12, 8192, 256, 4, 128, 4, 512, 64, 4},
-    {"llama", LS_MODEL_LLAMA, 1, 768, 12, 8192, 256, 4, 128, 4, 512, 64, 4},
-    {"resnet", LS_MODEL_RESNET, 1, 32, 0, 0, 0, 64, 16, 0, 0, 0, 8},
+    {"gpt2", LS_MODEL_GPT2, 1, 768, 12, 4096, 256, 2, 128, 4, 512, 64, 4},
+    {"llama", LS_MODEL_LLAMA, 1, 768, 12, 4096, 256, 2, 128, 4, 512, 64, 4},
+    {"resnet", LS_MODEL_RESNET, 1, 32, 0, 0, 0, 32, 16, 0, 0, 0, 8},
 };
 enum { N_MODELS = sizeof models / sizeof models[0] };
 

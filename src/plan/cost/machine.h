@@ -19,7 +19,8 @@ enum {
     LS_MACHINE_CLASS_BYTES = 48
 };
 
-/* One figure: median, least and most of several runs. n_runs 0: not measured. */
+/* One figure: median, least and most of several runs (of more than twenty: without the twentieth part at either end). n_runs 0: not
+ * measured. */
 typedef struct ls_measure {
     double median, least, most;
     int64_t n_runs;

@@ -16,7 +16,9 @@ static void test_figures(void **state) {
     m = ls_measure_of(one, 1);
     assert_true(m.median == 5 && m.least == 5 && m.most == 5);
     double hundred[100];
-    for (int i = 0; i < 100; i++) hundred[i] = i;
+    for (int i = 0; i < 100; i++) hundred[i] = 99 - i;
+    m = ls_measure_of(hundred, 100); /* sorts; five at either end are left out */
+    assert_true(m.median == 49.5 && m.least == 5 && m.most == 94 && m.n_runs == 100);
     assert_true(ls_quantile(hundred, 100, 0.99) == 99);
     assert_true(ls_quantile(hundred, 100, 0.5) == 50);
     assert_true(ls_quantile(hundred, 100, 1) == 99);
