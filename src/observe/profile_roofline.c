@@ -216,10 +216,21 @@ static box place_number(const box *dot, const box *dots, int n_dots, const box *
     return b;
 }
 
+/* Labels of the level roofs, at the frame's right. */
+static int find_labels(const plot *a, const ls_profile *p, box *out) {
+    int n = 0;
+    for (int i = 0; i < p->n_roofs && n < LS_PROFILE_MAX_ROOFS; i++) {
+        if (p->roofs[i].is_bandwidth || !(p->roofs[i].per_second > 0)) continue;
+        const double y = to_y(a, log10(p->roofs[i].per_second));
+        out[n++] = (box){WIDTH - RIGHT - 200, y - 20, 200, 40};
+    }
+    return n;
+}
+
 static void draw_numbers(const plot *a, const ls_profile *p, ls_text *out) {
     int indices[LS_PROFILE_ATTENTION];
-    box dots[LS_PROFILE_ATTENTION], taken[LS_PROFILE_ATTENTION];
-    int n_dots = 0, n_taken = 0;
+    box dots[LS_PROFILE_ATTENTION], taken[LS_PROFILE_ATTENTION + LS_PROFILE_MAX_ROOFS];
+    int n_dots = 0, n_taken = find_labels(a, p, taken);
     const int n = ls_profile_find_attention(p, indices);
     for (int i = 0; i < n; i++)
         if (is_shown(&p->classes[indices[i]])) dots[n_dots++] = dot_box(a, &p->classes[indices[i]]);

@@ -32,7 +32,7 @@ static void draw_axis(const ls_profile *p, int bottom, ls_text *out) {
         ls_text_append(out,
                        "<path class=\"grid\" d=\"M%.1f 4 V%d\"/><text class=\"tick\" x=\"%.1f\" "
                        "y=\"%d\" text-anchor=\"%s\">",
-                       x, bottom, x, bottom + 15, x > WIDTH - RIGHT - 40 ? "end" : "middle");
+                       x, bottom, x, bottom + 15, x > WIDTH - RIGHT - 24 ? "end" : "middle");
         ls_profile_quantity((double)i * step, "s", out);
         ls_text_append(out, "</text>\n");
     }

@@ -1,10 +1,13 @@
-/* trace.json: every event of every rank. A rank is a process, its run loop the one thread. */
+/* trace.json: every event of every rank. A rank is a process, its run loop the one thread. Numbers begin with 1: viewers take process 0
+ * for the kernel's. */
 #include <stdio.h>
 #include <string.h>
 
 #include "observe/trace_file.h"
 #include "op/op.h"
 #include "train/profiler.h"
+
+enum { THREAD = 1 };
 
 typedef struct writer {
     const ls_profile_source *source;
@@ -146,8 +149,8 @@ static ls_status write_rank(writer *w, int rank) {
     char name[300];
     (void)snprintf(name, sizeof name, "rank %d, %s", rank,
                    ls_comm_host(w->source->session->comm, rank));
-    LS_TRY(ls_trace_file_process(w->file, rank, name));
-    LS_TRY(ls_trace_file_thread(w->file, rank, 0, "run loop"));
+    LS_TRY(ls_trace_file_process(w->file, rank + 1, name));
+    LS_TRY(ls_trace_file_thread(w->file, rank + 1, THREAD, "run loop"));
     /* What holds others comes first: events stand in the order of their ends. */
     for (int64_t i = r->n - 1; i >= 0; i--) {
         const ls_trace_event *e = &r->events[i];
@@ -155,7 +158,8 @@ static ls_status write_rank(writer *w, int rank) {
         LS_TRY(describe(w, e, &category));
         const ls_trace_span span = {.name = w->name.data,
                                     .category = category,
-                                    .pid = rank,
+                                    .pid = rank + 1,
+                                    .tid = THREAD,
                                     .begin_ns = e->begin_ns - w->base_ns,
                                     .end_ns = e->end_ns - w->base_ns,
                                     .args = w->args.data};

@@ -1,6 +1,7 @@
 /* `train --profile`: the same bits, files that hold what the plan says, on one rank and two; what goes wrong is said.
  *
  * labels: slow timeout=300 */
+#include "base/log.h"
 #include "lockstep/train.h"
 #include "plan/plan.h"
 #include "train_run.h"
@@ -77,7 +78,7 @@ static void check_nodes(const json_t *events, int rank, int64_t step, const coun
     int64_t kernels = 0, runs = 0, feeds = 0;
     for (size_t i = 0; i < json_array_size(events); i++) {
         const json_t *e = json_array_get(events, i);
-        if (json_integer_value(json_object_get(e, "pid")) != rank || arg(e, "step") != step)
+        if (json_integer_value(json_object_get(e, "pid")) != rank + 1 || arg(e, "step") != step)
             continue;
         const char *name = json_string_value(json_object_get(e, "name"));
         const char *category = json_string_value(json_object_get(e, "cat"));
@@ -113,7 +114,7 @@ static void check_trace(const char *dir, int ranks, int64_t first, int64_t last,
         for (size_t i = 0; i < n; i++) {
             const json_t *e = json_array_get(events, i);
             const char *ph = json_string_value(json_object_get(e, "ph"));
-            if (json_integer_value(json_object_get(e, "pid")) != r) continue;
+            if (json_integer_value(json_object_get(e, "pid")) != r + 1) continue;
             n_named += strcmp(ph, "M") == 0;
             if (strcmp(ph, "X") != 0) continue;
             const int64_t begin = to_ns(e, "ts");
@@ -289,11 +290,50 @@ static void test_resumed(void **state) {
     check_numbers(text_of("%s/resumed/profile", run_folder()), 1, &wanted);
 }
 
+/* The n-th allocation fails, over the whole run: a status or a run without a profile, and nothing is left behind. */
+static void test_torture(void **state) {
+    (void)state;
+    static const char *const words[] = {
+        "steps=3",        "batch=2",          "lanes=2",         "threads=1",
+        "model.layers=1", "model.width=16",   "model.heads=2",   "model.context=16",
+        "optim.warmup=0", "profile.first=2",  "profile.steps=2", "data.tokenizer=byte",
+        "eval_windows=2", "tensorboard=false"};
+    enum { N = sizeof words / sizeof words[0], POINTS = 24 };
+    const char *list[N + 2];
+    memcpy(list, words, sizeof words);
+    list[N] = text_of("out=%s/torture", run_folder());
+    list[N + 1] = text_of("data.cache=%s/cache", run_folder());
+    int64_t total = 0;
+    ls_log_set_level(LS_LOG_ERROR);
+    for (int k = 0; k <= POINTS; k++) {
+        ls_train_config config;
+        struct ls_config *values;
+        ls_train_result result;
+        const ls_train_options options = {.profile = 1};
+        const ls_alloc_stats before = ls_alloc_get_stats();
+        check_ok(ls_train_config_load("configs/tiny.yaml", list, N + 2, &config, &values));
+        const int64_t calls = ls_alloc_get_stats().n_calls;
+        /* The last third of a run's allocations holds most of the profile's. */
+        if (k > 0) ls_alloc_fail_at(total / 3 + (2 * total / 3) * k / (POINTS + 1), 0);
+        const ls_status status = ls_train(&config, values, &options, &result);
+        ls_alloc_fail_at(0, 0);
+        ls_config_destroy(values);
+        if (k == 0) {
+            check_ok(status);
+            assert_true(*result.profile);
+            total = ls_alloc_get_stats().n_calls - calls;
+        }
+        assert_true(status == LS_OK || status == LS_ERR_NO_MEMORY);
+        assert_int_equal(ls_alloc_get_stats().n_live, before.n_live);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_rank), cmocka_unit_test(test_two_ranks),
         cmocka_unit_test(test_terminal), cmocka_unit_test(test_full_buffer),
         cmocka_unit_test(test_failures), cmocka_unit_test(test_resumed),
+        cmocka_unit_test(test_torture),
     };
     return cmocka_run_group_tests(tests, make_run_folder, remove_run_folder);
 }
