@@ -14,10 +14,10 @@
 #include <stdio.h>
 
 typedef enum ls_cli_type {
-    LS_CLI_FLAG,   /* int: 1 when given */
-    LS_CLI_INT,    /* int64_t */
-    LS_CLI_FLOAT,  /* double */
-    LS_CLI_STRING, /* const char *, points into argv */
+    LS_CLI_FLAG,     /* int: 1 when given */
+    LS_CLI_INT,      /* int64_t */
+    LS_CLI_FLOAT,    /* double */
+    LS_CLI_STRING,   /* const char *, points into argv */
     LS_CLI_OPTIONAL, /* const char *, points into argv; the value is only taken after '=', and is "" when there is none */
 } ls_cli_type;
 
