@@ -90,8 +90,9 @@ typedef struct ls_train_result {
     int interrupted; /* 0, or the largest value of `interrupt` of any rank */
     int stopped_early;
     char weights_sha256[65];
-    char checkpoint[1024]; /* folder of the last checkpoint */
-    char profile[1024], profile_text[4096]; /* folder of the profile, "" without; the ops worth attention, a line each */
+    char checkpoint[1024];   /* folder of the last checkpoint */
+    char profile[1024];      /* folder of the profile; "" without */
+    char profile_text[4096]; /* the ops worth attention, a line each */
 } ls_train_result;
 
 typedef struct ls_train_options {
