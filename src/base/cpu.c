@@ -77,7 +77,8 @@ static ls_isa detect_isa(void) {
     const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD;
     if ((xcr0 & XCR0_AVX512) != XCR0_AVX512 || !has_all(seven.b, avx512)) return LS_ISA_AVX2;
     detected_vdpbf16ps = has_all(bf16.a, 1u << 5);
-    if (!detected_vdpbf16ps) return LS_ISA_AVX512;
+    /* The levels above use VNNI too (bytes); every processor with the one has had the other. */
+    if (!detected_vdpbf16ps || !has_all(seven.c, bit_AVX512VNNI)) return LS_ISA_AVX512;
     const unsigned amx = 1u << 22 | 1u << 24 | 1u << 25; /* bf16, tile, int8 */
     if ((xcr0 & XCR0_AMX) == XCR0_AMX && has_all(seven.d, amx) && ask_for_tiles())
         return LS_ISA_AMX;

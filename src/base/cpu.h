@@ -11,7 +11,7 @@ typedef enum ls_isa {
     LS_ISA_BASE,   /* x86-64 baseline, or any other machine */
     LS_ISA_AVX2,   /* + FMA, F16C */
     LS_ISA_AVX512, /* F BW DQ VL CD */
-    LS_ISA_AVX512BF16, /* + AVX512_BF16 with a full-rate vdpbf16ps (AMD); Intel parts without AMX stay at AVX512 */
+    LS_ISA_AVX512BF16, /* + VNNI, AVX512_BF16 with a full-rate vdpbf16ps (AMD); Intel parts without AMX stay at AVX512 */
     LS_ISA_AMX, /* + AMX tile, bf16, int8 */
     LS_ISA_COUNT
 } ls_isa;
