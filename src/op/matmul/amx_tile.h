@@ -50,5 +50,8 @@ static inline void amx_end(void) {
     } while (0)
 #define amx_store(tile, data, stride)        _tile_stored(tile, data, stride)
 #define amx_multiply(tile_c, tile_a, tile_b) _tile_dpbf16ps(tile_c, tile_a, tile_b)
+/* c += a b over 16 words of four bytes, a unsigned or signed, b signed. */
+#define amx_multiply_u8(tile_c, tile_a, tile_b) _tile_dpbusd(tile_c, tile_a, tile_b)
+#define amx_multiply_i8(tile_c, tile_a, tile_b) _tile_dpbssd(tile_c, tile_a, tile_b)
 
 #endif

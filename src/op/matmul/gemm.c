@@ -49,7 +49,7 @@ static int64_t max_of(int64_t a, int64_t b) {
 /* Sums over k blocks can live in the result itself. */
 static int is_plain(const ls_gemm_out *out) {
     return out->dtype == LS_DTYPE_F32 && out->alpha == 1.0f && out->activation == LS_ACT_NONE &&
-           !out->bias && !out->residual;
+           !out->bias && !out->residual && !out->scaled;
 }
 
 ls_gemm_k_plan ls_gemm_plan_k(const ls_gemm_engine *e, int64_t k) {

@@ -3,7 +3,7 @@
  * C[m, n] = A[m, k] B[k, n]. An engine brings the packing, the register tile and the epilogue of one instruction set;
  * gemm.c brings the loops. k is cut into blocks by its length alone and each element is summed in ascending k, so a row's bits
  * depend neither on the thread count nor on the other rows.
- * Packed data are words of 4 bytes: one f32, or a pair of bf16 along k. Local, reentrant. */
+ * Packed data are words of 4 bytes: one f32, a pair of bf16 along k, or bytes (op/scaled_matmul). Local, reentrant. */
 #ifndef LS_OP_GEMM_H
 #define LS_OP_GEMM_H
 #include "op/matmul/matmul.h"
@@ -15,6 +15,15 @@ typedef struct ls_gemm_operand {
     int k_inner; /* 1: element (i, k) is data[i * ld + k]; 0: data[k * ld + i] */
 } ls_gemm_operand;
 
+/* Integer engines: c and acc hold s32, and the result is
+ * (sum - (zero + row_zero[m]) col_sum[n]) row_scale[m] col_scale[n] + bias (f32). */
+typedef struct ls_gemm_scaled {
+    const float *row_scale, *col_scale; /* [m], [n] */
+    const int32_t *row_zero;            /* [m] or NULL */
+    int32_t zero;
+    const int32_t *col_sum; /* [n]: of b over k; NULL when there is nothing to take out */
+} ls_gemm_scaled;
+
 typedef struct ls_gemm_out {
     void *data;
     ls_dtype dtype;
@@ -24,8 +33,9 @@ typedef struct ls_gemm_out {
     ls_dtype bias_dtype;
     const void *bias; /* [n], or [m] with bias_by_row; or NULL */
     int bias_by_row;
-    const void *residual; /* dtype and ld of the result, or NULL */
-    void *pre;            /* the same, or NULL */
+    const void *residual;         /* dtype and ld of the result, or NULL */
+    void *pre;                    /* the same, or NULL */
+    const ls_gemm_scaled *scaled; /* integer engines; else NULL */
 } ls_gemm_out;
 
 typedef struct ls_gemm {
