@@ -137,7 +137,7 @@ static void go_down(ls_run_host *host, double grace_seconds) {
     host->since = ls_clock_seconds();
     host->next_try = host->since + (pause < longest_pause ? pause : longest_pause);
     host->used = 0;
-    host->n_told = host->n_answered = host->n_ranks = host->n_sent = 0;
+    host->n_told = host->n_answered = host->n_old = host->n_ranks = host->n_sent = 0;
     host->refusal[0] = '\0';
 }
 
@@ -242,6 +242,11 @@ void ls_run_host_tell(ls_run_host *host, const char *fmt, ...) {
     host->told = ls_clock_seconds();
 }
 
+void ls_run_host_forget_told(ls_run_host *host) {
+    host->n_old = host->n_told;
+    host->refusal[0] = '\0';
+}
+
 /* --- what comes back --- */
 
 static void take_ready(ls_run_host *host, const json_t *line, const ls_run_keepers *keepers) {
@@ -274,7 +279,8 @@ static void take_answer(ls_run_host *host, const json_t *line) {
     host->n_answered++;
     if (ranks) host->n_ranks = (int)json_integer_value(ranks);
     if (sent) host->n_sent = (int)json_integer_value(sent);
-    if (error) (void)snprintf(host->refusal, sizeof host->refusal, "%s", error);
+    if (error && host->n_answered > host->n_old)
+        (void)snprintf(host->refusal, sizeof host->refusal, "%s", error);
 }
 
 /* What is no JSON comes from the agent, perhaps the reason why there is no keeper, or is what the keeper has to say to people. */

@@ -25,9 +25,10 @@ typedef struct ls_run_host {
     int n_tries;
     char reason[256], said[256]; /* why it is down; and what of that was printed */
     double told;                 /* when it was told something last */
-    int n_told, n_answered;      /* lines to the keeper, and its answers */
+    int n_told, n_answered;      /* lines to the keeper, and its answers, in the same order */
+    int n_old;                   /* of those lines: said for an attempt that is over */
     int n_ranks, n_sent;         /* from the last answer that has them */
-    char refusal[256];           /* what the keeper could not do; "" = nothing */
+    char refusal[256];           /* what the keeper could not do, old lines aside; "" = nothing */
     ls_pulse *pulse;
     char text[2048]; /* of a line that has not ended yet */
     size_t used;
@@ -52,6 +53,8 @@ void ls_run_host_start(ls_run_host *host, const ls_run_keepers *keepers);
 void ls_run_host_check(ls_run_host *host, const ls_run_keepers *keepers);
 /* Sends the keeper a line (cli/keep_pipe.h); its answer is counted in n_answered. */
 void ls_run_host_tell(ls_run_host *host, const char *fmt, ...) LS_PRINTF(2, 3);
+/* What was told so far is of no importance any more, answered or not: a keeper that was slow may refuse what others have overtaken. */
+void ls_run_host_forget_told(ls_run_host *host);
 /* Seconds since the keeper answered last; 0 for one that is not up. */
 double ls_run_host_silence(const ls_run_host *host);
 

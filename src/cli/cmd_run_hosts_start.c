@@ -161,7 +161,10 @@ static ls_status await_answers(ls_hosts_control *self) {
 /* One after another on all of them: a keeper of the job before must not send its copies to one that is further, which would refuse
  * them. */
 static ls_status tell_keepers(ls_hosts_control *self) {
-    for (int i = 0; i < self->list.n; i++) ls_run_host_tell(self->list.hosts[i], "peers 0 0");
+    for (int i = 0; i < self->list.n; i++) {
+        ls_run_host_forget_told(self->list.hosts[i]);
+        ls_run_host_tell(self->list.hosts[i], "peers 0 0");
+    }
     LS_TRY(await_answers(self));
     for (int i = 0; i < self->list.n; i++)
         ls_run_host_tell(self->list.hosts[i], "job %lld %d", (long long)self->attempt,
