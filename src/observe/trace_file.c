@@ -10,16 +10,34 @@ struct ls_trace_file {
     int64_t n_events;
 };
 
+/* Bytes of the UTF-8 sequence that begins here; 0 when there is none (RFC 3629). */
+static size_t sequence_bytes(const unsigned char *at) {
+    const size_t n = at[0] < 0x80                    ? 1
+                     : at[0] >= 0xc2 && at[0] < 0xe0 ? 2
+                     : at[0] >= 0xe0 && at[0] < 0xf0 ? 3
+                     : at[0] >= 0xf0 && at[0] < 0xf5 ? 4
+                                                     : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((at[i] & 0xc0) != 0x80) return 0;
+    const int overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
+    const int outside = (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f);
+    return overlong || outside ? 0 : n;
+}
+
 void ls_json_append_string(ls_text *out, const char *text) {
     ls_text_append(out, "\"");
-    for (; *text; text++) {
+    while (*text) {
         const unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
+        const size_t n = sequence_bytes((const unsigned char *)text);
+        if (n == 0) /* a path may hold any bytes */
+            ls_text_append(out, "\\ufffd");
+        else if (c == '"' || c == '\\')
             ls_text_append(out, "\\%c", c);
         else if (c < 0x20)
             ls_text_append(out, "\\u%04x", c);
         else
-            ls_text_append_bytes(out, text, 1);
+            ls_text_append_bytes(out, text, n);
+        text += n ? n : 1;
     }
     ls_text_append(out, "\"");
 }

@@ -71,6 +71,27 @@ static void test_long_file(void **state) {
     unlink(path);
 }
 
+/* Bytes that are not UTF-8 become the replacement character; the others stay. */
+static void test_strings(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *json;
+    } cases[] = {{"a\xc3\xa9z", "\"a\xc3\xa9z\""},
+                 {"\xff.", "\"\\ufffd.\""},
+                 {"\xc3", "\"\\ufffd\""},
+                 {"\xe0\x80\x80", "\"\\ufffd\\ufffd\\ufffd\""},
+                 {"\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\""},
+                 {"\xf0\x9f\x98\x80", "\"\xf0\x9f\x98\x80\""},
+                 {"\x7f\x1f", "\"\x7f\\u001f\""},
+                 {"", "\"\""}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ls_text text = {0};
+        ls_json_append_string(&text, cases[i].text);
+        assert_string_equal(text.data, cases[i].json);
+        ls_text_deinit(&text);
+    }
+}
+
 static ls_status write_scenario(void *user) {
     return write_file(user);
 }
@@ -97,7 +118,7 @@ static void test_failures(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_file),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_file), cmocka_unit_test(test_strings),
                                        cmocka_unit_test(test_long_file),
                                        cmocka_unit_test(test_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
