@@ -161,7 +161,9 @@ V16_INLINE void v16_stream_f32(float *p, v16 x) {
 #endif
 }
 V16_INLINE v16 v16_from_bf16(v16h bits) {
-#if defined(__AVX512F__) || !defined(__SSE2__)
+#if defined(__AVX512F__) /* GCC 12 makes five instructions of the conversion of a vector */
+    return (v16)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)bits), 16);
+#elif !defined(__SSE2__)
     return (v16)(__builtin_convertvector(bits, v16u) << 16);
 #elif defined(__AVX2__)
     const __m128i low = _mm256_castsi256_si128((__m256i)bits);
@@ -186,7 +188,9 @@ V16_INLINE v16 v16_from_bf16(v16h bits) {
 }
 /* The upper halves of the lanes. */
 V16_INLINE v16h v16_upper(v16u bits) {
-#if defined(__AVX512F__) || !defined(__SSE2__)
+#if defined(__AVX512F__)
+    return (v16h)_mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)bits, 16));
+#elif !defined(__SSE2__)
     return __builtin_convertvector(bits >> 16, v16h);
 #elif defined(__AVX2__)
     const v16_parts in = {(v16)bits}; /* an arithmetic shift leaves what the signed pack keeps */
@@ -209,8 +213,14 @@ V16_INLINE v16h v16_upper(v16u bits) {
 V16_INLINE v16h v16_to_bf16(v16 x) {
     const v16u bits = (v16u)x;
     const v16u rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+#if defined(__AVX512F__)
+    const __mmask16 is_nan = _mm512_cmp_ps_mask((__m512)x, (__m512)x, _CMP_UNORD_Q);
+    return v16_upper((v16u)_mm512_mask_or_epi32((__m512i)rounded, is_nan, (__m512i)bits,
+                                                _mm512_set1_epi32(0x400000)));
+#else
     const v16u nan = bits | 0x400000u;
     return v16_upper((v16u)v16_select(v16_is_nan(x), (v16)nan, (v16)rounded));
+#endif
 }
 V16_INLINE v16 v16_from_f16(v16h bits) {
 #if defined(__AVX512F__)
@@ -244,6 +254,25 @@ V16_INLINE v16h v16h_load(const uint16_t *p) {
 }
 V16_INLINE void v16h_store(uint16_t *p, v16h x) {
     *(v16h_any *)p = (v16h_any)x;
+}
+/* Past the caches, to an address that is a multiple of 32; both halves of a cache line, and v16_stream_end before others are told. */
+V16_INLINE void v16h_stream(uint16_t *p, v16h x) {
+#if defined(__AVX__)
+    _mm256_stream_si256((__m256i *)p, (__m256i)x);
+#elif defined(__SSE2__)
+    const union {
+        v16h all;
+        __m128i half[2];
+    } y = {x};
+    for (int i = 0; i < 2; i++) _mm_stream_si128((__m128i *)p + i, y.half[i]);
+#else
+    v16h_store(p, x);
+#endif
+}
+V16_INLINE void v16_stream_end(void) {
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
 }
 V16_INLINE v16 v16_load_bf16(const uint16_t *p) {
     return v16_from_bf16(v16h_load(p));
