@@ -1,8 +1,10 @@
 /* The row loops of layernorm and rmsnorm (rmsnorm is the case without a mean and without beta). For kernel files only.
  *
- * A task is LS_NORM_ROW_BLOCK rows; rows are independent. Sums over rows (dgamma, dbeta) are taken in row order inside a
- * block and in tree order over blocks. Workspace, floats: gamma, beta [n_pad] each; in backward n_blocks partial sums
- * [2][n_pad]; then two rows [n_pad] per worker. */
+ * A task is LS_NORM_ROW_BLOCK rows; rows are independent. NORM_GROUP rows are walked side by side, so that the sums of one hide the
+ * latency of the others'; each row's sum is taken in its own order all the same. Forward reads rows again, from the first-level cache,
+ * rather than keep them as f32. Sums over rows (dgamma, dbeta) are taken in row order inside a block and in tree order
+ * over blocks. Workspace, floats: gamma, beta [n_pad] each; in backward n_blocks partial sums [2][n_pad], then
+ * rows [2][NORM_GROUP][n_pad] per worker. */
 #ifndef LS_OP_LAYERNORM_NORM_ROWS_H
 #define LS_OP_LAYERNORM_NORM_ROWS_H
 #include "op/cpu_kernel.h"
@@ -10,6 +12,14 @@
 #include "op/simd.h"
 
 enum { LS_NORM_ROW_BLOCK = 64, NORM_COLUMN_BLOCK = 256 };
+/* As many as the level's registers hold sums for. */
+#if defined(__AVX512F__)
+enum { NORM_GROUP = 4 };
+#elif defined(__AVX2__)
+enum { NORM_GROUP = 2 };
+#else
+enum { NORM_GROUP = 1 };
+#endif
 
 typedef struct norm_job {
     const ls_tensor *x, *dy;
@@ -20,7 +30,7 @@ typedef struct norm_job {
     float eps;
     float *gamma, *beta; /* beta NULL: none */
     float *parts;        /* [n_blocks][2][n_pad] */
-    float *rows;         /* [n_workers][2][n_pad] */
+    float *rows;         /* [n_workers][2][NORM_GROUP][n_pad] */
     int64_t n, n_pad, n_rows, n_blocks;
 } norm_job;
 
@@ -39,12 +49,13 @@ static inline int64_t norm_parts(int64_t n_rows) {
 
 /* n_parts: norm_parts in backward, 0 in forward. */
 static inline size_t norm_workspace(int64_t n, int64_t n_parts, int n_threads) {
-    return (size_t)norm_pad(n) * (size_t)(2 + 2 * n_parts + 2 * n_threads) * sizeof(float);
+    const int64_t n_rows = n_parts ? 2 * NORM_GROUP * n_threads : 0;
+    return (size_t)norm_pad(n) * (size_t)(2 + 2 * n_parts + n_rows) * sizeof(float);
 }
 
 /* Fills in the sizes and cuts up the workspace. */
 static inline void norm_prepare(norm_job *job, const ls_launch *l, const ls_tensor *gamma,
-                                const ls_tensor *beta, int64_t n_parts) {
+                                const ls_tensor *beta) {
     job->x = &l->in[0];
     job->n = ls_shape_count(&gamma->shape);
     job->n_pad = norm_pad(job->n);
@@ -53,7 +64,7 @@ static inline void norm_prepare(norm_job *job, const ls_launch *l, const ls_tens
     job->gamma = l->workspace;
     job->beta = beta ? job->gamma + job->n_pad : NULL;
     job->parts = job->gamma + 2 * job->n_pad;
-    job->rows = job->parts + 2 * job->n_pad * n_parts;
+    job->rows = job->parts + 2 * job->n_pad * norm_parts(job->n_rows);
     row_load(job->gamma, gamma->data, gamma->dtype, 0, job->n, 0);
     if (beta) row_load(job->beta, beta->data, beta->dtype, 0, job->n, 0);
 }
@@ -63,92 +74,263 @@ static inline void norm_prepare_sums(norm_job *job, const ls_launch *l, const ls
     if (sums->has_residual) job->residual = &l->in[l->sig->n_in - 1];
 }
 
-static inline float row_sum(const float *row, int64_t n_pad) {
-    v16 sum = v16_set(0);
-    for (int64_t i = 0; i < n_pad; i += 16) sum += v16_load_f32(row + i);
-    return v16_sum(sum);
+/* --- a group of rows ------------------------------------------------------------------------------------------------
+ * n_rows, dtype and lanes are constants where these are inlined; lanes is V16_LANES but for the last vector of a row. */
+
+/* Rows first, first + 1, ... of one tensor. */
+typedef struct norm_view {
+    const char *data;
+    int64_t n, first;
+} norm_view;
+
+V16_INLINE norm_view norm_view_of(const ls_tensor *tensor, int64_t n, int64_t first) {
+    return (norm_view){tensor->data, n, first};
 }
 
-static inline float row_sum_squares(const float *row, int64_t n_pad) {
-    v16 sum = v16_set(0);
-    for (int64_t i = 0; i < n_pad; i += 16) {
-        const v16 x = v16_load_f32(row + i);
-        sum += x * x;
+V16_INLINE v16 norm_get(norm_view view, ls_dtype dtype, int k, int64_t i, int64_t lanes) {
+    return v16_load_n(view.data, dtype, (view.first + k) * view.n + i, lanes, 0);
+}
+
+V16_INLINE void norm_add(norm_view x, ls_dtype dtype, int n_rows, int64_t i, int64_t lanes,
+                         v16 *sum) {
+    for (int k = 0; k < n_rows; k++) sum[k] += norm_get(x, dtype, k, i, lanes);
+}
+
+V16_INLINE void norm_row_sums(norm_view x, ls_dtype dtype, int n_rows, v16 *sum) {
+    int64_t i = 0;
+    for (int k = 0; k < n_rows; k++) sum[k] = v16_set(0);
+    for (; i + V16_LANES <= x.n; i += V16_LANES) norm_add(x, dtype, n_rows, i, V16_LANES, sum);
+    if (i < x.n) norm_add(x, dtype, n_rows, i, x.n - i, sum);
+}
+
+/* sum += (x - mean)^2, without the padding. */
+V16_INLINE void norm_add_squares(norm_view x, ls_dtype dtype, int n_rows, int64_t i, int64_t lanes,
+                                 const float *mean, v16 *sum) {
+    for (int k = 0; k < n_rows; k++) {
+        v16 centered = norm_get(x, dtype, k, i, lanes) - mean[k];
+        if (lanes < V16_LANES) centered = v16_keep_first(centered, lanes, 0);
+        sum[k] += centered * centered;
     }
-    return v16_sum(sum);
 }
 
-/* row -= mean, leaving the padding at zero. */
-static inline void row_center(float *row, float mean, int64_t n, int64_t n_pad) {
-    for (int64_t i = 0; i < n_pad; i += 16) v16_store_f32(row + i, v16_load_f32(row + i) - mean);
-    for (int64_t i = n; i < n_pad; i++) row[i] = 0;
+V16_INLINE void norm_row_squares(norm_view x, ls_dtype dtype, int n_rows, const float *mean,
+                                 v16 *sum) {
+    int64_t i = 0;
+    for (int k = 0; k < n_rows; k++) sum[k] = v16_set(0);
+    for (; i + V16_LANES <= x.n; i += V16_LANES)
+        norm_add_squares(x, dtype, n_rows, i, V16_LANES, mean, sum);
+    if (i < x.n) norm_add_squares(x, dtype, n_rows, i, x.n - i, mean, sum);
 }
 
-static inline void normalize_row(const norm_job *job, int64_t r, float *row) {
-    const int64_t n = job->n, n_pad = job->n_pad;
-    row_load(row, job->x->data, job->x->dtype, r * n, n, 0);
+/* Stands between a multiplication and an addition that are not to become one rounding. */
+V16_INLINE v16 norm_rounded(v16 x) {
+#if defined(__AVX512F__)
+    __m512 y = (__m512)x;
+    __asm__("" : "+v"(y));
+    return (v16)y;
+#elif defined(__AVX__)
+    v16_parts y = {x};
+    __asm__("" : "+x"(y.y[0]), "+x"(y.y[1]));
+    return y.all;
+#else
+    return x;
+#endif
+}
+
+/* What a pass that writes needs of the job, by value: a store through a vector pointer might change the job itself. */
+typedef struct norm_group {
+    norm_view x;
+    const float *gamma, *beta;
+    char *to;
+    float mean[NORM_GROUP], rstd[NORM_GROUP];
+} norm_group;
+
+V16_INLINE void norm_put(const norm_group *g, ls_dtype dtype, int n_rows, int has_beta, int64_t i,
+                         int64_t lanes) {
+    const v16 gamma = v16_load_f32(g->gamma + i);
+    const v16 beta = has_beta ? v16_load_f32(g->beta + i) : v16_set(0);
+    for (int k = 0; k < n_rows; k++) {
+        const v16 unit = (norm_get(g->x, dtype, k, i, lanes) - g->mean[k]) * g->rstd[k] * gamma;
+        v16_store_n(g->to, dtype, (g->x.first + k) * g->x.n + i,
+                    has_beta ? norm_rounded(unit) + beta : unit, lanes);
+    }
+}
+
+V16_INLINE void norm_put_rows(const norm_group *g, ls_dtype dtype, int n_rows, int has_beta) {
+    int64_t i = 0;
+    for (; i + V16_LANES <= g->x.n; i += V16_LANES)
+        norm_put(g, dtype, n_rows, has_beta, i, V16_LANES);
+    if (i < g->x.n) norm_put(g, dtype, n_rows, has_beta, i, g->x.n - i);
+}
+
+V16_INLINE void normalize_group(const norm_job *job, int64_t first, int n_rows, ls_dtype dtype) {
+    norm_group g = {.x = norm_view_of(job->x, job->n, first)};
+    const float n = (float)job->n;
+    v16 sum[NORM_GROUP];
+    g.gamma = job->gamma;
+    g.beta = job->beta;
+    g.to = job->y->data;
     if (job->mean_out) {
-        const float mean = row_sum(row, n_pad) / (float)n;
-        row_center(row, mean, n, n_pad);
-        ((float *)job->mean_out->data)[r] = mean;
+        norm_row_sums(g.x, dtype, n_rows, sum);
+        for (int k = 0; k < n_rows; k++) g.mean[k] = v16_sum(sum[k]) / n;
+        memcpy((float *)job->mean_out->data + first, g.mean, sizeof(float) * (size_t)n_rows);
+    } else {
+        for (int k = 0; k < n_rows; k++) g.mean[k] = 0;
     }
-    const float rstd = 1.0f / sqrtf(row_sum_squares(row, n_pad) / (float)n + job->eps);
-    ((float *)job->rstd_out->data)[r] = rstd;
-    for (int64_t i = 0; i < n_pad; i += 16) {
-        const v16 unit = v16_load_f32(row + i) * rstd * v16_load_f32(job->gamma + i);
-        v16_store_f32(row + i, job->beta ? unit + v16_load_f32(job->beta + i) : unit);
-    }
-    row_store(job->y->data, job->y->dtype, r * n, row, n);
+    norm_row_squares(g.x, dtype, n_rows, g.mean, sum);
+    for (int k = 0; k < n_rows; k++) g.rstd[k] = 1.0f / sqrtf(v16_sum(sum[k]) / n + job->eps);
+    memcpy((float *)job->rstd_out->data + first, g.rstd, sizeof(float) * (size_t)n_rows);
+    if (g.beta)
+        norm_put_rows(&g, dtype, n_rows, 1);
+    else
+        norm_put_rows(&g, dtype, n_rows, 0);
+}
+
+V16_INLINE void normalize_range(const norm_job *job, int64_t begin, int64_t end, ls_dtype dtype) {
+    int64_t r = begin;
+    for (; r + NORM_GROUP <= end; r += NORM_GROUP) normalize_group(job, r, NORM_GROUP, dtype);
+    for (; r < end; r++) normalize_group(job, r, 1, dtype);
+}
+
+static inline int64_t norm_block_end(const norm_job *job, int64_t task) {
+    const int64_t end = (task + 1) * LS_NORM_ROW_BLOCK;
+    return end < job->n_rows ? end : job->n_rows;
 }
 
 static inline ls_status normalize_block(void *user, int64_t task, int worker) {
     const norm_job *job = user;
-    const int64_t begin = task * LS_NORM_ROW_BLOCK, limit = begin + LS_NORM_ROW_BLOCK;
-    float *row = job->rows + worker * 2 * job->n_pad;
-    for (int64_t r = begin; r < limit && r < job->n_rows; r++) normalize_row(job, r, row);
+    const int64_t begin = task * LS_NORM_ROW_BLOCK, end = norm_block_end(job, task);
+    (void)worker;
+    if (job->x->dtype == LS_DTYPE_F32)
+        normalize_range(job, begin, end, LS_DTYPE_F32);
+    else if (job->x->dtype == LS_DTYPE_BF16)
+        normalize_range(job, begin, end, LS_DTYPE_BF16);
+    else
+        normalize_range(job, begin, end, LS_DTYPE_F16);
     return LS_OK;
 }
 
-/* h = (x - mean) * rstd and dy in, dx out; the row's terms are added to dgamma and dbeta. */
-static inline void differentiate_row(const norm_job *job, int64_t r, float *h, float *dy,
-                                     float *part) {
-    const int64_t n = job->n, n_pad = job->n_pad;
-    const float mean = job->mean ? ((const float *)job->mean->data)[r] : 0;
-    const float rstd = ((const float *)job->rstd->data)[r];
-    row_load(h, job->x->data, job->x->dtype, r * n, n, 0);
-    row_load(dy, job->dy->data, job->dy->dtype, r * n, n, 0);
-    for (int k = 1; k <= job->n_more; k++) row_add(dy, job->dy[k].data, job->dy->dtype, r * n, n);
-    v16 sum_g = v16_set(0), sum_gh = v16_set(0);
-    for (int64_t i = 0; i < n_pad; i += 16) {
-        const v16 unit = (v16_load_f32(h + i) - mean) * rstd, up = v16_load_f32(dy + i);
-        const v16 g = up * v16_load_f32(job->gamma + i);
-        v16_store_f32(part + i, v16_load_f32(part + i) + up * unit);
-        v16_store_f32(part + n_pad + i, v16_load_f32(part + n_pad + i) + up);
-        v16_store_f32(h + i, unit);
-        v16_store_f32(dy + i, g);
-        sum_g += g;
-        sum_gh += g * unit;
-    }
-    const float mean_g = job->mean ? v16_sum(sum_g) / (float)n : 0;
-    const float mean_gh = v16_sum(sum_gh) / (float)n;
-    for (int64_t i = 0; i < n_pad; i += 16) {
-        const v16 g = v16_load_f32(dy + i) - mean_g;
-        v16_store_f32(h + i, rstd * (g - v16_load_f32(h + i) * mean_gh));
-    }
-    if (job->residual) {
-        row_round(h, job->dx->dtype, n_pad);
-        row_add(h, job->residual->data, job->dx->dtype, r * n, n);
-    }
-    row_store(job->dx->data, job->dx->dtype, r * n, h, n);
+/* --- backward -------------------------------------------------------------------------------------------------------
+ * h = (x - mean) * rstd, g = dy * gamma; dx = rstd * (g - mean(g) - h mean(g h)). */
+
+/* What a store to the dtype and a load would leave of x. */
+V16_INLINE v16 norm_as(ls_dtype dtype, v16 x) {
+    if (dtype == LS_DTYPE_BF16) return v16_from_bf16(v16_to_bf16(x));
+    return dtype == LS_DTYPE_F16 ? v16_from_f16(v16_to_f16(x)) : x;
 }
 
+typedef struct norm_pull {
+    norm_view x;
+    const ls_tensor *dy; /* [1 + n_more] */
+    int n_more;
+    const void *residual;
+    const float *gamma;
+    char *to;
+    float *h, *g; /* rows [NORM_GROUP][n_pad] */
+    int64_t n_pad;
+    float mean[NORM_GROUP], rstd[NORM_GROUP], mean_g[NORM_GROUP], mean_gh[NORM_GROUP];
+} norm_pull;
+
+/* dy: the sum of its terms, each addition rounded to the dtype. */
+V16_INLINE v16 norm_up(const norm_pull *p, ls_dtype dtype, int k, int64_t i, int64_t lanes) {
+    const int64_t at = (p->x.first + k) * p->x.n + i;
+    v16 up = v16_load_n(p->dy[0].data, dtype, at, lanes, 0);
+    for (int m = 1; m <= p->n_more; m++)
+        up = norm_as(dtype, up + v16_load_n(p->dy[m].data, dtype, at, lanes, 0));
+    return up;
+}
+
+typedef struct norm_terms { /* of a block's sums, and the rows' own */
+    float *dgamma, *dbeta;
+    v16 g[NORM_GROUP], gh[NORM_GROUP];
+} norm_terms;
+
+/* h and g of the rows; their terms are added, row by row. */
+V16_INLINE void norm_add_terms(const norm_pull *p, ls_dtype dtype, int n_rows, int64_t i,
+                               int64_t lanes, norm_terms *sum) {
+    const v16 gamma = v16_load_f32(p->gamma + i);
+    v16 to_gamma = v16_load_f32(sum->dgamma + i), to_beta = v16_load_f32(sum->dbeta + i);
+    for (int k = 0; k < n_rows; k++) {
+        const v16 h = (norm_get(p->x, dtype, k, i, lanes) - p->mean[k]) * p->rstd[k];
+        const v16 up = norm_up(p, dtype, k, i, lanes), g = norm_rounded(up * gamma);
+        to_gamma += up * h;
+        to_beta += up;
+        sum->g[k] += g;
+        sum->gh[k] += g * h;
+        v16_store_f32(p->h + k * p->n_pad + i, h);
+        v16_store_f32(p->g + k * p->n_pad + i, g);
+    }
+    v16_store_f32(sum->dgamma + i, to_gamma);
+    v16_store_f32(sum->dbeta + i, to_beta);
+}
+
+V16_INLINE void norm_pull_one(const norm_pull *p, ls_dtype dtype, int n_rows, int has_residual,
+                              int64_t i, int64_t lanes) {
+    for (int k = 0; k < n_rows; k++) {
+        const int64_t at = (p->x.first + k) * p->x.n + i;
+        const v16 g = v16_load_f32(p->g + k * p->n_pad + i) - p->mean_g[k];
+        const v16 h = v16_load_f32(p->h + k * p->n_pad + i);
+        v16 dx = p->rstd[k] * (g - h * p->mean_gh[k]);
+        if (has_residual)
+            dx = norm_rounded(norm_as(dtype, dx)) + v16_load_n(p->residual, dtype, at, lanes, 0);
+        v16_store_n(p->to, dtype, at, dx, lanes);
+    }
+}
+
+V16_INLINE void norm_pull_rows(const norm_pull *p, ls_dtype dtype, int n_rows, int has_residual) {
+    int64_t i = 0;
+    for (; i + V16_LANES <= p->x.n; i += V16_LANES)
+        norm_pull_one(p, dtype, n_rows, has_residual, i, V16_LANES);
+    if (i < p->x.n) norm_pull_one(p, dtype, n_rows, has_residual, i, p->x.n - i);
+}
+
+V16_INLINE void differentiate_group(const norm_job *job, norm_pull *p, int n_rows, ls_dtype dtype,
+                                    float *part) {
+    const int64_t n = job->n, first = p->x.first;
+    norm_terms sum = {part, part + job->n_pad, {{0}}, {{0}}};
+    for (int k = 0; k < n_rows; k++) {
+        p->mean[k] = job->mean ? ((const float *)job->mean->data)[first + k] : 0;
+        p->rstd[k] = ((const float *)job->rstd->data)[first + k];
+    }
+    int64_t i = 0;
+    for (; i + V16_LANES <= n; i += V16_LANES) norm_add_terms(p, dtype, n_rows, i, V16_LANES, &sum);
+    if (i < n) norm_add_terms(p, dtype, n_rows, i, n - i, &sum);
+    for (int k = 0; k < n_rows; k++) {
+        p->mean_g[k] = job->mean ? v16_sum(sum.g[k]) / (float)n : 0;
+        p->mean_gh[k] = v16_sum(sum.gh[k]) / (float)n;
+    }
+    if (p->residual)
+        norm_pull_rows(p, dtype, n_rows, 1);
+    else
+        norm_pull_rows(p, dtype, n_rows, 0);
+}
+
+V16_INLINE void differentiate_range(const norm_job *job, int64_t task, int worker, ls_dtype dtype) {
+    const int64_t end = norm_block_end(job, task), rows = NORM_GROUP * job->n_pad;
+    float *part = job->parts + task * 2 * job->n_pad;
+    norm_pull p = {.x = norm_view_of(job->x, job->n, task * LS_NORM_ROW_BLOCK), .dy = job->dy};
+    p.n_more = job->n_more;
+    p.residual = job->residual ? job->residual->data : NULL;
+    p.gamma = job->gamma;
+    p.to = job->dx->data;
+    p.n_pad = job->n_pad;
+    p.h = job->rows + worker * 2 * rows;
+    p.g = p.h + rows;
+    for (; p.x.first + NORM_GROUP <= end; p.x.first += NORM_GROUP)
+        differentiate_group(job, &p, NORM_GROUP, dtype, part);
+    for (; p.x.first < end; p.x.first++) differentiate_group(job, &p, 1, dtype, part);
+}
+
+/* x, dy and dx of one dtype. */
 static inline ls_status differentiate_block(void *user, int64_t task, int worker) {
     const norm_job *job = user;
-    const int64_t begin = task * LS_NORM_ROW_BLOCK, limit = begin + LS_NORM_ROW_BLOCK;
-    float *row = job->rows + worker * 2 * job->n_pad, *part = job->parts + task * 2 * job->n_pad;
-    for (int64_t i = 0; i < 2 * job->n_pad; i++) part[i] = 0;
-    for (int64_t r = begin; r < limit && r < job->n_rows; r++)
-        differentiate_row(job, r, row, row + job->n_pad, part);
+    memset(job->parts + task * 2 * job->n_pad, 0, sizeof(float) * (size_t)(2 * job->n_pad));
+    if (job->x->dtype == LS_DTYPE_F32)
+        differentiate_range(job, task, worker, LS_DTYPE_F32);
+    else if (job->x->dtype == LS_DTYPE_BF16)
+        differentiate_range(job, task, worker, LS_DTYPE_BF16);
+    else
+        differentiate_range(job, task, worker, LS_DTYPE_F16);
     return LS_OK;
 }
 

@@ -12,7 +12,7 @@ static size_t fwd_workspace(const ls_sig *sig, int n_threads) {
 static ls_status fwd_launch(const ls_launch *l) {
     norm_job job = {.y = &l->out[0], .rstd_out = &l->out[1]};
     job.eps = (float)((const ls_rmsnorm_attr *)l->sig->attr)->eps;
-    norm_prepare(&job, l, &l->in[1], NULL, 0);
+    norm_prepare(&job, l, &l->in[1], NULL);
     return normalize_rows(&job, l->pool);
 }
 
@@ -26,7 +26,7 @@ static size_t grad_workspace(const ls_sig *sig, int n_threads) {
 static ls_status grad_launch(const ls_launch *l) {
     norm_job job = {.dy = &l->in[3], .rstd = &l->in[2], .dx = &l->out[0]};
     norm_prepare_sums(&job, l, &((const ls_rmsnorm_grad_attr *)l->sig->attr)->sums);
-    norm_prepare(&job, l, &l->in[1], NULL, norm_parts(ls_type_count(&l->sig->in[2])));
+    norm_prepare(&job, l, &l->in[1], NULL);
     return differentiate_rows(&job, l->pool, &l->out[1], NULL);
 }
 
