@@ -69,21 +69,58 @@ static inline ls_status run_line_block(void *user, int64_t task, int worker) {
     return LS_OK;
 }
 
+/* Vectors of a row that are reduced side by side: whole cache lines are read, row after row. */
+#if defined(__AVX512F__)
+enum { REDUCE_STRIP = 8 };
+#else
+enum { REDUCE_STRIP = 4 };
+#endif
+
+/* n_vectors whole vectors at `at` of each row; rows are `stride` elements apart. dtype, kind and n_vectors are constants where this is
+ * inlined. */
+V16_INLINE void reduce_strip(const void *data, ls_dtype dtype, int64_t at, int64_t stride,
+                             int64_t n_rows, int n_vectors, ls_reduce_kind kind, float *acc) {
+    v16 sum[REDUCE_STRIP];
+    for (int k = 0; k < n_vectors; k++) sum[k] = v16_set(reduce_identity(kind));
+    for (int64_t r = 0; r < n_rows; r++)
+        for (int k = 0; k < n_vectors; k++)
+            sum[k] =
+                reduce_pair(kind, sum[k], v16_load(data, dtype, at + r * stride + k * V16_LANES));
+    for (int k = 0; k < n_vectors; k++) v16_store_f32(acc + k * V16_LANES, sum[k]);
+}
+
+/* The vectors of a block that are whole; returns the columns that are done. */
+V16_INLINE int64_t reduce_whole(const reduce_job *job, ls_dtype dtype, int64_t at, int64_t n_rows,
+                                int64_t n, ls_reduce_kind kind, float *acc) {
+    enum { COLUMNS = REDUCE_STRIP * V16_LANES };
+    const void *data = job->x->data;
+    const int64_t stride = job->view.inner;
+    int64_t j = 0;
+    for (; j + COLUMNS <= n; j += COLUMNS)
+        reduce_strip(data, dtype, at + j, stride, n_rows, REDUCE_STRIP, kind, acc + j);
+    for (; j + V16_LANES <= n; j += V16_LANES)
+        reduce_strip(data, dtype, at + j, stride, n_rows, 1, kind, acc + j);
+    return j;
+}
+
 /* REDUCE_ROWS rows of REDUCE_COLUMNS columns to acc (padded with the identity). */
 V16_INLINE void reduce_rows_block(const reduce_job *job, int64_t first_row, int64_t n_rows,
                                   int64_t column, int64_t n, ls_reduce_kind kind, float *acc) {
     const ls_tensor *x = job->x;
-    for (int64_t j = 0; j < n; j += V16_LANES) {
-        const int64_t left = n - j < V16_LANES ? n - j : V16_LANES;
-        v16 sum = v16_set(reduce_identity(kind));
-        for (int64_t r = 0; r < n_rows; r++) {
-            const int64_t at = (first_row + r) * job->view.inner + column + j;
-            const v16 value = left == V16_LANES ? v16_load(x->data, x->dtype, at)
-                                                : v16_load_n(x->data, x->dtype, at, left, 0.0f);
-            sum = reduce_pair(kind, sum, value);
-        }
-        v16_store_f32(acc + j, sum);
-    }
+    const int64_t inner = job->view.inner, at = first_row * inner + column;
+    int64_t j;
+    if (x->dtype == LS_DTYPE_F32)
+        j = reduce_whole(job, LS_DTYPE_F32, at, n_rows, n, kind, acc);
+    else if (x->dtype == LS_DTYPE_BF16)
+        j = reduce_whole(job, LS_DTYPE_BF16, at, n_rows, n, kind, acc);
+    else
+        j = reduce_whole(job, LS_DTYPE_F16, at, n_rows, n, kind, acc);
+    if (j == n) return;
+    v16 sum = v16_set(reduce_identity(kind));
+    for (int64_t r = 0; r < n_rows; r++)
+        sum =
+            reduce_pair(kind, sum, v16_load_n(x->data, x->dtype, at + r * inner + j, n - j, 0.0f));
+    v16_store_f32(acc + j, sum);
 }
 
 /* inner > 1: task = (outer * blocks + block) * chunks + column chunk. */
