@@ -35,7 +35,8 @@ static ls_status time_kernels(applied *a, const ls_tensor *in, ls_pool *pool, do
     const ls_kernel *reference = ls_kernel_reference(a->op);
     const ls_cost cost = op_sig_cost(&a->sig);
     double slow = 0;
-    if (cost.flops < 4e9) LS_TRY(time_kernel(reference, a, in, NULL, 0, &slow));
+    if (cost.flops < 4e9 && cost.bytes_read < 1e8)
+        LS_TRY(time_kernel(reference, a, in, NULL, 0, &slow));
     for (const ls_kernel *const *k = a->op->kernels; *k; k++) {
         if (!op_kernel_runs_here(*k, &a->sig) || (*k == reference && slow == 0)) continue;
         char name[128];

@@ -59,6 +59,17 @@ static const ls_case_in in_big[] = {
     {.dtype = LS_DTYPE_F32, .shape = {2, {1024, 2048}}, .fill = LS_FILL_UNIFORM, .a = 0.5, .b = 2},
 };
 
+/* Larger than the caches. */
+static const ls_case_in in_dram[] = {
+    {.dtype = LS_DTYPE_F32, .shape = {2, {4096, 4096}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {4096, 4096}}, .fill = LS_FILL_NORMAL, .b = 1},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 0.01},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 7},
+    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 1},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {4096, 4096}}, .fill = LS_FILL_NORMAL, .b = 0.3},
+    {.dtype = LS_DTYPE_F32, .shape = {2, {4096, 4096}}, .fill = LS_FILL_UNIFORM, .a = 0.5, .b = 2},
+};
+
 static const ls_op_case cases[] = {
     {.name = "adam",
      .attr = &attr_adam,
@@ -92,6 +103,14 @@ static const ls_op_case cases[] = {
      .attr = &attr_big,
      .n_in = 7,
      .in = in_big,
+     .tolerance = 2e-6,
+     .grad_step = -1,
+     .in_place = 1,
+     .bench = 1},
+    {.name = "dram",
+     .attr = &attr_big,
+     .n_in = 7,
+     .in = in_dram,
      .tolerance = 2e-6,
      .grad_step = -1,
      .in_place = 1,

@@ -13,6 +13,9 @@ static const ls_case_in whole[] = {
     {.dtype = LS_DTYPE_I32, .shape = {1, {19}}, .fill = LS_FILL_INTEGER, .a = -50, .b = 50}};
 static const ls_case_in big[] = {
     {.dtype = LS_CASE_T, .shape = {2, {4096, 1024}}, .fill = LS_FILL_NORMAL}};
+/* Larger than the caches. */
+static const ls_case_in dram[] = {
+    {.dtype = LS_CASE_T, .shape = {2, {32768, 1024}}, .fill = LS_FILL_NORMAL, .b = 1}};
 
 static const ls_op_case cases[] = {
     {.name = "tail_to_f32",
@@ -52,6 +55,13 @@ static const ls_op_case cases[] = {
      .attr = &to_bf16,
      .n_in = 1,
      .in = big,
+     .dtypes = LS_CASE_F32,
+     .grad_step = -1,
+     .bench = 1},
+    {.name = "dram",
+     .attr = &to_bf16,
+     .n_in = 1,
+     .in = dram,
      .dtypes = LS_CASE_F32,
      .grad_step = -1,
      .bench = 1},

@@ -12,6 +12,9 @@ static const ls_case_in cube[] = {X(3, {3, 5, 37})};
 static const ls_case_in column[] = {X(2, {5000, 1})};
 static const ls_case_in tall[] = {X(2, {300, 530})};
 static const ls_case_in big[] = {X(2, {4096, 1024})};
+/* Larger than the caches. */
+static const ls_case_in dram[] = {
+    {.dtype = LS_CASE_T, .shape = {2, {65536, 768}}, .fill = LS_FILL_NORMAL, .b = 1}};
 
 static const ls_op_case cases[] = {
     {.name = "vector",
@@ -51,6 +54,13 @@ static const ls_op_case cases[] = {
      .attr = &to_f32,
      .n_in = 1,
      .in = big,
+     .dtypes = LS_CASE_F32 | LS_CASE_BF16,
+     .grad_step = -1,
+     .bench = 1},
+    {.name = "dram",
+     .attr = &to_f32,
+     .n_in = 1,
+     .in = dram,
      .dtypes = LS_CASE_F32 | LS_CASE_BF16,
      .grad_step = -1,
      .bench = 1},
