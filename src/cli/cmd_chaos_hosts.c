@@ -28,7 +28,8 @@ typedef struct campaign {
     char clean_hash[LS_CHAOS_HASH], hash[LS_CHAOS_HASH];
     int is_clean; /* the undisturbed run */
     ls_host_field field;
-    ls_host_strike strike;
+    ls_host_strike strike; /* the next, or the one that falls */
+    ls_host_strike last;   /* that was counted */
     blow_state state;
     ls_chaos_command command;
     double links_up_at; /* when all links are as they were; 0 = they are */
@@ -39,13 +40,15 @@ typedef struct campaign {
     /* The run at hand. */
     int64_t struck_attempt, struck_step; /* of the last blow; -1 = none */
     double struck_at;                    /* a blow whose attempt ended; 0 = the run went on since */
-    int64_t committed;      /* the newest step that is known to be committed; -1 = none */
-    int is_covered;         /* by memory, whatever has been struck since */
-    int64_t missed_attempt; /* a host's memory went in it; -1 = there are copies of all again */
-    double missed_until;    /* without another attempt nothing had gone */
+    int64_t committed;          /* the newest step that is known to be committed; -1 = none */
+    int is_covered;             /* by memory, whatever has been struck since */
+    int64_t missed_attempt;     /* a host's memory went in it; -1 = there are copies of all again */
+    double missed_until;        /* without another attempt nothing had gone */
+    char was_up[LS_HOSTS_MOST]; /* hosts, at the last look */
     int64_t n_pending;
     /* All runs. */
     int64_t n_strikes, n_kills, n_recovered, n_lost, n_redone, n_uncovered, n_rounds, n_equal;
+    int64_t n_unstruck; /* hosts that were missed without a blow */
     int64_t counts[LS_HOST_INSTANT_COUNT][LS_HOST_STRIKE_COUNT];
     ls_chaos_pauses pauses;
     json_t *rows; /* with --json */
@@ -96,12 +99,17 @@ static ls_host_instant find_instant(const campaign *self, const ls_hosts_control
 /* --- what was lost --- */
 
 static void note_loss(campaign *self, int64_t found) {
+    const ls_host_strike *s = &self->last;
     if (found < 0) found = 0;
     if (found < self->committed) {
-        if (self->is_covered)
-            self->n_lost += self->committed - found;
-        else
-            self->n_redone += self->committed - found;
+        *(self->is_covered ? &self->n_lost : &self->n_redone) += self->committed - found;
+        (void)fprintf(stderr,
+                      "lockstep: chaos: %lld steps are %s: %lld were committed, it goes on from "
+                      "%lld; the last blow was %s to %s during %s\n",
+                      (long long)(self->committed - found),
+                      self->is_covered ? "lost" : "done again", (long long)self->committed,
+                      (long long)found, ls_host_strike_names[s->kind], s->host,
+                      ls_host_instant_names[s->instant]);
     }
     self->committed = found;
     self->is_covered = 1;
@@ -223,6 +231,7 @@ static void add_row(const campaign *self) {
 static void count_blow(campaign *self) {
     const ls_host_strike *s = &self->strike;
     self->state = BLOW_NONE;
+    self->last = *s;
     self->counts[s->instant][s->kind]++;
     self->n_kills++;
     self->n_pending++;
@@ -291,8 +300,25 @@ static void forget_missed(campaign *self, const ls_hosts_control *control) {
         self->missed_attempt = -1;
 }
 
+/* A machine that is too busy answers too late, and its host is lost without a blow: of two at once no copies speak. */
+static void note_unstruck(campaign *self, const ls_hosts_control *control) {
+    for (int i = 0; i < control->list.n && i < LS_HOSTS_MOST; i++) {
+        const ls_run_host *host = control->list.hosts[i];
+        const int is_up = host->state == LS_HOST_UP, was_up = self->was_up[i];
+        self->was_up[i] = (char)is_up;
+        if (is_up || !was_up) continue;
+        if (self->state == BLOW_FELL && strcmp(self->strike.host, host->line.name) == 0) continue;
+        if (self->missed_attempt >= 0 && strcmp(self->last.host, host->line.name) == 0) continue;
+        self->n_unstruck++;
+        self->is_covered &= self->missed_attempt < 0;
+        self->missed_attempt = control->attempt;
+        self->missed_until = INFINITY;
+    }
+}
+
 static void tick(void *user, ls_hosts_control *control) {
     campaign *self = user;
+    note_unstruck(self, control);
     if (control->job.mpirun > 0) look(self, control);
     if (self->is_clean) return;
     if (self->state == BLOW_FELL) settle(self, control, 0);
@@ -366,6 +392,8 @@ static ls_status run_words(campaign *self, const char *name) {
     self->struck_at = 0;
     self->is_covered = 1;
     self->state = BLOW_NONE;
+    self->last = (ls_host_strike){0};
+    memset(self->was_up, 0, sizeof self->was_up);
     const ls_status status = ls_hosts_run(&call, &hosts);
     ls_strike_watch_end(&self->folder);
     await_links(self);
@@ -407,10 +435,11 @@ static ls_status tell_json(const campaign *self, const ls_chaos_table *table, do
                            double slowest) {
     return ls_cli_print_json(
         self->options->call,
-        json_pack("{s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:f,s:f,s:s,s:o,s:O}", "kills",
+        json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:f,s:f,s:s,s:o,s:O}", "kills",
                   (json_int_t)self->n_kills, "recovered", (json_int_t)self->n_recovered,
                   "steps_lost", (json_int_t)self->n_lost, "not_covered",
-                  (json_int_t)self->n_uncovered, "steps_done_again", (json_int_t)self->n_redone,
+                  (json_int_t)self->n_uncovered, "missed_without_a_blow",
+                  (json_int_t)self->n_unstruck, "steps_done_again", (json_int_t)self->n_redone,
                   "hash_equal", self->n_equal == self->n_rounds, "runs", (json_int_t)self->n_rounds,
                   "median_seconds", median, "slowest_seconds", slowest, "weights_sha256",
                   self->clean_hash, "during", ls_chaos_table_json(table), "rows", self->rows));
@@ -422,11 +451,13 @@ static void tell_text(const campaign *self, const ls_chaos_table *table, double 
     ls_chaos_table_print(table, out);
     (void)fprintf(out,
                   "runs: %lld; from a blow to the next step: median %.1f s, slowest %.1f s\n"
-                  "blows that no copy in memory covered: %lld; steps done again for them: %lld\n"
+                  "blows that no copy in memory covered: %lld; hosts missed without a blow: %lld; "
+                  "steps done again for them: %lld\n"
                   "chaos: %lld blows to hosts, %lld recovered, %lld steps lost, hash %s\n",
                   (long long)self->n_rounds, median, slowest, (long long)self->n_uncovered,
-                  (long long)self->n_redone, (long long)self->n_kills, (long long)self->n_recovered,
-                  (long long)self->n_lost, self->n_equal == self->n_rounds ? "equal" : "not equal");
+                  (long long)self->n_unstruck, (long long)self->n_redone, (long long)self->n_kills,
+                  (long long)self->n_recovered, (long long)self->n_lost,
+                  self->n_equal == self->n_rounds ? "equal" : "not equal");
 }
 
 static ls_status tell_all(campaign *self) {
