@@ -1,8 +1,8 @@
 /* The loops around the register tiles.
  *
  * Two ways to share the work, with the same bits:
- * - "resident a": A is small (it stays in L2); it is packed once, then each task takes one panel of B, packs it into its own
- *   scratch and runs all of A against it. Each element of B is touched once: also the way for a few rows (decoding).
+ * - "resident a": A is small (it stays in L2); it is packed once, then each task takes a panel of B or a few, packs them into its
+ *   own scratch and runs all of A against them. Each element of B is touched once: also the way for a few rows (decoding).
  * - "shared b": for each chunk of columns and block of k, B is packed once by all; a task then packs its rows of A and runs
  *   them against all panels of B (or its share of them). */
 #include "op/matmul/gemm.h"
@@ -22,6 +22,7 @@ typedef struct gemm_plan {
     int64_t k_block, words; /* k's and words of a block (the last block may be shorter, padded) */
     int64_t n_k_blocks;
     int resident_a;
+    int64_t group;            /* panels of B of a task (resident a) */
     int64_t n_chunk;          /* columns of B packed at a time (shared b) */
     int64_t m_block, n_split; /* rows and column shares of a task (shared b) */
     size_t shared_bytes;      /* A (resident) or the chunk of B */
@@ -82,6 +83,15 @@ static void plan_shared_b(const ls_gemm_engine *e, const ls_gemm *g, int n_threa
         plan->acc_bytes = (size_t)(g->m * plan->n_chunk) * sizeof(float);
 }
 
+/* Rows of k that lie far apart are read a few lines at a time: one panel's single line each would leave memory waiting. */
+static int64_t group_panels(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
+    const int64_t panels = divide_up(g->n, e->nr);
+    if (g->b.k_inner || g->m > RESIDENT_A_ROWS ||
+        panels < PACK_PANELS * TASKS_PER_THREAD * (int64_t)n_threads)
+        return 1;
+    return PACK_PANELS;
+}
+
 static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
     gemm_plan plan = {0};
     const ls_gemm_k_plan k_plan = ls_gemm_plan_k(e, g->k);
@@ -93,10 +103,12 @@ static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_thre
     const int enough = n_threads == 1 || divide_up(g->n, e->nr) >= 2 * TASKS_PER_THREAD * n_threads;
     plan.resident_a = g->m <= RESIDENT_A_ROWS || (enough && a_bytes <= RESIDENT_A_BYTES);
     if (plan.resident_a) {
+        plan.group = group_panels(e, g, n_threads);
         plan.shared_bytes = (size_t)a_bytes;
-        plan.panel_bytes = (size_t)(plan.words * e->nr * WORD_BYTES);
+        plan.panel_bytes = (size_t)(plan.group * plan.words * e->nr * WORD_BYTES);
         plan.scratch_bytes = plan.panel_bytes;
-        if (plan.n_k_blocks > 1) plan.scratch_bytes += (size_t)(m_round * e->nr) * sizeof(float);
+        if (plan.n_k_blocks > 1)
+            plan.scratch_bytes += (size_t)(plan.group * m_round * e->nr) * sizeof(float);
     } else {
         plan_shared_b(e, g, n_threads, &plan);
     }
@@ -189,21 +201,26 @@ static ls_status run_resident_a(void *user, int64_t task, int worker) {
     const ls_gemm_engine *e = job->engine;
     const gemm_plan *plan = &job->plan;
     const ls_gemm *g = job->gemm;
-    char *panel = scratch_of(job, worker);
-    float *c = (float *)(panel + plan->panel_bytes), *acc = c + e->mr * e->nr;
-    const int64_t col = task * e->nr, n_cols = min_of(e->nr, g->n - col);
-    const size_t a_step = (size_t)(round_up(g->m, e->mr) * plan->words * WORD_BYTES);
+    char *panels = scratch_of(job, worker);
+    float *c = (float *)(panels + plan->panel_bytes), *acc = c + e->mr * e->nr;
+    const int64_t col = task * plan->group * e->nr, end = min_of(col + plan->group * e->nr, g->n);
+    const int64_t m_round = round_up(g->m, e->mr);
+    const size_t a_step = (size_t)(m_round * plan->words * WORD_BYTES);
     if (e->begin) e->begin();
     for (int64_t kb = 0; kb < plan->n_k_blocks; kb++) {
-        const int64_t range[4] = {col, n_cols, kb * plan->k_block, k_count(job, kb)};
-        e->pack_b(&g->b, range, plan->words, panel);
-        const ls_gemm_tile tile = {.col = col,
-                                   .n_cols = (int)n_cols,
-                                   .acc = plan->n_k_blocks > 1 ? acc : NULL,
-                                   .acc_ld = e->nr,
-                                   .first = kb == 0,
-                                   .last = kb + 1 == plan->n_k_blocks};
-        run_panel(job, job->shared + (size_t)kb * a_step, panel, g->m, tile, c);
+        const int64_t range[4] = {col, end - col, kb * plan->k_block, k_count(job, kb)};
+        e->pack_b(&g->b, range, plan->words, panels);
+        for (int64_t j = col; j < end; j += e->nr) {
+            const ls_gemm_tile tile = {.col = j,
+                                       .n_cols = (int)min_of(e->nr, end - j),
+                                       .acc =
+                                           plan->n_k_blocks > 1 ? acc + (j - col) * m_round : NULL,
+                                       .acc_ld = e->nr,
+                                       .first = kb == 0,
+                                       .last = kb + 1 == plan->n_k_blocks};
+            run_panel(job, job->shared + (size_t)kb * a_step,
+                      panels + (size_t)((j - col) * plan->words * WORD_BYTES), g->m, tile, c);
+        }
     }
     if (e->end) e->end();
     return LS_OK;
@@ -281,7 +298,8 @@ ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *w
     if (plan->resident_a) {
         const int64_t tiles = divide_up(gemm->m, engine->mr);
         LS_TRY(ls_pool_run(pool, tiles * plan->n_k_blocks, pack_resident_a, &job));
-        return ls_pool_run(pool, divide_up(gemm->n, engine->nr), run_resident_a, &job);
+        return ls_pool_run(pool, divide_up(gemm->n, plan->group * engine->nr), run_resident_a,
+                           &job);
     }
     char *end = job.scratch + (size_t)n_threads * plan->scratch_bytes;
     return run_chunks(&job, plan->acc_bytes ? (float *)end : NULL, pool);

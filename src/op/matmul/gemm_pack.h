@@ -83,6 +83,13 @@ V16_INLINE void store_words(uint32_t *dst, v16u x, int n) {
     memcpy(dst, &x, (size_t)n * sizeof *dst);
 }
 
+/* Asks the second-level cache for an element that will be packed soon; it may lie past the end. The next panel's rows are too short and
+ * too far apart for the processor to guess. */
+V16_INLINE void ask_ahead(const ls_gemm_operand *x, int64_t at) {
+    const uintptr_t bytes = x->dtype == LS_DTYPE_F32 ? 4 : 2;
+    __builtin_prefetch((const void *)((uintptr_t)x->data + (uintptr_t)at * bytes), 0, 2);
+}
+
 /* k neighbours in memory: blocks of 16 rows by 16 words, transposed. */
 V16_INLINE void pack_panel_k_inner(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
                                    int width, int pairs, uint32_t *dst) {
@@ -97,6 +104,7 @@ V16_INLINE void pack_panel_k_inner(const ls_gemm_operand *x, const int64_t range
             for (int i = 0; i < 16; i++) {
                 const int64_t at = (range[0] + s + i) * x->ld + range[2] + w0 * per_word;
                 const int64_t left = s + i < n_i && i < lanes ? n_k - w0 * per_word : 0;
+                ask_ahead(x, at + 16 * x->ld);
                 r[i] =
                     pairs ? load_pairs(x->data, at, left) : load_wide(x->data, x->dtype, at, left);
             }
@@ -139,6 +147,10 @@ V16_INLINE void pack_words_i_inner(const ls_gemm_operand *x, const int64_t range
             const int64_t left = n_i - s >= 16 ? 16 : n_i - s < lanes ? n_i - s : lanes;
             const int64_t k = pairs ? 2 * w : w;
             const int64_t at = (range[2] + k) * x->ld + range[0] + s;
+            if (s % 32 == 0) {
+                ask_ahead(x, at + 16 * x->ld);
+                if (pairs) ask_ahead(x, at + 17 * x->ld);
+            }
             v16u r;
             if (pairs)
                 r = join_rows(load_halves(x->data, at, k < n_k ? left : 0),
