@@ -1,9 +1,10 @@
 /* Times matmul kernels on random data, least time of several runs, against the multiply-add rate this core reaches from
- * registers. Usage: bench_matmul [isa [threads [M K N kind]]], kind one of nt nn dx dw (dx: dy w^T..., dw: x^T dy). */
+ * registers. Usage: bench_matmul [isa [threads [M K N kind]]], kind one of nt nn dw. dw (x^T dy) is not timed with bytes. */
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "op/matmul/matmul.h"
 #include "op/op.h"
+#include "op/scaled_matmul/scaled_matmul.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ static double read_time(const ls_pool *pool) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-enum { LEAST_RUNS = 3 };
+enum { LEAST_RUNS = 3, BENCH_IN = 4 };
 static const double least_seconds = 0.25;
 
 typedef struct bench_case {
@@ -49,8 +50,40 @@ static double draw(void) {
 static int fill(ls_tensor *tensor, const ls_type *type) {
     *tensor = (ls_tensor){type->dtype, type->shape, ls_alloc_pages(ls_type_bytes(type) + 64)};
     if (!tensor->data) return 0;
-    for (int64_t i = 0; i < ls_type_count(type); i++) ls_tensor_set(tensor, i, draw());
+    const int is_byte = type->dtype == LS_DTYPE_I8 || type->dtype == LS_DTYPE_U8;
+    const double size = is_byte ? 127 : 1, middle = type->dtype == LS_DTYPE_U8 ? 128 : 0;
+    for (int64_t i = 0; i < ls_type_count(type); i++)
+        ls_tensor_set(tensor, i, middle + size * draw());
     return 1;
+}
+
+/* Least time of a launch in seconds; 0 when something failed. */
+static double time_kernel(const ls_sig *sig, ls_isa isa, ls_pool *pool) {
+    const ls_kernel *kernel;
+    ls_tensor in[BENCH_IN], result[1];
+    if (ls_kernel_choose(sig, LS_DEVICE_CPU, isa, &kernel) != LS_OK) return 0;
+    const size_t ws_bytes = kernel->workspace_bytes(sig, ls_pool_threads(pool));
+    void *workspace = ls_alloc_pages(ws_bytes + 64);
+    if (!workspace || !fill(&result[0], &sig->out[0])) return 0;
+    for (int i = 0; i < sig->n_in; i++)
+        if (!fill(&in[i], &sig->in[i])) return 0;
+    const ls_launch launch = {
+        .sig = sig, .in = in, .out = result, .workspace = workspace, .pool = pool};
+    double best = INFINITY;
+    const double start = ls_clock_seconds();
+    for (int i = 0; i < LEAST_RUNS || ls_clock_seconds() - start < least_seconds; i++) {
+        const double t = read_time(pool);
+        if (kernel->launch(&launch) != LS_OK) return 0;
+        best = fmin(best, read_time(pool) - t);
+    }
+    ls_free_pages(workspace, ws_bytes + 64);
+    for (int i = 0; i < sig->n_in; i++) ls_free_pages(in[i].data, ls_type_bytes(&sig->in[i]) + 64);
+    ls_free_pages(result[0].data, ls_type_bytes(&sig->out[0]) + 64);
+    return best;
+}
+
+static double rate(const bench_case *c, double seconds) {
+    return seconds > 0 ? 2e-9 * (double)c->m * (double)c->k * (double)c->n / seconds : 0;
 }
 
 static double run_case(const bench_case *c, ls_dtype dtype, ls_isa isa, ls_pool *pool) {
@@ -67,28 +100,24 @@ static double run_case(const bench_case *c, ls_dtype dtype, ls_isa isa, ls_pool 
     int n_out;
     if (ls_op_matmul.infer(&attr, 2, in, &n_out, out) != LS_OK) return 0;
     const ls_sig sig = {&ls_op_matmul, &attr, 2, n_out, in, out};
-    const ls_kernel *kernel;
-    if (ls_kernel_choose(&sig, LS_DEVICE_CPU, isa, &kernel) != LS_OK) return 0;
-    ls_tensor tensors[2], result[1];
-    const size_t ws_bytes = kernel->workspace_bytes(&sig, ls_pool_threads(pool));
-    void *workspace = ls_alloc_pages(ws_bytes + 64);
-    if (!workspace || !fill(&tensors[0], &in[0]) || !fill(&tensors[1], &in[1]) ||
-        !fill(&result[0], &out[0]))
-        return 0;
-    const ls_launch launch = {
-        .sig = &sig, .in = tensors, .out = result, .workspace = workspace, .pool = pool};
-    double best = INFINITY;
-    const double start = ls_clock_seconds();
-    for (int i = 0; i < LEAST_RUNS || ls_clock_seconds() - start < least_seconds; i++) {
-        const double t = read_time(pool);
-        if (kernel->launch(&launch) != LS_OK) return 0;
-        best = fmin(best, read_time(pool) - t);
-    }
-    ls_free_pages(workspace, ws_bytes + 64);
-    ls_free_pages(tensors[0].data, ls_type_bytes(&in[0]) + 64);
-    ls_free_pages(tensors[1].data, ls_type_bytes(&in[1]) + 64);
-    ls_free_pages(result[0].data, ls_type_bytes(&out[0]) + 64);
-    return 2e-9 * (double)c->m * (double)c->k * (double)c->n / best;
+    return rate(c, time_kernel(&sig, isa, pool));
+}
+
+/* Bytes by bytes to bf16. */
+static double run_bytes(const bench_case *c, ls_dtype dtype, ls_isa isa, ls_pool *pool) {
+    const int is_nt = strcmp(c->kind, "nt") == 0;
+    const ls_scaled_matmul_attr attr = {.transpose_b = is_nt, .out_dtype = LS_DTYPE_BF16};
+    const ls_type in[4] = {
+        {dtype, {2, {c->m, c->k}}},
+        {LS_DTYPE_I8, {2, {is_nt ? c->n : c->k, is_nt ? c->k : c->n}}},
+        {LS_DTYPE_F32, {1, {c->m}}},
+        {LS_DTYPE_F32, {1, {c->n}}},
+    };
+    ls_type out[LS_MAX_OUT];
+    int n_out;
+    if (ls_op_scaled_matmul.infer(&attr, 4, in, &n_out, out) != LS_OK) return 0;
+    const ls_sig sig = {&ls_op_scaled_matmul, &attr, 4, n_out, in, out};
+    return rate(c, time_kernel(&sig, isa, pool));
 }
 
 /* --- the rate of the tile's own instruction, from registers -------------------------------------------------------- */
@@ -130,6 +159,23 @@ static double measure_peak(ls_isa isa, ls_dtype dtype) {
 }
 #endif
 
+static void print_cases(const bench_case *cases, int n_cases, ls_dtype dtype, ls_isa isa,
+                        ls_pool *pool) {
+    const int is_float = ls_dtype_is_float(dtype);
+    const double peak = is_float ? measure_peak(isa, dtype) * ls_pool_threads(pool) : 0;
+    printf("%s, %s, %d threads, register peak %.0f GFLOP/s\n", ls_dtype_name(dtype),
+           ls_isa_name(isa), ls_pool_threads(pool), peak);
+    for (int i = 0; i < n_cases; i++) {
+        const bench_case *c = &cases[i];
+        if (!is_float && strcmp(c->kind, "dw") == 0) continue;
+        const double reached =
+            is_float ? run_case(c, dtype, isa, pool) : run_bytes(c, dtype, isa, pool);
+        printf("  %s %5lld x %5lld x %5lld %8.1f GFLOP/s %5.1f %%\n", c->kind, (long long)c->m,
+               (long long)c->k, (long long)c->n, reached, peak > 0 ? 100 * reached / peak : 0);
+        fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv) {
     ls_isa isa = ls_cpu_isa();
     if (argc > 1 && ls_isa_parse(argv[1], &isa) != LS_OK) return 2;
@@ -141,19 +187,8 @@ int main(int argc, char **argv) {
     const int n_cases = argc > 6 ? 1 : (int)(sizeof default_cases / sizeof default_cases[0]);
     ls_pool *pool;
     if (ls_pool_create(n_threads, -1, &pool) != LS_OK) return 1;
-    for (int d = 0; d < 2; d++) {
-        const ls_dtype dtype = d ? LS_DTYPE_F32 : LS_DTYPE_BF16;
-        const double peak = measure_peak(isa, dtype) * n_threads;
-        printf("%s, %s, %d threads, register peak %.0f GFLOP/s\n", ls_dtype_name(dtype),
-               ls_isa_name(isa), n_threads, peak);
-        for (int i = 0; i < n_cases; i++) {
-            const bench_case *c = &cases[i];
-            const double rate = run_case(c, dtype, isa, pool);
-            printf("  %s %5lld x %5lld x %5lld %8.1f GFLOP/s %5.1f %%\n", c->kind, (long long)c->m,
-                   (long long)c->k, (long long)c->n, rate, peak > 0 ? 100 * rate / peak : 0);
-            fflush(stdout);
-        }
-    }
+    static const ls_dtype dtypes[] = {LS_DTYPE_BF16, LS_DTYPE_F32, LS_DTYPE_I8, LS_DTYPE_U8};
+    for (int d = 0; d < 4; d++) print_cases(cases, n_cases, dtypes[d], isa, pool);
     ls_pool_destroy(pool);
     return 0;
 }
