@@ -54,6 +54,12 @@ typedef struct campaign {
     json_t *rows; /* with --json */
 } campaign;
 
+/* All memory is on two hosts again, or was never gone. */
+static void end_exposure(campaign *self) {
+    self->missed_attempt = -1;
+    self->is_covered = 1;
+}
+
 /* --- how far the run is --- */
 
 /* Lines that this attempt wrote: after a restart the file is written anew, or goes on. */
@@ -68,7 +74,7 @@ static void look(campaign *self, const ls_hosts_control *control) {
     if (!has_written(self) || self->now.step <= control->base || self->now.step < 1) return;
     if (self->missed_attempt >= 0 && control->attempt > self->missed_attempt &&
         self->now.step >= control->base + BOUND_STEPS)
-        self->missed_attempt = -1;
+        end_exposure(self);
     if (self->stepped_at < 0) {
         self->stepped_at = now;
         if (self->is_clean) self->field.first_step = now - control->job.since;
@@ -112,7 +118,6 @@ static void note_loss(campaign *self, int64_t found) {
                       ls_host_instant_names[s->instant]);
     }
     self->committed = found;
-    self->is_covered = 1;
 }
 
 /* At the instant of a blow: what those that are left have together; and, as ranks wait for copies before they go on, the step before the one
@@ -297,7 +302,7 @@ static void begin_attempt(void *user, ls_hosts_control *control) {
 /* A link that was down so shortly that nobody missed the host. */
 static void forget_missed(campaign *self, const ls_hosts_control *control) {
     if (self->missed_attempt == control->attempt && ls_clock_seconds() > self->missed_until)
-        self->missed_attempt = -1;
+        end_exposure(self);
 }
 
 /* A machine that is too busy answers too late, and its host is lost without a blow: of two at once no copies speak. */
