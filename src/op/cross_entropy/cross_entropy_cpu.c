@@ -1,7 +1,7 @@
 /* One row at a time, the logits read from memory once and their gradient written once: the row is walked in tiles; a tile is turned to
- * f32 while its maximum m_t is found, and exp(x - m_t) kept in a row of scratch (of the worker, in its second-level cache) while its
- * sum is carried on with the running maximum. The gradient is then the scratch times exp(m_t - m) / sum: one exponential per logit.
- * A row is read whole before it is written: the gradient may lie over the logits. Tasks are blocks of rows. */
+ * f32 while its maximum m_t is found, and exp(x - m_t) kept while its sum is carried on with the running maximum: in a row of scratch
+ * (of the worker, in its second-level cache), in f32 in the gradient's own place. The gradient is then that times exp(m_t - m) / sum:
+ * one exponential per logit. A tile is read before its place is written: the gradient may lie over the logits. Tasks are blocks of rows. */
 #include "op/cross_entropy/cross_entropy.h"
 #include "op/cross_entropy/cross_entropy_rows.h"
 #include "op/tile.h"
@@ -94,13 +94,21 @@ static float pivot(float largest) {
     return largest == -INFINITY ? 0.0f : largest;
 }
 
+/* Where the exponentials of a tile at `from` wait: in f32 their gradient's own place, but for a last tile that is no whole number of
+ * vectors; else in the worker's scratch. */
+static float *find_place(const loss_job *job, int64_t at, int64_t from, float *scratch) {
+    const ls_tensor *dx = &job->launch->out[2];
+    const int is_whole = (job->v - from) % V16_LANES == 0 || job->v - from >= LOSS_TILE;
+    return dx->dtype == LS_DTYPE_F32 && is_whole ? (float *)dx->data + at + from : scratch + from;
+}
+
 static row_sums scan_row(const loss_job *job, int64_t at, float *e, float *maxima) {
     const ls_tensor *x = &job->launch->in[0];
     row_sums s = {-INFINITY, 0, 0};
     for (int64_t t = 0; t < count_tiles(job->v); t++) {
         const int64_t from = t * LOSS_TILE, left = job->v - from;
         const int64_t n = left < LOSS_TILE ? left : LOSS_TILE;
-        float *part = e + from;
+        float *part = find_place(job, at, from, e);
         maxima[t] = load_tile(part, x, at + from, n);
         if (job->attr->label_smoothing > 0) s.total += sum_row(part, n);
         const float sum = exp_row(part, n, pivot(maxima[t]));
@@ -151,10 +159,11 @@ static void write_gradient(const loss_job *job, int64_t at, int32_t target, cons
         const int64_t from = t * LOSS_TILE, left = job->v - from;
         const int64_t n = left < LOSS_TILE ? left : LOSS_TILE;
         const float factor = exp_of(pivot(maxima[t]) - m) * scale;
+        float *part = find_place(job, at, from, e);
         if (target >= from && target < from + n)
-            store_target_tile(job, at + from, e + from, n, factor, even, target - from);
+            store_target_tile(job, at + from, part, n, factor, even, target - from);
         else
-            store_tile(dx, at + from, e + from, n, factor, even);
+            store_tile(dx, at + from, part, n, factor, even);
     }
 }
 
