@@ -21,6 +21,7 @@
 #include "op/gelu/gelu.h"
 #include "op/mul/mul.h"
 #include "op/op.h"
+#include "op/reduce_rows/reduce_rows.h"
 #include "op/relu/relu.h"
 #include "op/scale/scale.h"
 #include "op/silu/silu.h"
@@ -50,7 +51,7 @@ static ls_model_options small_model(const setup *s) {
     model.layers = s->model == LS_MODEL_RESNET ? 1 : 2;
     model.width = s->model == LS_MODEL_RESNET ? 4 : 24;
     model.heads = 2;
-    model.hidden = s->model == LS_MODEL_LLAMA ? 35 : 0;
+    model.hidden = s->model == LS_MODEL_LLAMA ? 35 : 150; /* wide enough for column sums */
     model.vocab = VOCAB;
     model.context = TOKENS;
     model.dropout = s->dropout;
@@ -169,8 +170,8 @@ static void test_models_and_precisions(void **state) {
         ls_model_kind model;
         double dropout;
         int least;
-    } models[] = {{LS_MODEL_GPT2, 0, 4},     {LS_MODEL_GPT2, 0.25, 8}, {LS_MODEL_LLAMA, 0, 10},
-                  {LS_MODEL_LLAMA, 0.1, 12}, {LS_MODEL_MLP, 0, 0},     {LS_MODEL_MLP, 0.5, 0},
+    } models[] = {{LS_MODEL_GPT2, 0, 6},     {LS_MODEL_GPT2, 0.25, 10}, {LS_MODEL_LLAMA, 0, 10},
+                  {LS_MODEL_LLAMA, 0.1, 12}, {LS_MODEL_MLP, 0, 0},      {LS_MODEL_MLP, 0.5, 0},
                   {LS_MODEL_RESNET, 0, 10}};
     (void)state;
     for (size_t m = 0; m < sizeof models / sizeof models[0]; m++)
@@ -261,7 +262,14 @@ static const ls_dtype dtypes[] = {LS_DTYPE_F32, LS_DTYPE_BF16, LS_DTYPE_F16};
 static ls_shape random_shape(dice *d) {
     static const int64_t sizes[] = {1, 3, 15, 16, 17, 33, 250, 1023, 1024, 1025, 2500, 40000};
     const int64_t n = sizes[roll(d, 12)];
-    return roll(d, 2) ? (ls_shape){1, {n}} : (ls_shape){2, {n, 1 + roll(d, 3)}};
+    switch (roll(d, 3)) {
+    case 0:
+        return (ls_shape){1, {n}};
+    case 1:
+        return (ls_shape){2, {n, 1 + roll(d, 3)}};
+    default: /* with column sums */
+        return (ls_shape){2, {1 + roll(d, 200), 120 + roll(d, 40)}};
+    }
 }
 
 /* One more value out of earlier ones; the newest are drawn most. */
@@ -306,7 +314,7 @@ static ls_graph *random_graph(uint64_t seed) {
     const ls_shape shape = random_shape(&d);
     const ls_value scalar = ls_graph_input(g, "s", LS_DTYPE_F32, (ls_shape){0});
     for (int i = 0; i < N_INPUTS; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "x%d", i);
         values[n++] = ls_graph_input(g, name, dtypes[roll(&d, 3)], shape);
     }
@@ -317,10 +325,11 @@ static ls_graph *random_graph(uint64_t seed) {
         n++;
     }
     for (int i = 0; i < N_OUTPUTS; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "y%d", i);
         /* an op's own result, and never twice the same */
-        const ls_value v = ls_scale(g, values[i ? N_INPUTS + roll(&d, n_nodes) : n - 1], 1.0 + i);
+        ls_value v = ls_scale(g, values[i ? N_INPUTS + roll(&d, n_nodes) : n - 1], 1.0 + i);
+        if (i == 3) v = ls_reduce_rows(g, values[N_INPUTS + roll(&d, n_nodes)], LS_DTYPE_F32);
         check(ls_graph_output(g, name, v));
     }
     check(ls_graph_status(g));
@@ -355,7 +364,7 @@ static void run_graph(const ls_graph *graph, ls_fuse fuse, int threads, int refe
     const ls_run_options run = {.seed = 9, .step = step, .feed = feed, .user = &step};
     check(ls_program_run(program, &run));
     for (int i = 0; i < N_OUTPUTS; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "y%d", i);
         const ls_value v = ls_graph_find(graph, name);
         out->bytes[i] = ls_type_bytes(&graph->values[v].type);

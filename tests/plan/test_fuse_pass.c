@@ -10,6 +10,7 @@
 #include "op/matmul/matmul.h"
 #include "op/mul/mul.h"
 #include "op/op.h"
+#include "op/reduce_rows/reduce_rows.h"
 #include "op/relu/relu.h"
 #include "op/rmsnorm/rmsnorm.h"
 #include "op/scale/scale.h"
@@ -216,6 +217,32 @@ static void test_zero_bubble_has_one_exit(void **state) {
     }
 }
 
+/* A bias gradient beside the chain; not of what would be written for it alone, not of narrow rows, not under zero bubble. */
+static void test_column_sums(void **state) {
+    static const struct {
+        int64_t columns;
+        int is_read, zero_bubble;
+        const char *want;
+    } cases[] = {{128, 1, 0, "fused matmul"},
+                 {128, 0, 0, "fused reduce_rows matmul"},
+                 {127, 1, 0, "fused reduce_rows matmul"},
+                 {128, 1, 1, "fused reduce_rows matmul"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const int64_t n = cases[i].columns;
+        ls_graph *g = make_graph();
+        const ls_value a = input(g, "a", 4, n), b = input(g, "b", 4, n), w = input(g, "w", n, n);
+        ls_graph_set_phase(g, LS_PHASE_BACKWARD);
+        const ls_value dy = ls_relu(g, ls_add(g, a, b));
+        output(g, "db", ls_reduce_rows(g, dy, LS_DTYPE_F32));
+        output(g, "dx", ls_matmul(g, cases[i].is_read ? dy : a, w, 0, 0));
+        fused_graph f = fuse(g, 1, cases[i].zero_bubble);
+        check_ops(f.g, cases[i].want);
+        if (i == 0) check_attr(&f.g->nodes[0], "2=add(0,1) 3=relu(2) out=3 sum=3:f32");
+        free_fused(&f);
+    }
+}
+
 /* x -> norm -> * 3; its gradient with a residual branch beside it. Returns the graph before the pass. */
 static ls_graph *make_norm(int is_rms, int n_branches) {
     ls_graph *g = make_graph();
@@ -226,7 +253,7 @@ static ls_graph *make_norm(int is_rms, int n_branches) {
         is_rms ? ls_rmsnorm(g, x, gamma, 1e-5) : ls_layernorm(g, x, gamma, LS_VALUE_NONE, 1e-5);
     ls_value sum = x;
     for (int i = 0; i < n_branches; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "w%d", i);
         const ls_value w = ls_graph_param(g, name, LS_DTYPE_F32, (ls_shape){2, {8, 8}}, one);
         sum = ls_add(g, sum, ls_matmul(g, y, w, 0, 0));
@@ -289,18 +316,30 @@ static void test_fused_refuses(void **state) {
         int n_in;
         const char *says;
     } wrongs[] = {
-        {{2, 1, 1, {2}, {{&ls_op_add, {0}, 2, 1, {0, 1}}}}, 1, "made for 2 inputs"},
-        {{1, 0, 1, {1}, {{0}}}, 1, "1 to 8 steps, got 0"},
-        {{1, 1, 0, {0}, {{&ls_op_relu, {0}, 1, 1, {0}}}}, 1, "1 to 4 results, got 0"},
-        {{1, 1, 1, {1}, {{&ls_op_relu, {0}, 1, 1, {1}}}}, 1, "step 0 (relu) reads value 1"},
-        {{1, 1, 1, {0}, {{&ls_op_relu, {0}, 1, 1, {0}}}}, 1, "result 0 is value 0"},
-        {{1, 1, 2, {1, 1}, {{&ls_op_relu, {0}, 1, 1, {0}}}}, 1, "results 0 and 1 are both value 1"},
-        {{1, 1, 1, {1}, {{&ls_op_relu, {0}, 1, 2, {0}}}}, 1, "has 1 results, got 2"},
-        {{1, 1, 1, {1}, {{&ls_op_add, {0}, 1, 1, {0}}}}, 1, "op add takes 2 to 2 inputs, got 1"},
-        {{2, 1, 1, {2}, {{&ls_op_matmul, {0}, 2, 1, {0, 0}}}}, 2, "op matmul cannot be a step"},
-        {{2, 1, 1, {2}, {{&ls_op_add, {0}, 2, 1, {0, 1}}}}, 2, "same shape"},
-        {{2, 1, 1, {2}, {{&ls_op_relu, {0}, 1, 1, {1}}}}, 2, "works on a scalar"},
-        {{1, 1, 1, {1}, {{&ls_op_dropout, {0x4000000000000000ull}, 1, 1, {0}}}},
+        {{2, 1, 1, {2}, {0, 0}, {{&ls_op_add, {0}, 2, 1, {0, 1}}}}, 1, "made for 2 inputs"},
+        {{1, 0, 1, {1}, {0, 0}, {{0}}}, 1, "1 to 8 steps, got 0"},
+        {{1, 1, 0, {0}, {0, 0}, {{&ls_op_relu, {0}, 1, 1, {0}}}}, 1, "1 to 4 results, got 0"},
+        {{1, 1, 1, {1}, {0, 0}, {{&ls_op_relu, {0}, 1, 1, {1}}}}, 1, "step 0 (relu) reads value 1"},
+        {{1, 1, 1, {0}, {0, 0}, {{&ls_op_relu, {0}, 1, 1, {0}}}}, 1, "result 0 is value 0"},
+        {{1, 1, 2, {1, 1}, {0, 0}, {{&ls_op_relu, {0}, 1, 1, {0}}}},
+         1,
+         "results 0 and 1 are both value 1"},
+        {{1, 1, 1, {1}, {0, 0}, {{&ls_op_relu, {0}, 1, 2, {0}}}}, 1, "has 1 results, got 2"},
+        {{1, 1, 1, {1}, {2, 0}, {{&ls_op_relu, {0}, 1, 1, {0}}}},
+         1,
+         "value 2 is summed but does not leave"},
+        {{1, 1, 1, {1}, {1, LS_DTYPE_I32}, {{&ls_op_relu, {0}, 1, 1, {0}}}},
+         1,
+         "the sum must be a float tensor, got i32"},
+        {{1, 1, 1, {1}, {0, 0}, {{&ls_op_add, {0}, 1, 1, {0}}}},
+         1,
+         "op add takes 2 to 2 inputs, got 1"},
+        {{2, 1, 1, {2}, {0, 0}, {{&ls_op_matmul, {0}, 2, 1, {0, 0}}}},
+         2,
+         "op matmul cannot be a step"},
+        {{2, 1, 1, {2}, {0, 0}, {{&ls_op_add, {0}, 2, 1, {0, 1}}}}, 2, "same shape"},
+        {{2, 1, 1, {2}, {0, 0}, {{&ls_op_relu, {0}, 1, 1, {1}}}}, 2, "works on a scalar"},
+        {{1, 1, 1, {1}, {0, 0}, {{&ls_op_dropout, {0x4000000000000000ull}, 1, 1, {0}}}},
          1,
          "probability must be in [0, 1), got 2"},
     };
@@ -317,9 +356,10 @@ static void test_fused_refuses(void **state) {
 /* Steps say how splits pass; dropout wants to know where its elements are. */
 static void test_fused_shard(void **state) {
     static const ls_fused_attr sum = {
-        2, 2, 1, {3}, {{&ls_op_add, {0}, 2, 1, {0, 1}}, {&ls_op_relu, {0}, 1, 1, {2}}}};
+        2, 2, 1, {3}, {0, 0}, {{&ls_op_add, {0}, 2, 1, {0, 1}}, {&ls_op_relu, {0}, 1, 1, {2}}}};
     static const ls_fused_attr drops = {
-        2, 2, 1, {3}, {{&ls_op_add, {0}, 2, 1, {0, 1}}, {&ls_op_dropout, {0, 1}, 1, 1, {2}}}};
+        2,   2,      1,
+        {3}, {0, 0}, {{&ls_op_add, {0}, 2, 1, {0, 1}}, {&ls_op_dropout, {0, 1}, 1, 1, {2}}}};
     const ls_type in[2] = {{LS_DTYPE_F32, {2, {4, 4}}}, {LS_DTYPE_F32, {2, {4, 4}}}};
     const ls_type out[1] = {in[0]};
     const int rows[2] = {0, 0}, partial[2] = {LS_SHARD_PARTIAL, LS_SHARD_PARTIAL},
@@ -419,6 +459,7 @@ int main(void) {
         cmocka_unit_test(test_borders),
         cmocka_unit_test(test_long_chain),
         cmocka_unit_test(test_zero_bubble_has_one_exit),
+        cmocka_unit_test(test_column_sums),
         cmocka_unit_test(test_norm_gradients),
         cmocka_unit_test(test_batchnorm),
         cmocka_unit_test(test_fused_refuses),

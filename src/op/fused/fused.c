@@ -104,6 +104,18 @@ ls_status ls_fused_types(const ls_fused_attr *a, ls_type *types) {
     return LS_OK;
 }
 
+/* [the last dim of the value] */
+static ls_status infer_sum(const ls_fused_attr *a, const ls_type *types, ls_type *out) {
+    int leaves = 0;
+    for (int i = 0; i < a->n_out; i++) leaves |= a->out[i] == a->sum.value;
+    if (!leaves)
+        return LS_FAIL(LS_ERR_INVALID, "op fused: value %d is summed but does not leave",
+                       a->sum.value);
+    const ls_shape *x = &types[a->sum.value].shape;
+    *out = (ls_type){(ls_dtype)a->sum.dtype, {1, {x->dims[x->n_dims - 1]}}};
+    return ls_infer_float("fused", "the sum", out);
+}
+
 static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out, ls_type *out) {
     const ls_fused_attr *a = attr;
     ls_type types[LS_FUSED_VALUES];
@@ -123,7 +135,7 @@ static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out
         out[i] = types[a->out[i]];
     }
     *n_out = a->n_out;
-    return LS_OK;
+    return a->sum.value ? infer_sum(a, types, &out[(*n_out)++]) : LS_OK;
 }
 
 /* What each step's own rule says; a step without one takes whole operands only. */
@@ -152,6 +164,9 @@ static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
         LS_TRY(step->op->shard(&s.sig, from, split + first));
     }
     for (int i = 0; i < a->n_out; i++) out_split[i] = split[a->out[i]];
+    const int summed = split[a->sum.value], last = sig->in[0].shape.n_dims - 1;
+    if (a->sum.value)
+        out_split[a->n_out] = summed == last ? 0 : summed >= 0 ? LS_SHARD_PARTIAL : summed;
     return LS_OK;
 }
 
@@ -169,6 +184,7 @@ static void cost(const ls_sig *sig, ls_cost *out) {
         if (a->steps[i].op->cost) a->steps[i].op->cost(&s.sig, &step);
         out->flops += step.flops;
     }
+    if (a->sum.value) out->flops += (double)ls_type_count(&types[a->sum.value]);
 }
 
 /* "3=add(0,1) 4=scale(3){factor=2} out=4" */
@@ -189,6 +205,8 @@ static void print(const void *attr, ls_text *out) {
     }
     ls_text_append(out, "out=");
     for (int i = 0; i < a->n_out; i++) ls_text_append(out, "%s%d", i ? "," : "", a->out[i]);
+    if (a->sum.value)
+        ls_text_append(out, " sum=%d:%s", a->sum.value, ls_dtype_name((ls_dtype)a->sum.dtype));
 }
 
 /* --- reference: each step's reference kernel over the whole tensors, results in the workspace ------------------------ */
@@ -232,6 +250,15 @@ static ls_status launch_step_ref(const ls_launch *l, int i, const ls_type *types
     return ls_kernel_reference(a->steps[i].op)->launch(&step);
 }
 
+static void sum_rows_ref(const ls_tensor *x, ls_tensor *y) {
+    const int64_t n = ls_shape_count(&y->shape), count = ls_shape_count(&x->shape);
+    for (int64_t j = 0; j < n; j++) {
+        double sum = 0;
+        for (int64_t at = j; at < count; at += n) sum += ls_tensor_get(x, at);
+        ls_tensor_set(y, j, sum);
+    }
+}
+
 static ls_status launch_ref(const ls_launch *l) {
     const ls_fused_attr *a = l->sig->attr;
     ls_type types[LS_FUSED_VALUES];
@@ -245,6 +272,7 @@ static ls_status launch_ref(const ls_launch *l) {
         at += whole_bytes(&types[v]);
     }
     for (int i = 0; i < a->n_steps; i++) LS_TRY(launch_step_ref(l, i, types, values, at));
+    if (a->sum.value) sum_rows_ref(&values[a->sum.value], &l->out[a->n_out]);
     /* last: out[0] may lie over an input */
     for (int i = 0; i < a->n_out; i++)
         memcpy(l->out[i].data, values[a->out[i]].data, ls_type_bytes(&types[a->out[i]]));

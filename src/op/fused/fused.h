@@ -4,6 +4,7 @@
  * Values are numbered: 0 to n_in - 1 are the node's inputs, then come the results of step 0, of step 1, ... A step reads inputs and
  * results of earlier steps. out[] lists the values that leave. A value of bf16 or f16 is rounded to it between steps, as it would
  * be in memory: results have the bits that the steps have as nodes of their own.
+ * A value that leaves may also be summed over its rows, as op reduce_rows does (the gradient of a bias): one more result, the last.
  * Inputs have the shape of the results (at least one dim), or none: a scalar, for steps that take one as operand. Local. */
 #ifndef LS_OP_FUSED_H
 #define LS_OP_FUSED_H
@@ -26,9 +27,15 @@ typedef struct ls_fused_step {
     int in[LS_FUSED_STEP_IN]; /* values */
 } ls_fused_step;
 
+typedef struct ls_fused_sum {
+    int value; /* one that leaves; 0: none */
+    int dtype; /* ls_dtype of its sum */
+} ls_fused_sum;
+
 typedef struct ls_fused_attr {
     int n_in, n_steps, n_out;
     int out[LS_FUSED_OUT]; /* values that leave: results of steps */
+    ls_fused_sum sum;
     ls_fused_step steps[LS_FUSED_STEPS];
 } ls_fused_attr;
 

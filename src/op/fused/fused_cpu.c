@@ -1,7 +1,10 @@
-/* A tile of every value lies in a buffer of the first-level cache, which the next value takes over when nobody reads it again.
+/* Rows are summed in blocks of FUSED_ROWS in row order, blocks in tree order: the order of op reduce_rows.
+ * A tile of every value lies in a buffer of the first-level cache, which the next value takes over when nobody reads it again.
  * Which level's tile functions run follows from the level of this kernel, which the plan chose. */
 #include "op/fused/fused.h"
 #include "op/tile.h"
+
+enum { FUSED_ROWS = 64 };
 
 typedef struct fused_run { /* one step */
     ls_tile_fn fn;
@@ -20,6 +23,8 @@ typedef struct fused_job {
     int last_read[LS_FUSED_VALUES]; /* step; -1: none, n_steps: it leaves */
     int is_read[LS_FUSED_VALUES];   /* by a step */
     int buffer[LS_FUSED_VALUES];
+    int64_t n_columns, n_blocks; /* with a sum */
+    float *partial;              /* [n_blocks][n_columns] */
 } fused_job;
 
 static const ls_kernel *step_kernel(const ls_op *op) {
@@ -82,6 +87,18 @@ static void assign_buffers(fused_job *job) {
     }
 }
 
+static int64_t count_blocks(const ls_sig *sig) {
+    const int64_t n = ls_type_count(&sig->out[sig->n_out - 1]);
+    const int64_t n_rows = n ? ls_type_count(&sig->out[0]) / n : 0;
+    return (n_rows + FUSED_ROWS - 1) / FUSED_ROWS;
+}
+
+static size_t workspace(const ls_sig *sig, int n_threads) {
+    (void)n_threads;
+    if (!((const ls_fused_attr *)sig->attr)->sum.value) return 0;
+    return (size_t)(count_blocks(sig) * ls_type_count(&sig->out[sig->n_out - 1])) * sizeof(float);
+}
+
 static ls_status prepare(fused_job *job, const ls_launch *launch) {
     const ls_fused_attr *a = launch->sig->attr;
     job->launch = launch;
@@ -93,6 +110,11 @@ static ls_status prepare(fused_job *job, const ls_launch *launch) {
     for (int i = 0; i < a->n_steps; i++) prepare_step(job, i);
     for (int i = 0; i < a->n_out; i++) job->last_read[a->out[i]] = a->n_steps;
     assign_buffers(job);
+    if (!a->sum.value) return LS_OK;
+    job->is_read[a->sum.value] = 1;
+    job->n_columns = ls_type_count(&launch->sig->out[a->n_out]);
+    job->n_blocks = count_blocks(launch->sig);
+    job->partial = launch->workspace;
     return LS_OK;
 }
 
@@ -112,11 +134,11 @@ static const float *load_operand(const fused_job *job, int v, int64_t first, int
     return buffer;
 }
 
-static void run_fused_tile(const fused_job *job, int64_t first) {
+/* Elements first .. first + n - 1; those of the value that is summed are added to acc (padded to whole vectors). */
+static void run_fused_tile(const fused_job *job, int64_t first, int64_t n, float *acc) {
     float buffers[LS_FUSED_VALUES][TILE_ELEMENTS] __attribute__((aligned(64)));
     const float *at[LS_FUSED_VALUES] = {NULL};
     const ls_fused_attr *a = job->attr;
-    const int64_t left = job->count - first, n = left < TILE_ELEMENTS ? left : TILE_ELEMENTS;
     const int64_t padded = (n + V16_LANES - 1) / V16_LANES * V16_LANES;
     for (int i = 0; i < a->n_steps; i++) {
         const fused_run *run = &job->steps[i];
@@ -145,6 +167,7 @@ static void run_fused_tile(const fused_job *job, int64_t first) {
         if (at[a->out[i]] == buffers[job->buffer[a->out[i]]])
             row_store(y->data, y->dtype, first, at[a->out[i]], n);
     }
+    if (acc) row_add(acc, at[a->sum.value], LS_DTYPE_F32, 0, padded);
 }
 
 static ls_status run_fused_task(void *user, int64_t task, int worker) {
@@ -153,15 +176,62 @@ static ls_status run_fused_task(void *user, int64_t task, int worker) {
     const int64_t end = begin + TILE_PER_TASK * TILE_ELEMENTS;
     (void)worker;
     for (int64_t first = begin; first < end && first < job->count; first += TILE_ELEMENTS)
-        run_fused_tile(job, first);
+        run_fused_tile(job, first,
+                       job->count - first < TILE_ELEMENTS ? job->count - first : TILE_ELEMENTS,
+                       NULL);
+    return LS_OK;
+}
+
+static int64_t count_chunks(const fused_job *job) {
+    return (job->n_columns + TILE_ELEMENTS - 1) / TILE_ELEMENTS;
+}
+
+/* task = block of rows * chunks + chunk of columns */
+static ls_status run_block_task(void *user, int64_t task, int worker) {
+    const fused_job *job = user;
+    const int64_t block = task / count_chunks(job),
+                  column = task % count_chunks(job) * TILE_ELEMENTS;
+    const int64_t left = job->n_columns - column, n = left < TILE_ELEMENTS ? left : TILE_ELEMENTS;
+    const int64_t n_rows = job->count / job->n_columns, begin = block * FUSED_ROWS;
+    float acc[TILE_ELEMENTS] __attribute__((aligned(64))) = {0};
+    (void)worker;
+    for (int64_t row = begin; row < begin + FUSED_ROWS && row < n_rows; row++)
+        run_fused_tile(job, row * job->n_columns + column, n, acc);
+    memcpy(job->partial + block * job->n_columns + column, acc, (size_t)n * sizeof *acc);
+    return LS_OK;
+}
+
+/* Tree over the blocks of one chunk of columns. */
+static ls_status run_tree_task(void *user, int64_t task, int worker) {
+    const fused_job *job = user;
+    const int64_t column = task * TILE_ELEMENTS, left = job->n_columns - column;
+    const int64_t n = left < TILE_ELEMENTS ? left : TILE_ELEMENTS;
+    const ls_tensor *y = &job->launch->out[job->attr->n_out];
+    float acc[TILE_ELEMENTS] __attribute__((aligned(64))) = {0};
+    float *at = job->partial + column;
+    (void)worker;
+    for (int64_t step = 1; step < job->n_blocks; step *= 2)
+        for (int64_t b = 0; b + step < job->n_blocks; b += 2 * step) {
+            row_load(acc, at + b * job->n_columns, LS_DTYPE_F32, 0, n, 0.0f);
+            row_add(acc, at + (b + step) * job->n_columns, LS_DTYPE_F32, 0, n);
+            row_store(at + b * job->n_columns, LS_DTYPE_F32, 0, acc, n);
+        }
+    if (job->n_blocks) row_load(acc, at, LS_DTYPE_F32, 0, n, 0.0f);
+    row_store(y->data, y->dtype, column, acc, n);
     return LS_OK;
 }
 
 static ls_status launch(const ls_launch *launch) {
     fused_job job = {0};
     LS_TRY(prepare(&job, launch));
+    if (job.attr->sum.value) {
+        const int64_t chunks = count_chunks(&job);
+        LS_TRY(ls_pool_run(launch->pool, job.n_blocks * chunks, run_block_task, &job));
+        return ls_pool_run(launch->pool, chunks, run_tree_task, &job);
+    }
     const int64_t per_task = TILE_PER_TASK * TILE_ELEMENTS;
     return ls_pool_run(launch->pool, (job.count + per_task - 1) / per_task, run_fused_task, &job);
 }
 
-LS_CPU_KERNEL(fused) = {LS_CPU_KERNEL_HEAD("fused"), .refuses = refuses, .launch = launch};
+LS_CPU_KERNEL(fused) = {LS_CPU_KERNEL_HEAD("fused"), .refuses = refuses,
+                        .workspace_bytes = workspace, .launch = launch};

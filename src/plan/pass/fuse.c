@@ -1,7 +1,7 @@
 /* Elementwise fusion: what would be written to memory only to be read back by the next node stays in the first-level cache.
  *
  * First norms take in their neighbours (fuse_rows.c): sums behind and before gradients of norms, ReLU and the residual behind a
- * batch norm. Then chains and small DAGs of elementwise nodes become nodes `fused`. Every value that a group keeps to itself is
+ * batch norm. Then chains and small DAGs of elementwise nodes become nodes `fused`, column sums of their results with them. Every value that a group keeps to itself is
  * rounded as it would have been in memory, so a fused graph has the unfused graph's bits.
  *
  * A group stands where its last member stood (a batch norm where it was), with that member's unit and scope. So whatever reads or makes its
@@ -196,12 +196,49 @@ static ls_status fuse_chains(fuse_pass *p) {
     return LS_OK;
 }
 
+enum { MIN_SUMMED = 128 }; /* columns: a row is the least that is run at once */
+
+/* A reduce_rows of what the group lets out anyway, and that is in memory when the group is done. */
+static int take_sum(const fuse_pass *p, const fuse_group *group, const ls_node *sum,
+                    fuse_group *out) {
+    const ls_shape *x = &p->from->values[sum->in[0]].type.shape;
+    const int k = find_value(group->out, group->n_out, sum->in[0]);
+    const int is_kept = n_readers(p, sum->in[0]) > 1 || p->leaves[sum->in[0]];
+    if (k < 0 || !is_kept || group->has_sum || x->dims[x->n_dims - 1] < MIN_SUMMED) return 0;
+    if (p->from->values[sum->out[0]].type.dtype != LS_DTYPE_F32) return 0;
+    *out = *group;
+    out->has_sum = 1;
+    out->members[out->n_members++] = ls_fuse_index(p, sum);
+    out->out[out->n_out++] = sum->out[0];
+    return ls_fuse_is_legal(p, out);
+}
+
+/* Gradients of biases: column sums of what a chain, or an elementwise node alone, makes. Under zero bubble they wait for the other half
+ * of the backward pass. */
+static ls_status fuse_sums(fuse_pass *p) {
+    for (int32_t n = 0; n < p->from->n_nodes && !p->options->zero_bubble; n++) {
+        const ls_node *sum = &p->from->nodes[n];
+        const int32_t made = sum->op == &ls_op_reduce_rows ? p->from->values[sum->in[0]].node : -1;
+        if (made < 0 || p->group_of[n]) continue;
+        fuse_group group = {.op = &ls_op_fused, .n_members = 1, .members = {made}, .at = made},
+                   more;
+        if (p->group_of[made]) {
+            group = *p->group_of[made];
+            if (group.op != &ls_op_fused) continue;
+        } else if (!is_candidate(p, &p->from->nodes[made]) || !list_operands(p, &group)) {
+            continue;
+        }
+        if (take_sum(p, &group, sum, &more)) LS_TRY(ls_fuse_take(p, &more));
+    }
+    return LS_OK;
+}
+
 /* Number of value v in the chain: an input, or the result of a member. */
 static int number_of(const fuse_pass *p, const fuse_group *group, ls_value v) {
     const int input = find_value(group->in, group->n_in, v);
     if (input >= 0) return input;
     int number = group->n_in;
-    for (int i = 0; i < group->n_members; i++) {
+    for (int i = 0; i < group->n_members - group->has_sum; i++) {
         const ls_node *node = &p->from->nodes[group->members[i]];
         const int k = find_value(node->out, node->n_out, v);
         if (k >= 0) return number + k;
@@ -215,10 +252,14 @@ static ls_status describe_chain(const fuse_pass *p, fuse_group *group) {
     ls_fused_attr *a = ls_arena_alloc(p->arena, sizeof *a);
     if (!a) return LS_ERR_NO_MEMORY;
     a->n_in = group->n_in;
-    a->n_steps = group->n_members;
-    a->n_out = group->n_out;
-    for (int i = 0; i < group->n_out; i++) a->out[i] = number_of(p, group, group->out[i]);
-    for (int i = 0; i < group->n_members; i++) {
+    a->n_steps = group->n_members - group->has_sum;
+    a->n_out = group->n_out - group->has_sum;
+    for (int i = 0; i < a->n_out; i++) a->out[i] = number_of(p, group, group->out[i]);
+    if (group->has_sum) {
+        const ls_node *sum = &p->from->nodes[group->members[a->n_steps]];
+        a->sum = (ls_fused_sum){number_of(p, group, sum->in[0]), LS_DTYPE_F32};
+    }
+    for (int i = 0; i < a->n_steps; i++) {
         const ls_node *node = &p->from->nodes[group->members[i]];
         ls_fused_step *step = &a->steps[i];
         step->op = node->op;
@@ -326,6 +367,7 @@ ls_status ls_pass_fuse(ls_graph **graph, const ls_fuse_options *options, ls_fuse
     ls_status status = find_readers(&p);
     if (status == LS_OK) status = ls_fuse_rows(&p);
     if (status == LS_OK) status = fuse_chains(&p);
+    if (status == LS_OK) status = fuse_sums(&p);
     if (status == LS_OK) status = describe_groups(&p, report, &text);
     if (status == LS_OK && report->n_made) {
         report->text = ls_arena_strdup(options->arena, text.data);

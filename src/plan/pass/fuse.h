@@ -10,12 +10,13 @@ enum { FUSE_MEMBERS = LS_FUSED_STEPS, FUSE_IN = LS_FUSED_IN, FUSE_OUT = LS_FUSED
 /* Nodes that become one. Values and nodes are of the old graph. */
 typedef struct fuse_group {
     int n_members, n_in, n_out;
-    int32_t members[FUSE_MEMBERS]; /* ascending */
-    int32_t at;                    /* the member at whose place the new node stands */
+    int32_t members[FUSE_MEMBERS + 1]; /* ascending */
+    int32_t at;                        /* the member at whose place the new node stands */
     const ls_op *op;
     const void *attr;
     ls_value in[FUSE_IN];
-    ls_value out[FUSE_OUT]; /* what the new node's results stand for */
+    ls_value out[FUSE_OUT + 1]; /* what the new node's results stand for */
+    int has_sum;                /* chains: the last member is a reduce_rows, the last result its */
 } fuse_group;
 
 typedef struct fuse_pass {
