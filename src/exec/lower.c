@@ -149,9 +149,15 @@ static int is_kept(const ls_program *p, int region) {
     return p->plan->options.kept && region <= LS_REGION_KEPT;
 }
 
+/* In the one piece of memory of plan/overlay.c. */
+static int is_overlaid(const ls_program *p, int region) {
+    return p->rank->overlay_bytes > 0 && (region == LS_REGION_GRADIENTS ||
+                                          region == LS_REGION_PREPARED || region == LS_REGION_SLOTS);
+}
+
 static int is_own(const ls_program *p, int region) {
     return region != LS_REGION_CHANNELS && p->rank->bytes[region] > 0 && !is_shared(p, region) &&
-           !is_kept(p, region);
+           !is_kept(p, region) && !is_overlaid(p, region);
 }
 
 static int is_common(const ls_program *p, int region) {
@@ -198,10 +204,20 @@ static ls_status allocate_kept(ls_program *p) {
     return LS_OK;
 }
 
+static ls_status allocate_overlay(ls_program *p) {
+    const size_t bytes = p->rank->overlay_bytes;
+    if (bytes == 0) return LS_OK;
+    LS_TRY(ls_device_alloc(p->device, bytes, (void **)&p->overlay));
+    p->base[LS_REGION_PREPARED] = p->base[LS_REGION_SLOTS] = p->overlay;
+    p->base[LS_REGION_GRADIENTS] = p->overlay + p->rank->overlay_shift;
+    return LS_OK;
+}
+
 static ls_status allocate_regions(ls_program *p) {
     if (p->weights_of) LS_TRY(share_regions(p));
     LS_TRY(allocate_common(p));
     LS_TRY(allocate_kept(p));
+    LS_TRY(allocate_overlay(p));
     for (int i = 0; i < LS_REGION_COUNT; i++) {
         if (!is_own(p, i) || is_common(p, i)) continue;
         LS_TRY(ls_device_alloc(p->device, p->rank->bytes[i], (void **)&p->base[i]));
@@ -307,7 +323,7 @@ ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options
 void ls_program_destroy(ls_program *p) {
     if (!p) return;
     for (int i = 0; i < LS_REGION_COUNT; i++) {
-        if (!p->base[i] || is_shared(p, i) || is_kept(p, i)) continue;
+        if (!p->base[i] || is_shared(p, i) || is_kept(p, i) || is_overlaid(p, i)) continue;
         if (is_common(p, i))
             ls_device_count(p->device, -(int64_t)p->rank->bytes[i]);
         else
@@ -315,6 +331,7 @@ void ls_program_destroy(ls_program *p) {
     }
     if (p->base[LS_REGION_KEPT]) ls_device_count(p->device, -kept_counted(p));
     ls_device_release(p->device, p->kept_own, 2 * ls_rank_kept_bytes(p->rank));
+    ls_device_release(p->device, p->overlay, p->rank->overlay_bytes);
     if (p->memory) ls_comm_memory_destroy(p->comm, p->memory);
     ls_arena_destroy(p->arena);
     ls_free(p);
@@ -324,7 +341,7 @@ int64_t ls_program_allocated_bytes(const ls_program *p) {
     int64_t bytes = 0;
     for (int i = 0; i < LS_REGION_COUNT; i++)
         if (p->base[i] && !is_shared(p, i)) bytes += (int64_t)p->rank->bytes[i];
-    return bytes;
+    return bytes - (int64_t)p->rank->overlaid_bytes;
 }
 
 ls_status ls_plan_comm_channels(const ls_plan *plan, ls_arena *arena, ls_comm_channel **out) {

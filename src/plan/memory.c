@@ -368,12 +368,13 @@ static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) 
     LS_TRY(place_sums(&p, end));
     place_shared(&p, end);
     for (int s = 0; s < rank->n_segments; s++) LS_TRY(place_scratch(&p, &rank->segments[s], arena));
+    total_regions(&p, end);
+    LS_TRY(ls_plan_overlay(plan, rank, arena));
     for (int64_t v = 0; v < plan->graph->n_values; v++)
         if (plan->roots[v] != (ls_value)v) {
             rank->places[v] = rank->places[plan->roots[v]];
             rank->places[v].member_stride = plan->member_stride[v];
         }
-    total_regions(&p, end);
     find_read_by_peers(plan, rank);
     return LS_OK;
 }

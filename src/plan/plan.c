@@ -253,7 +253,7 @@ int64_t ls_plan_bytes(const ls_plan *plan, int rank) {
     const ls_rank_plan *r = &plan->ranks[ls_plan_stage_of_rank(plan, rank)];
     int64_t total = 0;
     for (int i = 0; i < LS_REGION_COUNT; i++) total += (int64_t)r->bytes[i];
-    return total;
+    return total - (int64_t)r->overlaid_bytes;
 }
 
 size_t ls_align_up(size_t bytes, size_t to) {

@@ -106,6 +106,9 @@ typedef struct ls_rank_plan {
     int n_folds;
     size_t slot_bytes, gradient_bytes; /* of one slot, of one buffer */
     size_t bytes[LS_REGION_COUNT];
+    /* Gradients over copies and activations that are dead by then (plan/overlay.c): PREPARED and SLOTS are one piece of memory, in which
+     * GRADIENTS begins at overlay_shift; overlay_bytes for all three, overlaid_bytes less than they have apart. 0: apart. */
+    size_t overlay_shift, overlay_bytes, overlaid_bytes;
     int read_by_peers[LS_REGION_COUNT]; /* must lie in the transport's memory */
     double flops_per_lane;
 } ls_rank_plan;
@@ -144,6 +147,8 @@ ls_status ls_plan_segment(ls_plan *plan); /* nodes to segments, channels */
 ls_status ls_plan_find_buckets(ls_plan *plan);
 ls_status ls_plan_schedule(ls_plan *plan); /* commands, slots, levels */
 ls_status ls_plan_place(ls_plan *plan);    /* memory */
+/* Lays a rank's gradients over its copies and activations where it may; once those have places. */
+ls_status ls_plan_overlay(const ls_plan *plan, ls_rank_plan *rank, ls_arena *arena);
 ls_status ls_plan_choose_kernels(ls_plan *plan);
 ls_status ls_plan_count(ls_plan *plan); /* parameters and FLOPs */
 

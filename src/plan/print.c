@@ -77,6 +77,8 @@ static void print_bytes(const ls_plan *plan, const ls_rank_plan *rank, ls_text *
     for (int i = 0; i < LS_REGION_COUNT; i++)
         if (i != LS_REGION_KEPT || plan->options.kept)
             ls_text_append(out, "    %-14s %15zu\n", region_names[i], rank->bytes[i]);
+    if (rank->overlaid_bytes) /* counted twice above */
+        ls_text_append(out, "    %-14s %15lld\n", "overlaid", -(long long)rank->overlaid_bytes);
     ls_text_append(out, "    %-14s %15lld\n", "total",
                    (long long)ls_plan_bytes(plan, rank->stage * plan->n_members));
     ls_text_append(out, "  slots: %d of %zu bytes; lane sums: %d of %zu bytes\n", rank->n_slots,
@@ -233,7 +235,11 @@ static json_t *bytes_json(const ls_plan *plan, int first, int last) {
         total += sum;
         failed = json_object_set_new(bytes, region_names[i], json_integer(sum));
     }
-    if (!failed) failed = json_object_set_new(bytes, "total", json_integer(total));
+    int64_t overlaid = 0; /* counted twice above */
+    for (int r = first; r <= last; r++) overlaid += (int64_t)plan->ranks[r].overlaid_bytes;
+    if (!failed && overlaid)
+        failed = json_object_set_new(bytes, "overlaid", json_integer(-overlaid));
+    if (!failed) failed = json_object_set_new(bytes, "total", json_integer(total - overlaid));
     if (!failed) return bytes;
     json_decref(bytes);
     return NULL;

@@ -38,6 +38,10 @@ static int run_plan(const char *words, plan_report *out, char *err, size_t err_b
         assert_true(part >= 0);
         out->sum += part;
     }
+    /* gradients over activations that are dead by then */
+    const json_t *overlaid = json_object_get(bytes, "overlaid");
+    assert_true(json_integer_value(overlaid) <= 0);
+    out->sum += json_integer_value(overlaid);
     json_decref(root);
     return 0;
 }

@@ -1,0 +1,264 @@
+/* Gradients over dead copies and activations: nothing alive is overwritten, the bytes are as planned, and the weights are those of a
+ * program in which everything has memory of its own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "exec/program.h"
+#include "lockstep/model.h"
+
+enum { STEPS = 3, VOCAB = 43, TOKENS = 8, BATCH = 2, CLASSES = 10 };
+
+typedef struct setup {
+    ls_model_kind model;
+    ls_precision precision;
+    ls_recompute recompute;
+    int lanes, tied, kept;
+} setup;
+
+static const setup setups[] = {
+    {LS_MODEL_GPT2, LS_PRECISION_F32, LS_RECOMPUTE_NONE, 1, 1, 0},
+    {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 1, 0},
+    {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_LAYER, 1, 0, 0},
+    {LS_MODEL_GPT2, LS_PRECISION_F16, LS_RECOMPUTE_ATTENTION, 1, 1, 0},
+    {LS_MODEL_LLAMA, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 0, 1},
+    {LS_MODEL_LLAMA, LS_PRECISION_F32, LS_RECOMPUTE_LAYER, 1, 1, 0},
+    {LS_MODEL_RESNET, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 0, 0},
+};
+enum { N_SETUPS = sizeof setups / sizeof setups[0] };
+
+static ls_plan *make_plan(const setup *s) {
+    ls_model_options model = ls_model_default();
+    model.kind = s->model;
+    model.layers = s->model == LS_MODEL_RESNET ? 1 : 3;
+    model.width = 24;
+    model.heads = 2;
+    model.vocab = VOCAB;
+    model.context = TOKENS;
+    model.tied = s->tied;
+    model.stages = 2;
+    model.image = 8;
+    model.classes = CLASSES;
+    model.dropout = 0;
+    ls_optim_options optim = ls_optim_default();
+    const double count = (double)s->lanes * BATCH * TOKENS;
+    const ls_model_batch batch = {.batch = BATCH,
+                                  .tokens = TOKENS,
+                                  .lanes = s->lanes,
+                                  .grad_scale = 1 / count,
+                                  .training = 1,
+                                  .with_loss = 1,
+                                  .loss_scale = s->precision == LS_PRECISION_F16};
+    const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
+                                     .device = "cpu",
+                                     .threads = 1,
+                                     .lanes = s->lanes,
+                                     .precision = s->precision,
+                                     .recompute = s->recompute,
+                                     .kept = s->kept,
+                                     .optim = &optim,
+                                     .static_count = count};
+    const ls_mesh mesh = {.dp = 1};
+    ls_graph *graph = NULL;
+    ls_plan *plan = NULL;
+    assert_int_equal(ls_graph_create(&graph), LS_OK);
+    if (batch.loss_scale) ls_optim_loss_scale(graph, &optim);
+    ls_status status = ls_model_build(&model, &batch, graph);
+    if (status == LS_OK) status = ls_plan_make(graph, &mesh, &options, &plan);
+    if (status != LS_OK) fail_msg("%s", ls_error_message());
+    ls_graph_destroy(graph);
+    return plan;
+}
+
+/* --- what the plan says ---------------------------------------------------------------------------------------------- */
+
+typedef struct span {
+    ls_value value;
+    size_t begin, end;
+    int64_t first, last;
+} span;
+
+/* First and last node, in the order in which they run, that names the value or a view of it; last stays past all nodes for outputs. */
+static void find_life(const ls_plan *plan, ls_value root, span *out) {
+    const ls_rank_plan *rank = &plan->ranks[0];
+    int64_t at = 0;
+    out->first = INT64_MAX;
+    out->last = -1;
+    for (int64_t c = 0; c < rank->n_commands; c++) {
+        const ls_command *command = &rank->commands[c];
+        if (command->kind == LS_COMMAND_FEED && plan->graph->values[root].kind == LS_VALUE_INPUT)
+            out->first = 0;
+        if (command->kind != LS_COMMAND_RUN) continue;
+        const ls_segment *segment = &rank->segments[command->segment];
+        for (int64_t n = 0; n < segment->n_nodes; n++) {
+            const int runs = n >= command->first && (!command->last || n < command->last);
+            const ls_node *node = &plan->graph->nodes[segment->nodes[n]];
+            int names = 0;
+            for (int k = 0; k < node->n_in; k++) names |= plan->roots[node->in[k]] == root;
+            for (int k = 0; k < node->n_out; k++) names |= plan->roots[node->out[k]] == root;
+            at += runs;
+            if (!runs || !names) continue;
+            if (at < out->first) out->first = at;
+            out->last = at;
+        }
+    }
+    for (int64_t i = 0; i < plan->graph->n_outputs; i++)
+        if (plan->roots[plan->graph->outputs[i].value] == root) out->last = INT64_MAX;
+}
+
+static int list_spans(const ls_plan *plan, span *spans) {
+    const ls_rank_plan *rank = &plan->ranks[0];
+    int n = 0;
+    for (int64_t v = 0; v < plan->graph->n_values; v++) {
+        const ls_place *place = &rank->places[v];
+        const int gradient = place->region == LS_REGION_GRADIENTS;
+        if (plan->roots[v] != (ls_value)v || place->bytes == 0) continue;
+        if (!gradient && place->region != LS_REGION_SLOTS && place->region != LS_REGION_PREPARED)
+            continue;
+        span *s = &spans[n++];
+        s->value = (ls_value)v;
+        s->begin = place->offset + (gradient ? rank->overlay_shift : 0);
+        s->end = s->begin + place->bytes;
+        find_life(plan, (ls_value)v, s);
+        assert_true(s->end <= rank->overlay_bytes);
+    }
+    return n;
+}
+
+static void check_spans(const ls_plan *plan) {
+    span *spans = calloc((size_t)plan->graph->n_values, sizeof *spans);
+    const int n = list_spans(plan, spans);
+    const ls_place *places = plan->ranks[0].places;
+    for (int a = 0; a < n; a++)
+        for (int b = 0; b < a; b++) {
+            const span *x = &spans[a], *y = &spans[b];
+            if (x->end <= y->begin || y->end <= x->begin) continue;
+            /* a sum, its source and what the source is made of in place */
+            if (places[x->value].region == places[y->value].region && x->begin == y->begin &&
+                places[x->value].region == LS_REGION_GRADIENTS)
+                continue;
+            if (x->last >= y->first && y->last >= x->first)
+                fail_msg("values %d and %d share memory and are both alive", x->value, y->value);
+        }
+    free(spans);
+}
+
+static void test_nothing_alive_is_overwritten(void **state) {
+    (void)state;
+    for (int i = 0; i < N_SETUPS; i++) {
+        ls_plan *plan = make_plan(&setups[i]);
+        const ls_rank_plan *rank = &plan->ranks[0];
+        assert_true(rank->overlaid_bytes > 0);
+        assert_int_equal(rank->overlay_bytes + rank->overlaid_bytes,
+                         rank->bytes[LS_REGION_PREPARED] + rank->bytes[LS_REGION_SLOTS] +
+                             rank->bytes[LS_REGION_GRADIENTS]);
+        check_spans(plan);
+        ls_plan_destroy(plan);
+    }
+}
+
+/* Lanes that wait for each other's sums need their gradients while others' activations are alive. */
+static void test_several_lanes_are_apart(void **state) {
+    (void)state;
+    const setup two = {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 2, 1, 0};
+    ls_plan *plan = make_plan(&two);
+    assert_int_equal(plan->ranks[0].overlay_bytes, 0);
+    assert_int_equal(plan->ranks[0].overlaid_bytes, 0);
+    ls_plan_destroy(plan);
+}
+
+static void test_plan_prints_it(void **state) {
+    (void)state;
+    ls_plan *plan = make_plan(&setups[1]);
+    char *text = NULL, line[64];
+    assert_int_equal(ls_plan_print(plan, 0, &text), LS_OK);
+    snprintf(line, sizeof line, "    %-14s %15lld\n", "overlaid",
+             -(long long)plan->ranks[0].overlaid_bytes);
+    if (!strstr(text, line)) fail_msg("no line '%s' in\n%s", line, text);
+    ls_free(text);
+    ls_plan_destroy(plan);
+}
+
+/* --- what the program makes ------------------------------------------------------------------------------------------- */
+
+static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
+    const uint64_t step = *(const uint64_t *)user;
+    if (lane < 0) {
+        ls_tensor_set(tensor, 0, 1e-2);
+        return LS_OK;
+    }
+    const ls_rng_key key = {11, step, ls_rng_stream(name)};
+    const uint64_t below = strcmp(name, "labels") == 0 ? CLASSES : VOCAB;
+    for (int64_t i = 0; i < ls_shape_count(&tensor->shape); i++)
+        ls_tensor_set(tensor, i,
+                      tensor->dtype == LS_DTYPE_I32 ? (double)ls_rng_below(key, (uint64_t)i, below)
+                                                    : ls_rng_normal(key, (uint64_t)i));
+    return LS_OK;
+}
+
+/* All persistent values and lane sums after STEPS steps; *bytes_out of them. */
+static char *train(const ls_plan *plan, size_t *bytes_out) {
+    ls_device *device = NULL;
+    ls_program *program = NULL;
+    assert_int_equal(ls_device_create("cpu", 0, &device), LS_OK);
+    const ls_lower_options lower = {.device = device};
+    assert_int_equal(ls_program_lower(plan, 0, &lower, &program), LS_OK);
+    assert_int_equal(ls_program_init(program, 7), LS_OK);
+    for (uint64_t step = 0; step < STEPS; step++) {
+        const ls_run_options run = {
+            .seed = 7, .step = step, .feed = feed, .user = &step, .check_loss = 1};
+        if (ls_program_run(program, &run) != LS_OK) fail_msg("%s", ls_error_message());
+    }
+    const ls_graph *g = plan->graph;
+    char *all = calloc(1, (size_t)ls_plan_bytes(plan, 0));
+    *bytes_out = 0;
+    for (int64_t v = 0; v < g->n_values; v++) {
+        const ls_value_info *info = &g->values[v];
+        const size_t bytes = ls_type_bytes(&info->type);
+        if (info->kind != LS_VALUE_PARAM && info->kind != LS_VALUE_STATE &&
+            info->kind != LS_VALUE_ACCUM)
+            continue;
+        assert_int_equal(ls_program_fetch(program, info->name, all + *bytes_out, bytes), LS_OK);
+        *bytes_out += bytes;
+    }
+    ls_program_destroy(program);
+    ls_device_destroy(device);
+    return all;
+}
+
+static void test_weights_are_those_of_memory_apart(void **state) {
+    (void)state;
+    for (int i = 0; i < N_SETUPS; i++) {
+        ls_plan *plan = make_plan(&setups[i]);
+        ls_rank_plan *rank = &plan->ranks[0];
+        size_t bytes, apart_bytes;
+        char *laid_over = train(plan, &bytes);
+        /* The same program with the gradients above everything else. */
+        rank->overlay_shift = ls_align_up(
+            rank->bytes[LS_REGION_PREPARED] + rank->bytes[LS_REGION_SLOTS], LS_SUM_ALIGN);
+        rank->overlay_bytes = rank->overlay_shift + rank->gradient_bytes;
+        rank->overlaid_bytes = 0;
+        char *apart = train(plan, &apart_bytes);
+        assert_int_equal(bytes, apart_bytes);
+        assert_true(bytes > 10000);
+        assert_memory_equal(laid_over, apart, bytes);
+        free(laid_over);
+        free(apart);
+        ls_plan_destroy(plan);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_alive_is_overwritten),
+        cmocka_unit_test(test_several_lanes_are_apart),
+        cmocka_unit_test(test_plan_prints_it),
+        cmocka_unit_test(test_weights_are_those_of_memory_apart),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
