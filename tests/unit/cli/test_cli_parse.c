@@ -6,7 +6,7 @@ typedef struct own_options {
     int flag;
     int64_t count;
     double rate;
-    const char *name;
+    const char *name, *where;
 } own_options;
 
 static const ls_cli_option table[] = {
@@ -14,6 +14,7 @@ static const ls_cli_option table[] = {
     {"count", 'n', LS_CLI_INT, offsetof(own_options, count), "N", "a count", 1, 100},
     {"rate", 0, LS_CLI_FLOAT, offsetof(own_options, rate), "R", "a rate", 0, 0},
     {"name", 0, LS_CLI_STRING, offsetof(own_options, name), "NAME", "a name", 0, 0},
+    {"where", 'w', LS_CLI_OPTIONAL, offsetof(own_options, where), "DIR", "a folder", 0, 0},
     {0},
 };
 static const own_options defaults = {.count = 7, .name = "nobody"};
@@ -201,6 +202,34 @@ static void check_table(const char *name, const ls_cmd *cmd, const char *help) {
         check_table((*action)->name, *action, (*action)->help);
 }
 
+/* A value that may be left out is only taken after '=', or right behind the letter. */
+static void test_optional_value(void **state) {
+    (void)state;
+    static const struct {
+        const char *line, *where;
+        int n_args;
+    } cases[] = {{"a", NULL, 1},         {"a --where", "", 1},
+                 {"a --where b", "", 2}, {"a --where=x/y", "x/y", 1},
+                 {"a --where=", "", 1},  {"a -w", "", 1},
+                 {"a -wx", "x", 1},      {"a -w b", "", 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ls_cli_parsed parsed;
+        check_ok(parse(cases[i].line, &parsed));
+        const own_options *own = parsed.call.options;
+        assert_int_equal(parsed.call.n_args, cases[i].n_args);
+        if (cases[i].where)
+            assert_string_equal(own->where, cases[i].where);
+        else
+            assert_null(own->where);
+        ls_cli_parsed_deinit(&parsed);
+    }
+    ls_text text = {0};
+    check_ok(ls_cli_write_help(&verb_path, &text));
+    assert_non_null(strstr(text.data, "--where[=DIR]"));
+    assert_non_null(strstr(text.data, "--name NAME"));
+    ls_text_deinit(&text);
+}
+
 static void test_shipped_tables(void **state) {
     (void)state;
     assert_true(ls_cli_n_verbs >= 2);
@@ -210,9 +239,10 @@ static void test_shipped_tables(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),       cmocka_unit_test(test_defaults_and_dashes),
-        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_help_and_man), cmocka_unit_test(test_shipped_tables),
+        cmocka_unit_test(test_values),         cmocka_unit_test(test_defaults_and_dashes),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_help_and_man),   cmocka_unit_test(test_shipped_tables),
+        cmocka_unit_test(test_optional_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
