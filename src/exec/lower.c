@@ -151,8 +151,9 @@ static int is_kept(const ls_program *p, int region) {
 
 /* In the one piece of memory of plan/overlay.c. */
 static int is_overlaid(const ls_program *p, int region) {
-    return p->rank->overlay_bytes > 0 && (region == LS_REGION_GRADIENTS ||
-                                          region == LS_REGION_PREPARED || region == LS_REGION_SLOTS);
+    return p->rank->overlay_bytes > 0 &&
+           (region == LS_REGION_GRADIENTS || region == LS_REGION_PREPARED ||
+            region == LS_REGION_SLOTS);
 }
 
 static int is_own(const ls_program *p, int region) {
