@@ -6,7 +6,7 @@
 # (medians of the runs in GFLOP/s and their spread), and geometric means of the ratios.
 # usage: bench/compare/gemm.sh [ROUNDS [TYPES [ROWS]]]
 #   ROUNDS     5
-#   TYPES      which: "bf16 bf16-f32 f32 i8"; bf16-f32 has a result in f32, i8 is u8 times s8 to i32; gradients of weights are f32
+#   TYPES      which: "bf16 bf16-f32 f32 i8"; bf16-f32 has a result in f32, i8 is u8 times i8, to i32 there, with scales to f32 here; gradients of weights are f32
 #   ROWS       "256 4096"
 #   PEERS      (environment) "pypi debian": the newest oneDNN of PyPI and Debian's libdnnl, each installed under out/compare
 #   CORES      cores and so the number of threads: default 0,1

@@ -16,13 +16,19 @@ need_torch() {
     python=$out/venv-torch/bin/python
 }
 
-torch_version() { "$python" -W ignore -c 'import torch; print("PyTorch", torch.__version__, "oneDNN", torch.backends.mkldnn.is_available())'; }
+# With what importing it alone makes resident.
+torch_version() {
+    "$python" -W ignore -c 'import re, resource, torch
+built = re.search(r"MKL-DNN (v[0-9.]+)", torch.__config__.show())
+resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+print("PyTorch", torch.__version__, "with oneDNN", built.group(1) if built else "?", f"({resident:.0f} MB resident after import)")'
+}
 
 # begin_table WORDS...: who runs what, where, under which load.
 begin_table() {
     echo "# $*, $(date -u +%Y-%m-%dT%H:%MZ)"
     echo "# $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(nproc) CPUs; pinned to $cores; load before: $(cut -d' ' -f1-3 /proc/loadavg)"
-    echo "# $("$program" version | head -1), $(git rev-parse --short HEAD 2>/dev/null || echo 'no git')"
+    echo "# $("$program" version | head -1), working tree at $(git rev-parse --short HEAD 2>/dev/null || echo 'no git')"
     : >"$out/commands" && : >"$out/rows"
 }
 

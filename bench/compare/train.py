@@ -154,7 +154,7 @@ def main():
                 print("first step", file=file)
     items = options.batch * (1 if options.images else options.window)
     parameters = sum(p.numel() for p in network.parameters())
-    print(f"rate {items / statistics.median(seconds[WARMUP:]):.1f} loss {loss.item():.3f} parameters {parameters}", flush=True)
+    print(f"rate {items / statistics.median(seconds[WARMUP:] or seconds):.1f} loss {loss.item():.3f} parameters {parameters}", flush=True)
 
 
 if __name__ == "__main__":

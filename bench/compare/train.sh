@@ -7,7 +7,8 @@
 #              resnet (configs/fashion.yaml, batch 128), resnet18 (the same with two blocks a stage, four stages, 64 channels)
 #   PRECISION  f32 or bf16 (PyTorch: autocast)
 #   ROUNDS     5; STEPS: 8 (gpt2_124m_1024: 4, demo and resnet: 30)
-#   PEERS      (environment) which: default "eager compile"; images also know eager-nhwc and compile-nhwc (channels_last), their default
+#   PEERS      (environment) which: default "eager compile"; images also know eager-nhwc and compile-nhwc (channels_last), default
+#              "eager eager-nhwc compile-nhwc"
 #   CORES      (environment) cores and so the number of threads: default 0,1
 #   PEER_PRELOAD  a library for the peer's LD_PRELOAD, such as another malloc
 #   PEER_PYTHON   a Python that has PyTorch; without it the newest of PyPI is installed under out/compare (several GB)
@@ -19,7 +20,7 @@ model=${1:-} precision=${2:-} rounds=${3:-5} default=8 peers='eager compile'
 case "$model $precision" in
 gpt2_124m_1024\ *) default=4 ;;
 demo\ *) default=30 ;;
-resnet*) default=30 peers='eager-nhwc compile-nhwc' ;;
+resnet*) default=30 peers='eager eager-nhwc compile-nhwc' ;;
 esac
 steps=${4:-$default} peers=${PEERS:-$peers}
 case $precision in f32 | bf16) ;; *) model='' ;; esac
