@@ -1,5 +1,6 @@
 /* lockstep bench: what this machine can do at best, kept as a profile for `plan`; with --plan, how near the nodes of a configuration
  * come to it. */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,11 +72,22 @@ static ls_status choose_path(const ls_bench_options *o, int threads, char **out)
     return ls_machine_default_path(threads, out);
 }
 
+/* Half a CPU of other work shows in every figure of all threads. */
+static void warn_of_load(void) {
+    double load = 0;
+    if (getloadavg(&load, 1) == 1 && load > 0.5)
+        ls_log(LS_LOG_WARN,
+               "the load average is %.1f: other work makes the figures too low; a profile of a "
+               "quiet machine predicts better",
+               load);
+}
+
 static ls_status bench_machine(const ls_cmd_call *call, ls_meter *meter, ls_machine *m) {
     const ls_bench_options *o = call->options;
     char *path = NULL;
     LS_TRY(choose_path(o, 0, &path));
     ls_machine_describe(m);
+    warn_of_load();
     m->quick = o->quick;
     stamp(m);
     ls_status status = LS_OK;
@@ -159,11 +171,6 @@ static ls_status bench_ranks(const ls_cmd_call *call, ls_meter *meter, ls_comm *
 
 static ls_status check_options(const ls_cmd_call *call) {
     const ls_bench_options *o = call->options;
-    if (call->n_assignments > 0 && !o->plan)
-        return LS_FAIL(LS_ERR_INVALID,
-                       "bench: '%s' changes a configuration, but none is named; "
-                       "use --plan CONFIG",
-                       call->assignments[0]);
     if (o->out && o->no_store)
         return LS_FAIL(LS_ERR_INVALID, "bench: --out %s and --no-store exclude each other", o->out);
     if (o->plan && (o->out || o->disk || o->no_store))
@@ -182,7 +189,13 @@ static ls_status bench(const ls_cmd_call *call, ls_meter *meter) {
     const int n_ranks = ls_comm_size(comm);
     ls_machine *m = ls_alloc(sizeof *m);
     ls_status status = ls_comm_agree(comm, "memory for bench", m ? LS_OK : LS_ERR_NO_MEMORY);
-    if (status == LS_OK && o->plan && n_ranks > 1)
+    /* `lockstep run` gives every rank its share of the threads. */
+    if (status == LS_OK && !o->plan && n_ranks == 1 && call->n_assignments > 0)
+        status = LS_FAIL(LS_ERR_INVALID,
+                         "bench: '%s' changes a configuration, but none is named; use --plan "
+                         "CONFIG",
+                         call->assignments[0]);
+    else if (status == LS_OK && o->plan && n_ranks > 1)
         status = LS_FAIL(
             LS_ERR_INVALID,
             "bench --plan times the nodes of one rank; start it alone, not as %d ranks", n_ranks);

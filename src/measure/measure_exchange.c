@@ -157,7 +157,12 @@ static int is_wanted(const ls_meter *meter, int size) {
 }
 
 ls_status ls_measure_exchange(ls_meter *meter, ls_comm *comm, ls_machine *m) {
-    const int share = ls_cpu_count() / ls_comm_size(comm);
+    const int size = ls_comm_size(comm), share = ls_cpu_count() / size;
+    if (size < 2 || (size & (size - 1)) != 0)
+        return LS_FAIL(LS_ERR_INVALID,
+                       "bench: collectives are between 2, 4, 8, ... ranks (a run has no others); "
+                       "this is one of %d",
+                       size);
     exchange *e = ls_alloc(sizeof *e);
     if (!e) return LS_ERR_NO_MEMORY;
     e->comm = comm;

@@ -10,7 +10,7 @@
 
 enum { MAX_RUNS = 101, STEPS = 3 };
 /* A node that is slower than this is run the least number of times. */
-static const double most_seconds = 0.4, quick_most_seconds = 0.04;
+static const double most_seconds = 0.15, quick_most_seconds = 0.04;
 
 typedef struct node_timer {
     ls_meter *meter;

@@ -55,6 +55,7 @@ static ls_status add_node(predictor *p, const ls_sig *sig, int64_t times) {
     ls_predict_row *row;
     const ls_cost cost = ls_cost_of(sig);
     const double bytes = cost.bytes_read + cost.bytes_written;
+    if (cost.flops == 0 && bytes == 0) return LS_OK; /* a view */
     ls_cost_kind(sig, kind);
     LS_TRY(find_row(p, kind, &row));
     const double compute = cost.flops / share_of_flops(p, ls_cost_dtype(sig));

@@ -225,6 +225,7 @@ static void test_refusals(void **state) {
         {"bench --quick --no-store --disk nowhere", 3, "--disk nowhere: no such folder"},
         {"bench --disk", 2, "disk"},
         {"plan configs/exact_gpt.yaml --machine nowhere.json", 3, "nowhere.json"},
+        {"run -n 3 -- bench --quick", 2, "between 2, 4, 8, ... ranks"},
         {"run -n 2 -- bench --quick --plan configs/exact_gpt.yaml", 2, "start it alone"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
