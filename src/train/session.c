@@ -211,8 +211,8 @@ ls_status ls_session_evaluate(ls_session *s, ls_split part, int64_t max_windows,
         status = evaluate_round(s, first, rows, n_windows, &sums, all);
     ls_free(all);
     LS_TRY(status);
-    if (sums.n_targets == 0)
     ls_trace_add_span(s->trace, LS_TRACE_EVALUATE, s->trace_step, begun);
+    if (sums.n_targets == 0)
         return LS_FAIL(LS_ERR_DATA, "evaluation: this part of the data has no targets");
     const int images = ls_source_is_images(s->source);
     *out = (ls_eval_result){.loss = sums.loss / (double)sums.n_targets,
