@@ -112,17 +112,27 @@ void ls_fault_flip(void *data, size_t bytes) {
     if (bytes > 0) ((unsigned char *)data)[bytes >= 8 ? bytes / 2 / 4 * 4 + 2 : 0] ^= 0x10;
 }
 
-/* What this rank gives: of a scatter its whole first part, else its own piece of it. */
-static void flip_gift(const fault_comm *self, const ls_comm_call *call) {
-    const ls_comm_part *part = &call->parts[0];
-    ls_fault_flip((void *)part->data,
-                  call->scatter ? part->bytes : ls_comm_piece_bytes(part, self->base.rank));
+/* What this rank gives of a part: of a scatter the whole part, else its own piece of it. */
+static size_t given_bytes(const fault_comm *self, const ls_comm_call *call, int i) {
+    const ls_comm_part *part = &call->parts[i];
+    if (!part->data) return 0;
+    return call->scatter ? part->bytes : ls_comm_piece_bytes(part, self->base.rank);
+}
+
+/* The first part of which it gives something (small tensors have no piece for the last ranks), or n_parts. */
+static int first_gift(const fault_comm *self, const ls_comm_call *call) {
+    int i = 0;
+    while (i < call->n_parts && given_bytes(self, call, i) == 0) i++;
+    return i;
 }
 
 static int gives(const fault_comm *self, const ls_comm_call *call) {
-    return call->n_parts > 0 && call->parts[0].data &&
-           (call->scatter ? call->parts[0].bytes
-                          : ls_comm_piece_bytes(&call->parts[0], self->base.rank)) > 0;
+    return first_gift(self, call) < call->n_parts;
+}
+
+static void flip_gift(const fault_comm *self, const ls_comm_call *call) {
+    const int i = first_gift(self, call);
+    ls_fault_flip((void *)call->parts[i].data, given_bytes(self, call, i));
 }
 
 /* Some faults wait for a call that can carry them. */

@@ -149,7 +149,12 @@ static ls_status take(ls_keep *keep, int *fd_out) {
 
 static ls_status make(const ls_keep_header *image, int *fd_out) {
     int fd;
-    LS_TRY(ls_shared_file_create("lockstep-kept", image->bytes, &fd));
+    const ls_status status = ls_shared_file_create("lockstep-kept", image->bytes, &fd);
+    if (status != LS_OK)
+        return ls_error_prefix(status,
+                               "shared memory for the state of rank %d (recover.copies=0 keeps it "
+                               "in ordinary memory, once)",
+                               image->rank);
     if (pwrite(fd, image, image->buffers, 0) == (ssize_t)image->buffers) {
         *fd_out = fd;
         return LS_OK;
