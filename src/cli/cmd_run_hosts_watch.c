@@ -10,6 +10,8 @@ static const double drop_seconds = 5, /* between looks whether hosts may be drop
     repeat_seconds = 0.5,             /* between two requests to leave */
     settled_seconds = 1.0,            /* without a further change, before a job is moved */
     launch_seconds = 180,             /* for mpirun to have started the first rank */
+    count_seconds = 5,                /* between counts of ranks once all were there */
+    missing_seconds = 30,             /* for ranks to be fewer than they should be */
     leave_seconds = 600,              /* for a step to be finished */
     grace_seconds = 1.0,              /* for mpirun to end */
     sweep_seconds = 10,               /* for killed ranks to be gone */
@@ -149,7 +151,9 @@ static int can_grow(ls_hosts_control *self) {
 
 typedef struct watch {
     int has_ranks;  /* some were seen */
+    int is_whole;   /* all were seen at once */
     double counted; /* when they were looked for */
+    double missed;  /* since when some are missing after others came; 0 = none is */
     double dropped; /* when hosts were dropped, or it was seen that none can be */
     double changed, asked,
         leave_by; /* when hosts changed; when ranks were asked to leave, first by when they must have left */
@@ -194,16 +198,43 @@ static void drop_old(ls_hosts_control *self, watch *w) {
         ls_hosts_list_drop(&self->list);
 }
 
-/* 0 when an agent of mpirun hangs. */
-static int is_launched(ls_hosts_control *self, watch *w) {
+/* Ranks that the last count found; -1 while an answer is awaited. */
+static int count_ranks(const ls_hosts_control *self) {
+    int n = 0;
+    for (int i = 0; i < self->list.n; i++) {
+        const ls_run_host *host = self->list.hosts[i];
+        if (host->state == LS_HOST_UP && host->n_ranks < 0) return -1;
+        n += host->state == LS_HOST_UP ? host->n_ranks : 0;
+    }
+    return n;
+}
+
+static void note_ranks(ls_hosts_control *self, watch *w) {
+    const int n = count_ranks(self);
+    if (n < 0) return;
+    w->has_ranks |= n > 0;
+    w->is_whole |= n >= self->world.ranks;
+    if (n >= self->world.ranks || !w->has_ranks)
+        w->missed = 0;
+    else if (w->missed <= 0)
+        w->missed = ls_clock_seconds();
+}
+
+/* An agent of mpirun that hangs starts no rank; a rank that dies before it has met the others may leave an mpirun that waits with them for
+ * ever (MPICH's does). NULL, or what is wrong. */
+static const char *find_stuck(ls_hosts_control *self, watch *w) {
     const double now = ls_clock_seconds();
-    for (int i = 0; i < self->list.n; i++) w->has_ranks |= self->list.hosts[i]->n_ranks > 0;
-    if (w->has_ranks) return 1;
-    if (now - w->counted > repeat_seconds && !w->number) {
+    if (w->number) return NULL;
+    note_ranks(self, w);
+    if (now - w->counted > (w->is_whole ? count_seconds : repeat_seconds)) {
         w->counted = now;
         signal_ranks(self, 0);
     }
-    return now - self->job.since < launch_seconds;
+    if (!w->has_ranks && now - self->job.since > launch_seconds)
+        return "has started no rank for 180 s";
+    if (w->missed > 0 && now - w->missed > missing_seconds)
+        return "goes on without some of its ranks for 30 s";
+    return NULL;
 }
 
 /* 1 when the job has been ended here. */
@@ -215,9 +246,9 @@ static int look(ls_hosts_control *self, watch *w) {
         end_hard(self);
         return 1;
     }
-    if (!is_launched(self, w)) {
-        (void)fprintf(stderr, "lockstep: mpirun has started no rank for %.0f s: it is ended\n",
-                      launch_seconds);
+    const char *stuck = find_stuck(self, w);
+    if (stuck) {
+        (void)fprintf(stderr, "lockstep: mpirun %s: it is ended\n", stuck);
         end_hard(self);
         return 1;
     }
