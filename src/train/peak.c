@@ -70,3 +70,12 @@ ls_status ls_peak_measure(ls_pool *pool, int precision, double *flops_per_second
     ls_arena_destroy(arena);
     return status;
 }
+
+ls_status ls_peak_of_ranks(ls_session *session, double *flops_per_second_out,
+                           double *aside_seconds) {
+    const double begun = ls_clock_seconds();
+    LS_TRY(ls_peak_measure(session->pool, session->config.precision, flops_per_second_out));
+    *flops_per_second_out *= ls_comm_size(session->comm);
+    *aside_seconds += ls_clock_seconds() - begun;
+    return LS_OK;
+}

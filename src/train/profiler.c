@@ -262,9 +262,14 @@ static ls_status finish(ls_profiler *p, ls_train_result *result) {
     return ls_comm_agree(s->comm, "write the profile", LS_OK);
 }
 
-ls_status ls_profiler_end_step(ls_profiler *p, int ends, ls_train_result *result) {
+ls_status ls_profiler_end_step(ls_profiler *p, int ends, ls_train_result *result,
+                               double *aside_seconds) {
     if (!p || p->done) return LS_OK;
     if (p->session->trace)
         ls_trace_add_span(p->trace, LS_TRACE_STEP, p->session->trace_step, p->begun_ns);
-    return ends || p->n_begun >= p->last ? finish(p, result) : LS_OK;
+    if (!ends && p->n_begun < p->last) return LS_OK;
+    const double begun = ls_clock_seconds();
+    const ls_status status = finish(p, result);
+    *aside_seconds += ls_clock_seconds() - begun;
+    return status;
 }

@@ -16,9 +16,10 @@ ls_status ls_profiler_create(ls_session *session, const struct ls_config *values
                              const ls_train_options *options, ls_profiler **out);
 void ls_profiler_destroy(ls_profiler *profiler);
 /* Around a step, whatever follows it included; `step` is its number from 0. The last steps' end, or that of a run that ends before,
- * is Collective and writes. Sets result->profile and result->profile_text on the first rank. */
+ * is Collective and writes. Sets result->profile and result->profile_text on the first rank; adds the time that it took to *aside_seconds. */
 void ls_profiler_begin_step(ls_profiler *profiler, int64_t step);
-ls_status ls_profiler_end_step(ls_profiler *profiler, int ends, ls_train_result *result);
+ls_status ls_profiler_end_step(ls_profiler *profiler, int ends, ls_train_result *result,
+                               double *aside_seconds);
 
 /* --- its parts --- */
 

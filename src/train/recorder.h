@@ -18,5 +18,8 @@ ls_status ls_recorder_finish(ls_recorder *recorder, const ls_train_result *resul
 
 /* FLOP/s of a large matrix product on this pool in this precision: the peak that progress is measured against. About 30 ms. */
 ls_status ls_peak_measure(ls_pool *pool, int precision, double *flops_per_second_out);
+/* Of all ranks together, as if all were like this one. Adds the time that it took to *aside_seconds. */
+ls_status ls_peak_of_ranks(ls_session *session, double *flops_per_second_out,
+                           double *aside_seconds);
 
 #endif

@@ -187,15 +187,6 @@ static ls_status must_stop(trainer *t, int *out) {
     return ls_saving_advance(&t->saving, t->save_states, size);
 }
 
-static ls_status measure_peak(trainer *t) {
-    const double before = ls_clock_seconds();
-    LS_TRY(ls_peak_measure(t->session.pool, t->session.config.precision,
-                           &t->progress.peak_flops_per_second));
-    t->progress.peak_flops_per_second *= t->result->ranks; /* as if all were alike */
-    t->eval_seconds += ls_clock_seconds() - before;
-    return LS_OK;
-}
-
 /* All that follows a step. May be done again for a step whose process died in the middle of it. */
 static ls_status follow_up(trainer *t, int *stop_out) {
     const ls_train_config *c = &t->session.config;
@@ -205,20 +196,12 @@ static ls_status follow_up(trainer *t, int *stop_out) {
         LS_TRY(ls_recorder_step(t->recorder, &t->progress));
     if (is_due(c->eval_every, step) && ls_train_evaluates(c)) LS_TRY(evaluate(t));
     if (t->progress.peak_flops_per_second == 0 && t->options->progress && step - t->first_step == 2)
-        LS_TRY(measure_peak(t));
+        LS_TRY(ls_peak_of_ranks(&t->session, &t->progress.peak_flops_per_second, &t->eval_seconds));
     if (t->options->progress) t->options->progress(t->options->user, &t->progress);
     LS_TRY(must_stop(t, stop_out));
     if (*stop_out || !is_due(c->save_every, step) || step >= c->steps) return LS_OK;
     const double before = ls_clock_seconds();
     LS_TRY(ls_saving_begin(&t->saving, &t->state));
-    t->eval_seconds += ls_clock_seconds() - before;
-    return LS_OK;
-}
-
-static ls_status end_profiled_step(trainer *t, int stop) {
-    const double before = ls_clock_seconds();
-    const int ends = stop || t->state.step >= t->session.config.steps;
-    LS_TRY(ls_profiler_end_step(t->profiler, ends, t->result));
     t->eval_seconds += ls_clock_seconds() - before;
     return LS_OK;
 }
@@ -236,7 +219,8 @@ static ls_status run_loop(trainer *t, ls_origin origin) {
         LS_TRY(ls_saving_time_step(&t->saving, t->state.step, ls_clock_seconds() - begun));
         LS_TRY(ls_saving_commit(&t->saving, &t->state));
         LS_TRY(follow_up(t, &stop));
-        LS_TRY(end_profiled_step(t, stop));
+        LS_TRY(ls_profiler_end_step(t->profiler, stop || t->state.step >= t->session.config.steps,
+                                    t->result, &t->eval_seconds));
     }
     /* SIGUSR1: go on elsewhere from memory. */
     return t->result->interrupted == SIGUSR1 && t->session.keep
