@@ -76,7 +76,7 @@ static void plan_shared_b(const ls_gemm_engine *e, const ls_gemm *g, int n_threa
     plan->m_block = divide_up(tiles, n_blocks) * e->mr;
     n_blocks = divide_up(g->m, plan->m_block);
     plan->n_split = max_of(min_of(divide_up(wanted, n_blocks), chunk_panels), 1);
-    plan->shared_bytes = (size_t)(plan->words * plan->n_chunk * WORD_BYTES);
+    plan->shared_bytes = g->packed_b ? 0 : (size_t)(plan->words * plan->n_chunk * WORD_BYTES);
     plan->panel_bytes = (size_t)round_up(plan->words * plan->m_block * WORD_BYTES, ALIGN_BYTES);
     plan->scratch_bytes = plan->panel_bytes;
     if (plan->n_k_blocks > 1 && !is_plain(&g->out))
@@ -86,7 +86,7 @@ static void plan_shared_b(const ls_gemm_engine *e, const ls_gemm *g, int n_threa
 /* Rows of k that lie far apart are read a few lines at a time: one panel's single line each would leave memory waiting. */
 static int64_t group_panels(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
     const int64_t panels = divide_up(g->n, e->nr);
-    if (g->b.k_inner || g->m > RESIDENT_A_ROWS ||
+    if (g->packed_b || g->b.k_inner || g->m > RESIDENT_A_ROWS ||
         panels < PACK_PANELS * TASKS_PER_THREAD * (int64_t)n_threads)
         return 1;
     return PACK_PANELS;
@@ -105,7 +105,7 @@ static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_thre
     if (plan.resident_a) {
         plan.group = group_panels(e, g, n_threads);
         plan.shared_bytes = (size_t)a_bytes;
-        plan.panel_bytes = (size_t)(plan.group * plan.words * e->nr * WORD_BYTES);
+        plan.panel_bytes = g->packed_b ? 0 : (size_t)(plan.group * plan.words * e->nr * WORD_BYTES);
         plan.scratch_bytes = plan.panel_bytes;
         if (plan.n_k_blocks > 1)
             plan.scratch_bytes += (size_t)(plan.group * m_round * e->nr) * sizeof(float);
@@ -140,6 +140,18 @@ static char *scratch_of(const gemm_job *job, int worker) {
 
 static int64_t k_count(const gemm_job *job, int64_t k_index) {
     return min_of(job->plan.k_block, job->gemm->k - k_index * job->plan.k_block);
+}
+
+/* Where the panel of column `col` and block `k_index` of k lies in a whole packed B. */
+static size_t panel_offset(const gemm_job *job, int64_t col, int64_t k_index) {
+    const gemm_plan *plan = &job->plan;
+    const int64_t panels = divide_up(job->gemm->n, job->engine->nr);
+    const int64_t panel = k_index * panels + col / job->engine->nr;
+    return (size_t)(panel * plan->words * job->engine->nr * WORD_BYTES);
+}
+
+static const char *packed_panel(const gemm_job *job, int64_t col, int64_t k_index) {
+    return (const char *)job->gemm->packed_b + panel_offset(job, col, k_index);
 }
 
 /* Asks for the memory a tile will be written to (and its residual) while the tile is being computed. */
@@ -209,8 +221,9 @@ static ls_status run_resident_a(void *user, int64_t task, int worker) {
     if (e->begin) e->begin();
     for (int64_t kb = 0; kb < plan->n_k_blocks; kb++) {
         const int64_t range[4] = {col, end - col, kb * plan->k_block, k_count(job, kb)};
-        e->pack_b(&g->b, range, plan->words, panels);
+        if (!g->packed_b) e->pack_b(&g->b, range, plan->words, panels);
         for (int64_t j = col; j < end; j += e->nr) {
+            const char *own = panels + (size_t)((j - col) * plan->words * WORD_BYTES);
             const ls_gemm_tile tile = {.col = j,
                                        .n_cols = (int)min_of(e->nr, end - j),
                                        .acc =
@@ -219,7 +232,7 @@ static ls_status run_resident_a(void *user, int64_t task, int worker) {
                                        .first = kb == 0,
                                        .last = kb + 1 == plan->n_k_blocks};
             run_panel(job, job->shared + (size_t)kb * a_step,
-                      panels + (size_t)((j - col) * plan->words * WORD_BYTES), g->m, tile, c);
+                      g->packed_b ? packed_panel(job, j, kb) : own, g->m, tile, c);
         }
     }
     if (e->end) e->end();
@@ -262,8 +275,10 @@ static ls_status run_shared_b(void *user, int64_t task, int worker) {
                                    .acc_ld = job->acc_ld,
                                    .first = job->k_index == 0,
                                    .last = job->k_index + 1 == plan->n_k_blocks};
-        run_panel(job, rows, job->shared + (size_t)(j0 * plan->words * WORD_BYTES), n_rows, tile,
-                  c);
+        const char *own = job->shared + (size_t)(j0 * plan->words * WORD_BYTES);
+        const int is_packed = job->gemm->packed_b != NULL;
+        run_panel(job, rows, is_packed ? packed_panel(job, job->n0 + j0, job->k_index) : own,
+                  n_rows, tile, c);
     }
     if (e->end) e->end();
     return LS_OK;
@@ -279,8 +294,9 @@ static ls_status run_chunks(gemm_job *job, float *acc, ls_pool *pool) {
         job->acc = in_result ? (float *)g->out.data + job->n0 : acc;
         job->acc_ld = in_result ? g->out.ld : plan->n_chunk;
         for (job->k_index = 0; job->k_index < plan->n_k_blocks; job->k_index++) {
-            LS_TRY(ls_pool_run(pool, divide_up(job->chunk_cols, PACK_PANELS * job->engine->nr),
-                               pack_shared_b, job));
+            if (!g->packed_b)
+                LS_TRY(ls_pool_run(pool, divide_up(job->chunk_cols, PACK_PANELS * job->engine->nr),
+                                   pack_shared_b, job));
             LS_TRY(ls_pool_run(pool, n_tasks, run_shared_b, job));
         }
     }
@@ -303,4 +319,37 @@ ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *w
     }
     char *end = job.scratch + (size_t)n_threads * plan->scratch_bytes;
     return run_chunks(&job, plan->acc_bytes ? (float *)end : NULL, pool);
+}
+
+/* --- b packed once for several products ---------------------------------------------------------------------------- */
+
+size_t ls_gemm_packed_bytes(const ls_gemm_engine *engine, int64_t n, int64_t k) {
+    const ls_gemm_k_plan plan = ls_gemm_plan_k(engine, k);
+    return (size_t)(divide_up(n, engine->nr) * engine->nr * plan.n_blocks * plan.words) *
+           WORD_BYTES;
+}
+
+/* A few panels of one block. */
+static ls_status pack_whole_b(void *user, int64_t task, int worker) {
+    const gemm_job *job = user;
+    const int64_t cols = PACK_PANELS * job->engine->nr, n_tasks = divide_up(job->gemm->n, cols);
+    const int64_t col = task % n_tasks * cols, k_index = task / n_tasks;
+    const int64_t range[4] = {col, min_of(cols, job->gemm->n - col), k_index * job->plan.k_block,
+                              k_count(job, k_index)};
+    (void)worker;
+    job->engine->pack_b(&job->gemm->b, range, job->plan.words,
+                        job->shared + panel_offset(job, col, k_index));
+    return LS_OK;
+}
+
+ls_status ls_gemm_pack_b(const ls_gemm_engine *engine, const ls_gemm_operand *b, int64_t n,
+                         int64_t k, void *dst, ls_pool *pool) {
+    const ls_gemm_k_plan k_plan = ls_gemm_plan_k(engine, k);
+    const ls_gemm gemm = {.n = n, .k = k, .b = *b};
+    gemm_job job = {.engine = engine, .gemm = &gemm, .shared = dst};
+    job.plan.words = k_plan.words;
+    job.plan.k_block = k_plan.k_block;
+    job.plan.n_k_blocks = k_plan.n_blocks;
+    return ls_pool_run(pool, divide_up(n, PACK_PANELS * engine->nr) * k_plan.n_blocks, pack_whole_b,
+                       &job);
 }

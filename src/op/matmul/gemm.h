@@ -43,6 +43,7 @@ typedef struct ls_gemm {
     ls_gemm_operand a; /* i is the row */
     ls_gemm_operand b; /* i is the column */
     ls_gemm_out out;
+    const void *packed_b; /* b as ls_gemm_pack_b lays it out; NULL: the product packs it itself */
 } ls_gemm;
 
 /* One finished register tile on its way out. `acc` is where sums over several k blocks live (element 0, 0 of the tile). */
@@ -83,9 +84,19 @@ LS_API size_t ls_gemm_workspace_bytes(const ls_gemm_engine *engine, const ls_gem
 LS_API ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *workspace,
                              ls_pool *pool);
 
+/* All of b [k, n] for several products: block of k by block (ls_gemm_plan_k), in each panel by panel of nr columns, in each word by word;
+ * zero where there are no columns or k's. 64-byte aligned. */
+LS_API size_t ls_gemm_packed_bytes(const ls_gemm_engine *engine, int64_t n, int64_t k);
+LS_API ls_status ls_gemm_pack_b(const ls_gemm_engine *engine, const ls_gemm_operand *b, int64_t n,
+                                int64_t k, void *dst, ls_pool *pool);
+
 /* A whole matmul launch (batches, transposes, epilogue) with one engine. */
 LS_API size_t ls_matmul_workspace_bytes(const ls_gemm_engine *engine, const ls_sig *sig,
                                         int n_threads);
 LS_API ls_status ls_matmul_launch(const ls_gemm_engine *engine, const ls_launch *launch);
+/* The same with operand 1 in 2 dims, laid out by ls_gemm_pack_b; signature and launch are those of the plain product. */
+LS_API size_t ls_matmul_packed_workspace_bytes(const ls_gemm_engine *engine, const ls_sig *sig,
+                                               int n_threads);
+LS_API ls_status ls_matmul_packed_launch(const ls_gemm_engine *engine, const ls_launch *launch);
 
 #endif

@@ -24,11 +24,22 @@ static void mark_epilogue(const ls_sig *sig, ls_gemm_out *out) {
     if (attr->has_residual) out->residual = sig;
 }
 
-size_t ls_matmul_workspace_bytes(const ls_gemm_engine *engine, const ls_sig *sig, int n_threads) {
+static size_t count_workspace(const ls_gemm_engine *engine, const ls_sig *sig, int n_threads,
+                              int is_packed) {
     const ls_matmul_shape shape = ls_matmul_shape_of(sig);
     ls_gemm gemm = describe(sig, &shape);
     mark_epilogue(sig, &gemm.out);
+    if (is_packed) gemm.packed_b = sig;
     return ls_gemm_workspace_bytes(engine, &gemm, n_threads);
+}
+
+size_t ls_matmul_workspace_bytes(const ls_gemm_engine *engine, const ls_sig *sig, int n_threads) {
+    return count_workspace(engine, sig, n_threads, 0);
+}
+
+size_t ls_matmul_packed_workspace_bytes(const ls_gemm_engine *engine, const ls_sig *sig,
+                                        int n_threads) {
+    return count_workspace(engine, sig, n_threads, 1);
 }
 
 static void *shift(void *data, ls_dtype dtype, int64_t elements) {
@@ -39,12 +50,14 @@ static const void *shift_const(const ls_tensor *tensor, int64_t elements) {
     return (const char *)tensor->data + elements * (int64_t)ls_dtype_bytes(tensor->dtype);
 }
 
-ls_status ls_matmul_launch(const ls_gemm_engine *engine, const ls_launch *launch) {
+static ls_status launch_products(const ls_gemm_engine *engine, const ls_launch *launch,
+                                 const void *packed_b) {
     const ls_sig *sig = launch->sig;
     const ls_matmul_attr *attr = sig->attr;
     const ls_matmul_shape shape = ls_matmul_shape_of(sig);
     ls_gemm gemm = describe(sig, &shape);
     const ls_dtype dtype = gemm.out.dtype;
+    gemm.packed_b = packed_b;
     if (attr->has_bias) gemm.out.bias = launch->in[2].data;
     for (int64_t i = 0; i < shape.n_batch; i++) {
         const int64_t at = i * shape.m * shape.n;
@@ -57,6 +70,14 @@ ls_status ls_matmul_launch(const ls_gemm_engine *engine, const ls_launch *launch
         LS_TRY(ls_gemm_run(engine, &gemm, launch->workspace, launch->pool));
     }
     return LS_OK;
+}
+
+ls_status ls_matmul_launch(const ls_gemm_engine *engine, const ls_launch *launch) {
+    return launch_products(engine, launch, NULL);
+}
+
+ls_status ls_matmul_packed_launch(const ls_gemm_engine *engine, const ls_launch *launch) {
+    return launch_products(engine, launch, launch->in[1].data);
 }
 
 static int is_narrow(ls_dtype dtype) {
