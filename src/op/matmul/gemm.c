@@ -1,11 +1,12 @@
 /* The loops around the register tiles.
  *
- * Two ways to share the work, with the same bits:
+ * A few rows go another way (gemm_direct.c). Two ways to share the work of more, with the same bits:
  * - "resident a": A is small (it stays in L2); it is packed once, then each task takes a panel of B or a few, packs them into its
- *   own scratch and runs all of A against them. Each element of B is touched once: also the way for a few rows (decoding).
+ *   own scratch and runs all of A against them. Each element of B is touched once.
  * - "shared b": for each chunk of columns and block of k, B is packed once by all; a task then packs its rows of A and runs
  *   them against all panels of B (or its share of them). */
 #include "op/matmul/gemm.h"
+#include "op/matmul/gemm_direct_run.h"
 
 enum {
     WORD_BYTES = 4,
@@ -119,6 +120,8 @@ static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_thre
 }
 
 size_t ls_gemm_workspace_bytes(const ls_gemm_engine *engine, const ls_gemm *gemm, int n_threads) {
+    if (ls_gemm_is_direct(engine, gemm))
+        return ls_gemm_direct_workspace_bytes(engine, gemm, n_threads);
     const gemm_plan plan = make_plan(engine, gemm, n_threads);
     return plan.shared_bytes + (size_t)n_threads * plan.scratch_bytes + plan.acc_bytes;
 }
@@ -306,6 +309,7 @@ static ls_status run_chunks(gemm_job *job, float *acc, ls_pool *pool) {
 ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *workspace,
                       ls_pool *pool) {
     if (gemm->m == 0 || gemm->n == 0) return LS_OK;
+    if (ls_gemm_is_direct(engine, gemm)) return ls_gemm_direct_run(engine, gemm, workspace, pool);
     const int n_threads = ls_pool_threads(pool);
     gemm_job job = {.engine = engine, .gemm = gemm, .plan = make_plan(engine, gemm, n_threads)};
     const gemm_plan *plan = &job.plan;

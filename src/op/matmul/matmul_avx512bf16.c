@@ -2,50 +2,42 @@
  * the instruction runs at full rate (AMD Zen 4). It treats subnormal inputs as zero and flushes subnormal results. */
 #include "op/cpu_kernel.h"
 #include "op/matmul/gemm_engines.h"
-#include "op/matmul/gemm_pack.h"
 #include "op/matmul/gemm_store.h"
-#include <immintrin.h>
 
-enum { MR = 12, NR = 32, K_BLOCK = 512 };
+enum { MR = 12, NR = 32, LANES = 16, K_BLOCK = 512, DIRECT_K = 2 };
+#define MULTIPLY_WORD(sum, a, b) \
+    ((vec)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)(a), (__m512bh)(b)))
+#include "op/matmul/gemm_tile.h"
 
-/* c[rows][NR] = sum over words of a[word][MR] x b[word][NR]; rows is a constant. */
-V16_INLINE void run_rows(int64_t words, int rows, const int *a, const __m512i *b, float *c) {
-    __m512 sum[MR][2];
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-    for (int64_t w = 0; w < words; w++, a += MR, b += 2) {
-        const __m512bh b0 = (__m512bh)_mm512_load_si512(b);
-        const __m512bh b1 = (__m512bh)_mm512_load_si512(b + 1);
-#pragma GCC unroll 12
-        for (int i = 0; i < rows; i++) {
-            const __m512bh x = (__m512bh)_mm512_set1_epi32(a[i]);
-            sum[i][0] = _mm512_dpbf16_ps(sum[i][0], x, b0);
-            sum[i][1] = _mm512_dpbf16_ps(sum[i][1], x, b1);
-        }
-    }
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++) {
-        _mm512_store_ps(c + i * NR, sum[i][0]);
-        _mm512_store_ps(c + i * NR + 16, sum[i][1]);
-    }
+V16_INLINE __m512i load_columns(const char *row, int64_t n) {
+    if (n >= 32) return _mm512_loadu_si512(row);
+    return _mm512_maskz_loadu_epi16((1u << n) - 1, row);
 }
 
-/* Few rows (decoding, the edge of a result) do not pay for twelve. */
-static void run_tile(int64_t words, int n_rows, const void *a, const void *b, float *c) {
-    if (n_rows > 8)
-        run_rows(words, MR, a, b, c);
-    else if (n_rows > 4)
-        run_rows(words, 8, a, b, c);
-    else
-        run_rows(words, 4, a, b, c);
+/* Pairs of two rows of k. */
+V16_INLINE void join_pairs(const char *row, int64_t ld, int64_t n_k, int64_t n, word_vec out[2]) {
+    static const uint16_t index[2][32] = {
+        {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+         8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47},
+        {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
+         24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63}};
+    const __m512i even = n_k > 0 ? load_columns(row, n) : _mm512_setzero_si512();
+    const __m512i odd = n_k > 1 ? load_columns(row + ld, n) : _mm512_setzero_si512();
+    for (int h = 0; h < 2; h++)
+        out[h] = (word_vec)_mm512_permutex2var_epi16(even, _mm512_loadu_si512(index[h]), odd);
 }
+#define JOIN_COLUMNS join_pairs
+#include "op/matmul/gemm_direct.h"
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {
     pack_panels(a, range, words, MR, 1, dst);
 }
 
 static void pack_b(const ls_gemm_operand *b, const int64_t range[4], int64_t words, void *dst) {
-    pack_panels(b, range, words, NR, 1, dst);
+    if (b->k_inner)
+        pack_panels(b, range, words, NR, 1, dst);
+    else
+        pack_joined(b, range, words, dst);
 }
 
 static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
@@ -60,7 +52,10 @@ const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16 = {.mr = MR,
                                                         .pack_a = pack_a,
                                                         .pack_b = pack_b,
                                                         .tile = run_tile,
-                                                        .store = store};
+                                                        .store = store,
+                                                        .tile_out = run_tile_out,
+                                                        .direct = run_direct,
+                                                        .direct_dtype = LS_DTYPE_BF16};
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_matmul_workspace_bytes(&ls_gemm_engine_pairs_avx512bf16, sig, n_threads);

@@ -24,6 +24,7 @@ static const ls_matmul_attr tt = {1, 1, LS_ACT_NONE, 0, 0, -1, 1, 0};
 static const ls_matmul_attr sum = {1, 0, LS_ACT_NONE, 0, 0, -1, 1, 1};
 static const ls_matmul_attr scaled = {0, 1, LS_ACT_NONE, 0, 0, -1, -0.25f, 0};
 static const ls_matmul_attr to_f32 = {0, 1, LS_ACT_NONE, 0, 0, LS_DTYPE_F32, 1, 0};
+static const ls_matmul_attr to_f32_nn = {0, 0, LS_ACT_NONE, 0, 0, LS_DTYPE_F32, 1, 0};
 static const ls_matmul_attr sum_f32 = {1, 0, LS_ACT_NONE, 0, 0, LS_DTYPE_F32, 1, 1};
 static const ls_matmul_attr to_bf16 = {0, 0, LS_ACT_NONE, 0, 0, LS_DTYPE_BF16, 1, 0};
 static const ls_matmul_attr bias = {0, 1, LS_ACT_NONE, 1, 0, -1, 1, 0};
@@ -87,6 +88,17 @@ static const ls_op_case cases[] = {
      0},
     {"few rows nn, long inner dim, many columns", &nn, AB(D(5, 1100), D(1100, 900)), LS_CASE_FLOATS,
      3e-4, -1, 0, 0, 0},
+    /* Few rows, for which B is not packed: 1, 2, 4, 8, 12 rows at a time, whole and part groups of columns, tails of k. */
+    {"two rows nn, wide", &nn, AB(D(2, 77), D(77, 301)), LS_CASE_FLOATS, 1e-4, -1, 0, 0, 0},
+    {"three rows nn, odd", &nn, AB(D(3, 33), D(33, 65)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
+    {"seven rows nn", &to_f32_nn, AB(D(7, 1030), D(1030, 70)), LS_CASE_FLOATS, 3e-4, -1, 0, 0, 0},
+    {"twelve rows nn", &nn, AB(D(12, 40), D(40, 96)), LS_CASE_FLOATS, 1e-4, -1, 0, 0, 0},
+    {"sixteen rows nn, dressed", &bias_residual, ABXY(D(16, 1101), D(1101, 77), D(77), D(16, 77)),
+     LS_CASE_FLOATS, 3e-4, -1, 0, 0, 0},
+    {"two rows nt", &nt, AB(D(2, 1050), D(50, 1050)), LS_CASE_FLOATS, 3e-4, -1, 0, 0, 0},
+    {"four rows nt, dressed", &gelu_tanh, ABX(D(4, 47), D(100, 47), D(100)), LS_CASE_FLOATS, 1e-4,
+     -1, 0, 0, 0},
+    {"one row of a transposed a", &tn, AB(D(40, 1), D(40, 70)), LS_CASE_FLOATS, 1e-4, -1, 0, 0, 0},
     {"demo forward", &nt, AB(D(4096, 256), D(1024, 256)), LS_CASE_FLOATS, 0, -1, 0, 0, 1},
     {"demo weight gradient", &sum_f32, AB(D(4096, 256), D(4096, 1024)), LS_CASE_FLOATS, 0, -1, 0, 0,
      1},

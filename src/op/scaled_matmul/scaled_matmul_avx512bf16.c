@@ -4,45 +4,45 @@
 #include "op/scaled_matmul/scaled_launch.h"
 #include "op/scaled_matmul/scaled_pack.h"
 
-enum { MR = 12, NR = 32, K_BLOCK = 512 };
+enum { MR = 12, NR = 32, LANES = 16, K_BLOCK = 512, DIRECT_K = 4 };
+#define MULTIPLY_WORD(sum, a, b) \
+    ((vec)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(a), (__m512i)(b)))
+#include "op/matmul/gemm_tile.h"
 
-/* c[rows][NR] = sum over words of a[word][MR] x b[word][NR]; rows is a constant. */
-V16_INLINE void run_rows(int64_t words, int rows, const int *a, const __m512i *b, float *c) {
-    __m512i sum[MR][2];
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = _mm512_setzero_si512();
-    for (int64_t w = 0; w < words; w++, a += MR, b += 2) {
-        const __m512i b0 = _mm512_load_si512(b), b1 = _mm512_load_si512(b + 1);
-#pragma GCC unroll 12
-        for (int i = 0; i < rows; i++) {
-            const __m512i x = _mm512_set1_epi32(a[i]);
-            sum[i][0] = _mm512_dpbusd_epi32(sum[i][0], x, b0);
-            sum[i][1] = _mm512_dpbusd_epi32(sum[i][1], x, b1);
-        }
-    }
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++) {
-        _mm512_store_si512(c + i * NR, sum[i][0]);
-        _mm512_store_si512(c + i * NR + 16, sum[i][1]);
-    }
+/* 32 columns of a row of k behind those of another two rows further. */
+V16_INLINE __m512i load_two_rows(const char *row, int64_t ld, int64_t n_k, int64_t n) {
+    const __mmask32 mask = n >= 32 ? ~0u : (1u << n) - 1;
+    const __m256i low = _mm256_maskz_loadu_epi8(n_k > 0 ? mask : 0, row);
+    const __m256i high = _mm256_maskz_loadu_epi8(n_k > 2 ? mask : 0, n_k > 2 ? row + 2 * ld : row);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-/* Few rows (decoding, the edge of a result) do not pay for twelve. */
-static void run_tile(int64_t words, int n_rows, const void *a, const void *b, float *c) {
-    if (n_rows > 8)
-        run_rows(words, MR, a, b, c);
-    else if (n_rows > 4)
-        run_rows(words, 8, a, b, c);
-    else
-        run_rows(words, 4, a, b, c);
+/* Quads of four rows of k: bytes of rows 0 and 1, 2 and 3 are joined to halves, the halves to words. */
+V16_INLINE void join_quads(const char *row, int64_t ld, int64_t n_k, int64_t n, word_vec out[2]) {
+    static const uint16_t index[2][32] = {
+        {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+         32, 48, 33, 49, 34, 50, 35, 51, 36, 52, 37, 53, 38, 54, 39, 55},
+        {8,  24, 9,  25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31,
+         40, 56, 41, 57, 42, 58, 43, 59, 44, 60, 45, 61, 46, 62, 47, 63}};
+    const __m512i even = load_two_rows(row, ld, n_k, n);
+    const __m512i odd = load_two_rows(n_k > 1 ? row + ld : row, ld, n_k - 1, n);
+    /* low: columns 0-7 and 16-23, of rows 0 and 1, then of rows 2 and 3 */
+    const __m512i low = _mm512_unpacklo_epi8(even, odd), high = _mm512_unpackhi_epi8(even, odd);
+    for (int h = 0; h < 2; h++)
+        out[h] = (word_vec)_mm512_permutex2var_epi16(low, _mm512_loadu_si512(index[h]), high);
 }
+#define JOIN_COLUMNS join_quads
+#include "op/matmul/gemm_direct.h"
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {
     pack_byte_panels(a, range, words, MR, 4, a->dtype == LS_DTYPE_I8, dst);
 }
 
 static void pack_b(const ls_gemm_operand *b, const int64_t range[4], int64_t words, void *dst) {
-    pack_byte_panels(b, range, words, NR, 4, 0, dst);
+    if (b->k_inner)
+        pack_byte_panels(b, range, words, NR, 4, 0, dst);
+    else
+        pack_joined(b, range, words, dst);
 }
 
 static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
@@ -57,7 +57,9 @@ static const ls_gemm_engine quads = {.mr = MR,
                                      .pack_a = pack_a,
                                      .pack_b = pack_b,
                                      .tile = run_tile,
-                                     .store = store};
+                                     .store = store,
+                                     .direct = run_direct,
+                                     .direct_dtype = LS_DTYPE_I8};
 static const ls_scaled_engine engine = {&quads, &quads, 128};
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {

@@ -1,0 +1,75 @@
+/* The register tile of the vector engines, for kernel files (compiled per instruction set): MR rows by NR columns, as large as the registers
+ * allow. Before including this a file defines
+ *   enum { MR, NR, LANES };              LANES words in a vector
+ *   MULTIPLY_WORD(sum, a, b)             sum of one word more: vec from a vec and two word_vecs, a the same in all lanes
+ * Sums of integers travel as the bits of floats. */
+#ifndef LS_OP_GEMM_TILE_H
+#define LS_OP_GEMM_TILE_H
+#include "op/matmul/gemm.h"
+#include "op/simd.h"
+
+enum { VECS = NR / LANES };
+typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
+typedef float vec_any __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t word_vec __attribute__((vector_size(4 * LANES), may_alias));
+
+/* sum[rows][VECS] over words of a[word][MR] x b[word][NR]; rows is a constant. */
+V16_INLINE void sum_rows(int64_t words, int rows, const uint32_t *a, const word_vec *b,
+                         vec sum[MR][VECS]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < VECS; j++) sum[i][j] = (vec){0};
+    for (int64_t w = 0; w < words; w++, a += MR, b += VECS) {
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            const word_vec x = (word_vec){0} + a[i];
+#pragma GCC unroll 4
+            for (int j = 0; j < VECS; j++) sum[i][j] = MULTIPLY_WORD(sum[i][j], x, b[j]);
+        }
+    }
+}
+
+V16_INLINE void run_rows(int64_t words, int rows, const void *a, const void *b, float *c) {
+    vec sum[MR][VECS];
+    sum_rows(words, rows, a, b, sum);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < VECS; j++) ((vec *)c)[i * VECS + j] = sum[i][j];
+}
+
+/* ls_gemm_engine.tile. Few rows (the edge of a result) do not pay for all. */
+static void run_tile(int64_t words, int n_rows, const void *a, const void *b, float *c) {
+    enum { THIRD = MR / 3 ? MR / 3 : 1 };
+    if (n_rows > 2 * THIRD)
+        run_rows(words, MR, a, b, c);
+    else if (n_rows > THIRD)
+        run_rows(words, 2 * THIRD, a, b, c);
+    else
+        run_rows(words, THIRD, a, b, c);
+}
+
+/* ls_gemm_engine.tile_out. */
+__attribute__((unused)) static void run_tile_out(int64_t words, const void *a, const void *b,
+                                                 float *out, int64_t ld, int streams) {
+    vec sum[MR][VECS];
+    sum_rows(words, MR, a, b, sum);
+#if defined(__AVX512F__)
+    if (streams) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < VECS; j++)
+                _mm512_stream_ps(out + i * ld + j * LANES, (__m512)sum[i][j]);
+        return;
+    }
+#endif
+    (void)streams;
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < VECS; j++) *(vec_any *)(out + i * ld + j * LANES) = sum[i][j];
+}
+
+#endif
