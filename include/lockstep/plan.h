@@ -58,6 +58,11 @@ typedef enum ls_fuse {
     LS_FUSE_OFF /* node by node, for comparison */
 } ls_fuse;
 
+typedef enum ls_packing {
+    LS_PACKING_AUTO, /* a weight that several products of a step read packed alike is packed once a step: no result changes */
+    LS_PACKING_OFF   /* every product packs for itself */
+} ls_packing;
+
 typedef struct ls_plan_options {
     ls_plan_mode mode;
     const char *
@@ -69,6 +74,7 @@ typedef struct ls_plan_options {
     ls_recompute recompute;
     int64_t recompute_bytes;
     ls_fuse fuse;
+    ls_packing pack;
     /* A lane whose logits take more makes them block by block, with loss and gradients, and stores none; 0: never. Changes no bit. FORWARD:
      * for evaluation, which fetches sums: output "logits" is dropped. */
     int64_t logits_bytes;

@@ -52,6 +52,7 @@ static ls_status copy_node(copier *c, const ls_node *node) {
     ls_value out[LS_MAX_OUT];
     ls_graph_node(c->to, node->op, node->attr, in, node->n_in, out);
     LS_TRY(ls_graph_status(c->to));
+    c->to->nodes[c->to->n_nodes - 1].bucket = node->bucket;
     for (int i = 0; i < node->n_out; i++) c->map[node->out[i]] = out[i];
     return LS_OK;
 }

@@ -31,6 +31,15 @@ static ls_status fuse_nodes(ls_plan *plan) {
     return o->fuse == LS_FUSE_ON ? ls_pass_fuse(&plan->graph, &options, &plan->fused) : LS_OK;
 }
 
+static ls_status lay_out_weights(ls_plan *plan) {
+    const ls_plan_options *o = &plan->options;
+    const int members = o->mode == LS_PLAN_TRAIN ? plan->n_members : 1;
+    const ls_layout_options options = {.lanes = o->lanes / members, .arena = plan->arena};
+    if (o->pack == LS_PACKING_OFF || o->reference_kernels) return LS_OK;
+    LS_TRY(ls_pass_layout(&plan->graph, &options, &plan->layout));
+    return ls_graph_verify(plan->graph);
+}
+
 /* Passes over the graph; the verifier runs after each. */
 static ls_status run_passes(ls_plan *plan) {
     ls_graph **graph = &plan->graph;
@@ -64,6 +73,8 @@ static ls_status run_passes(ls_plan *plan) {
     LS_TRY(ls_graph_verify(*graph));
     /* After all that looks at whole parameters. */
     LS_TRY(run_rank_passes(plan));
+    /* Where weights are final: after the gathers. Reference kernels pack nothing. */
+    LS_TRY(lay_out_weights(plan));
     /* Last: gives each lane sum a place to land. */
     LS_TRY(ls_pass_deposit(*graph, training, training && o->schedule == LS_PIPELINE_ZERO_BUBBLE));
     return ls_graph_verify(*graph);

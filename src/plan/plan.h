@@ -136,6 +136,7 @@ struct ls_plan {
     int64_t n_parameters;
     double flops_per_step;
     ls_fuse_report fused;
+    ls_layout_report layout;
 };
 
 enum { LS_PLACE_ALIGN = 64, LS_SUM_ALIGN = 4 * LS_SHARD_UNIT, LS_KEPT_ALIGN = 4096 };

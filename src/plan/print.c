@@ -166,6 +166,21 @@ static void print_fused(const ls_plan *plan, int explain, ls_text *out) {
     if (explain && f->text) ls_text_append(out, "%s", f->text);
 }
 
+/* Nothing where there is nothing to lay out. */
+static void print_layout(const ls_plan *plan, int explain, ls_text *out) {
+    const ls_layout_report *l = &plan->layout;
+    if (plan->options.pack == LS_PACKING_OFF)
+        ls_text_append(out, "  pack: off\n");
+    else if (l->n_forms > 0)
+        ls_text_append(out,
+                       "  pack: %d weight%s laid out ahead in %d form%s of this machine's level, "
+                       "%s: %lld bytes; a step packs %.0f bytes of weights instead of %.0f\n",
+                       l->n_weights, l->n_weights == 1 ? "" : "s", l->n_forms,
+                       l->n_forms == 1 ? "" : "s", ls_isa_name(ls_cpu_isa()), (long long)l->bytes,
+                       l->after, l->before);
+    if (explain && l->text) ls_text_append(out, "%s", l->text);
+}
+
 static void print_data_parallel(const ls_plan *plan, ls_text *out) {
     const ls_plan_options *o = &plan->options;
     if (plan->n_members == 1) {
@@ -200,6 +215,7 @@ ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out) {
     print_mesh(plan, &text);
     print_data_parallel(plan, &text);
     print_fused(plan, explain, &text);
+    print_layout(plan, explain, &text);
     ls_text_append(&text, "  parameters: %lld\n  flops per step: %.6g\n",
                    (long long)plan->n_parameters, plan->flops_per_step);
     ls_plan_print_head(plan, &text);

@@ -21,6 +21,7 @@ static ls_plan_options plan_options(const ls_train_config *c, ls_plan_mode mode)
                              .recompute_bytes = c->recompute_bytes,
                              .logits_bytes = c->logits_bytes,
                              .fuse = c->fuse ? LS_FUSE_ON : LS_FUSE_OFF,
+                             .pack = (ls_packing)c->pack,
                              .zero = (int)c->zero,
                              .shard_lanes = (int)c->lanes,
                              .wire = (ls_wire)c->wire,

@@ -5,6 +5,7 @@
 
 #include "op/matmul/matmul.h"
 #include "op/op.h"
+#include "op/pack/pack.h"
 
 /* Below this a kernel runs on the calling thread alone. */
 static const double shared_out_bytes = 64 << 10, shared_out_flops = 1e6;
@@ -26,10 +27,17 @@ ls_dtype ls_cost_dtype(const ls_sig *sig) {
     return LS_DTYPE_F32;
 }
 
+/* A matmul, whoever packed its right operand. */
+static const ls_matmul_attr *product_of(const ls_sig *sig) {
+    if (sig->op == &ls_op_matmul) return sig->attr;
+    const ls_matmul_packed_attr *packed = sig->attr;
+    return sig->op == &ls_op_matmul_packed ? &packed->product : NULL;
+}
+
 void ls_cost_kind(const ls_sig *sig, char out[LS_MACHINE_CLASS_BYTES]) {
     const char *dtype = ls_dtype_name(ls_cost_dtype(sig));
-    if (sig->op == &ls_op_matmul) {
-        const ls_matmul_attr *a = sig->attr;
+    const ls_matmul_attr *a = product_of(sig);
+    if (a) {
         snprintf(out, LS_MACHINE_CLASS_BYTES, "matmul %s %c%c", dtype, a->transpose_a ? 't' : 'n',
                  a->transpose_b ? 't' : 'n');
         return;

@@ -43,6 +43,20 @@ typedef struct ls_dp_options {
     int64_t bucket_bytes;
 } ls_dp_options;
 ls_status ls_pass_data_parallel(ls_graph **graph, const ls_dp_options *options);
+/* A weight that two or more products of a step read packed in one form is packed once, into a node of its own. Runs after the weights are
+ * gathered, on the level of instructions of this machine. Changes no result. */
+typedef struct ls_layout_options {
+    int lanes;       /* that a rank runs in a step */
+    ls_arena *arena; /* of the report */
+} ls_layout_options;
+typedef struct ls_layout_report {
+    int n_weights, n_forms; /* laid out, and in how many forms all together */
+    int64_t bytes;          /* that the forms take */
+    double before, after;   /* bytes of weights that a rank packs in a step */
+    const char *text;       /* a line each; NULL for none */
+} ls_layout_report;
+ls_status ls_pass_layout(ls_graph **graph, const ls_layout_options *options,
+                         ls_layout_report *report);
 /* Every lane sum gets an f32 source of its own, made in the lane's last segment. Last of the passes: it appends nodes out of phase order. */
 ls_status ls_pass_deposit(ls_graph *graph, int training, int zero_bubble);
 
