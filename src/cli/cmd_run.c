@@ -11,7 +11,7 @@ typedef struct run_options {
     int no_recover;
     const char *name, *transport;
     const char *hosts, *agent, *launcher, *launcher_args; /* across hosts */
-    double wait_seconds;
+    double wait_seconds, launch_seconds, missing_seconds;
 } run_options;
 
 /* When a rank has failed: for what the others have to say; without another attempt also for what they have to save. */
@@ -153,6 +153,8 @@ static ls_status run_hosts(const ls_cmd_call *call) {
                                     .restarts = o->restarts,
                                     .stuck = o->stuck,
                                     .wait_seconds = o->wait_seconds,
+                                    .launch_seconds = o->launch_seconds,
+                                    .missing_seconds = o->missing_seconds,
                                     .output = STDOUT_FILENO};
     return ls_hosts_run(call, &hosts);
 }
@@ -206,10 +208,19 @@ static const ls_cli_option options[] = {
      "with --hosts: more words for mpirun, such as the network's interface", 0, 0},
     {"wait", 0, LS_CLI_FLOAT, FIELD(wait_seconds), "SECONDS",
      "with --hosts: how long to wait while no host can be used (600)", 0, 1e9},
+    {"launch-wait", 0, LS_CLI_FLOAT, FIELD(launch_seconds), "SECONDS",
+     "with --hosts: an mpirun without any rank for so long is ended (180)", 0.1, 1e9},
+    {"missing-wait", 0, LS_CLI_FLOAT, FIELD(missing_seconds), "SECONDS",
+     "with --hosts: an mpirun with fewer ranks than it should have for so long is ended (30)", 0.1,
+     1e9},
     {0},
 };
-static const run_options defaults = {
-    .transport = "shm", .restarts = 1000, .stuck = 5, .wait_seconds = 600};
+static const run_options defaults = {.transport = "shm",
+                                     .restarts = 1000,
+                                     .stuck = 5,
+                                     .wait_seconds = 600,
+                                     .launch_seconds = LS_HOSTS_LAUNCH_SECONDS,
+                                     .missing_seconds = LS_HOSTS_MISSING_SECONDS};
 
 static const ls_cli_argument arguments[] = {
     {"VERB", "train or resume, as a rule"},

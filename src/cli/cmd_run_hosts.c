@@ -162,11 +162,13 @@ static int is_hopeless(int exit_status, int has_moved) {
 static ls_status fail_job(ls_hosts_control *self, const char *words, int64_t n,
                           const char *option) {
     ls_recover_result *history = self->history;
-    *self->call->exit_status = self->job.exit_status;
+    /* One that was ended here has no status of its own. */
+    if (self->why != LS_HOSTS_STUCK) *self->call->exit_status = self->job.exit_status;
     if (!option) return LS_FAIL(LS_ERR_COMM, "run: %s, as they would again", self->news);
     tell_line("giving up; the last attempts:");
     ls_recover_tell_records(history, tell_line);
-    return LS_FAIL(LS_ERR_COMM, "run: %lld %s (%s): %s", (long long)n, words, option, self->news);
+    return LS_FAIL(LS_ERR_COMM, "run: %lld %s (%s %lld): %s", (long long)n, words, option,
+                   (long long)n, self->news);
 }
 
 static ls_status fail_interrupted(ls_hosts_control *self) {
@@ -186,7 +188,8 @@ static ls_status judge_failure(ls_hosts_control *self) {
                                        .longest_pause = longest_pause_seconds};
     const int has_moved = self->base > self->best;
     self->n_stuck = has_moved ? 0 : self->n_stuck + 1;
-    if (is_hopeless(self->job.exit_status, has_moved)) return fail_job(self, NULL, 0, NULL);
+    if (self->why == LS_HOSTS_ENDED && is_hopeless(self->job.exit_status, has_moved))
+        return fail_job(self, NULL, 0, NULL);
     if (self->history->n_restarts >= o->restarts)
         return fail_job(self, "restarts", self->history->n_restarts, "--restarts");
     if (self->n_stuck >= o->stuck)
@@ -199,13 +202,14 @@ static ls_status judge_failure(ls_hosts_control *self) {
 static ls_status look_back(ls_hosts_control *self, int *is_over_out) {
     *is_over_out = 1;
     if (self->job.exit_status == 0 && !self->job.was_killed) return LS_OK;
-    if (self->stop && self->why == LS_HOSTS_ENDED) return fail_interrupted(self);
+    if (self->stop && (self->why == LS_HOSTS_ENDED || self->why == LS_HOSTS_STUCK))
+        return fail_interrupted(self);
     if (self->why == LS_HOSTS_ENDED)
         (void)snprintf(self->news, sizeof self->news, "mpirun ended with status %d",
                        self->job.exit_status);
     record_end(self);
     LS_TRY(ls_hosts_control_find_base(self));
-    if (self->why == LS_HOSTS_ENDED) LS_TRY(judge_failure(self));
+    if (self->why == LS_HOSTS_ENDED || self->why == LS_HOSTS_STUCK) LS_TRY(judge_failure(self));
     if (self->base > self->best) self->best = self->base;
     self->history->n_restarts++;
     self->attempt++;

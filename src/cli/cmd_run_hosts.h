@@ -82,11 +82,16 @@ typedef struct ls_hosts_hooks {
     void *user;
 } ls_hosts_hooks;
 
+/* How long an mpirun may have no rank, or fewer than it should, unless the options say otherwise. */
+enum { LS_HOSTS_LAUNCH_SECONDS = 180, LS_HOSTS_MISSING_SECONDS = 30 };
+
 /* The verb's options. */
 typedef struct ls_hosts_options {
     const char *file, *agent, *launcher, *launcher_args;
     int64_t most, threads, restarts, stuck;
     double wait_seconds;
+    double launch_seconds;       /* for mpirun to have started the first rank */
+    double missing_seconds;      /* for ranks to be fewer than they should be, once there was one */
     int output;                  /* descriptor for rank 0's standard output */
     const ls_hosts_hooks *hooks; /* NULL = none */
 } ls_hosts_options;

@@ -10,7 +10,8 @@
 typedef enum ls_hosts_why {
     LS_HOSTS_ENDED, /* by itself */
     LS_HOSTS_LOST,  /* a host of it is no longer there */
-    LS_HOSTS_MOVED  /* asked to leave: more hosts, or other ones */
+    LS_HOSTS_MOVED, /* asked to leave: more hosts, or other ones */
+    LS_HOSTS_STUCK  /* ended here: mpirun waited for ranks that were not there */
 } ls_hosts_why;
 
 typedef struct ls_hosts_checkpoint {

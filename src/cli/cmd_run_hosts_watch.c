@@ -9,9 +9,7 @@
 static const double drop_seconds = 5, /* between looks whether hosts may be dropped */
     repeat_seconds = 0.5,             /* between two requests to leave */
     settled_seconds = 1.0,            /* without a further change, before a job is moved */
-    launch_seconds = 180,             /* for mpirun to have started the first rank */
     count_seconds = 5,                /* between counts of ranks once all were there */
-    missing_seconds = 30,             /* for ranks to be fewer than they should be */
     leave_seconds = 600,              /* for a step to be finished */
     grace_seconds = 1.0,              /* for mpirun to end */
     sweep_seconds = 10,               /* for killed ranks to be gone */
@@ -221,20 +219,26 @@ static void note_ranks(ls_hosts_control *self, watch *w) {
 }
 
 /* An agent of mpirun that hangs starts no rank; a rank that dies before it has met the others may leave an mpirun that waits with them for
- * ever (MPICH's does). NULL, or what is wrong. */
-static const char *find_stuck(ls_hosts_control *self, watch *w) {
+ * ever (MPICH's does). 1 when it is so, and .news says what is wrong. */
+static int find_stuck(ls_hosts_control *self, watch *w) {
     const double now = ls_clock_seconds();
-    if (w->number) return NULL;
+    const ls_hosts_options *o = self->options;
+    /* Who was asked to leave may; where nobody is, nobody leaves. */
+    if (w->number && w->has_ranks) return 0;
     note_ranks(self, w);
-    if (now - w->counted > (w->is_whole ? count_seconds : repeat_seconds)) {
+    if (!w->number && now - w->counted > (w->is_whole ? count_seconds : repeat_seconds)) {
         w->counted = now;
         signal_ranks(self, 0);
     }
-    if (!w->has_ranks && now - self->job.since > launch_seconds)
-        return "has started no rank for 180 s";
-    if (w->missed > 0 && now - w->missed > missing_seconds)
-        return "goes on without some of its ranks for 30 s";
-    return NULL;
+    if (!w->has_ranks && now - self->job.since > o->launch_seconds)
+        (void)snprintf(self->news, sizeof self->news, "mpirun has started no rank for %g s",
+                       o->launch_seconds);
+    else if (w->missed > 0 && now - w->missed > o->missing_seconds)
+        (void)snprintf(self->news, sizeof self->news,
+                       "mpirun goes on without some of its ranks for %g s", o->missing_seconds);
+    else
+        return 0;
+    return 1;
 }
 
 /* 1 when the job has been ended here. */
@@ -246,9 +250,9 @@ static int look(ls_hosts_control *self, watch *w) {
         end_hard(self);
         return 1;
     }
-    const char *stuck = find_stuck(self, w);
-    if (stuck) {
-        (void)fprintf(stderr, "lockstep: mpirun %s: it is ended\n", stuck);
+    if (find_stuck(self, w)) {
+        (void)fprintf(stderr, "lockstep: %s: it is ended\n", self->news);
+        self->why = LS_HOSTS_STUCK;
         end_hard(self);
         return 1;
     }
