@@ -48,6 +48,8 @@ typedef enum ls_pipeline_kind {
 
 typedef enum ls_recompute {
     LS_RECOMPUTE_NONE,
+    /* results of norms and activations in the layers, whose arguments are kept anyway: few FLOPs for many bytes */
+    LS_RECOMPUTE_CHEAP,
     LS_RECOMPUTE_ATTENTION, /* attention results are made again in the backward pass */
     LS_RECOMPUTE_LAYER,     /* every unit between the first and the last keeps its input only */
     LS_RECOMPUTE_BYTES /* as many layers as it takes to keep activations of a lane under recompute_bytes */

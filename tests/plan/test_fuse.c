@@ -203,9 +203,9 @@ static void test_optimizers(void **state) {
 /* What is made again is fused too, and under zero bubble halves stay halves. */
 static void test_recompute_and_schedules(void **state) {
     static const ls_recompute recompute[] = {LS_RECOMPUTE_NONE, LS_RECOMPUTE_ATTENTION,
-                                             LS_RECOMPUTE_LAYER};
+                                             LS_RECOMPUTE_LAYER, LS_RECOMPUTE_CHEAP};
     (void)state;
-    for (int r = 0; r < 3; r++)
+    for (int r = 0; r < 4; r++)
         for (int schedule = 0; schedule < 3; schedule++) {
             const setup s = {.model = r == 1 ? LS_MODEL_LLAMA : LS_MODEL_GPT2,
                              .precision = schedule == 1 ? LS_PRECISION_BF16 : LS_PRECISION_F32,

@@ -69,11 +69,11 @@ static void check_equal(const char *what, const plan_report *plan, const train_r
 static void test_grid(void **state) {
     (void)state;
     static const char *const precisions[] = {"f32", "bf16", "f16"};
-    static const char *const recomputes[] = {"none", "attention", "layer"};
+    static const char *const recomputes[] = {"none", "cheap", "attention", "layer"};
     static const char *const models[] = {"gpt2", "llama"};
     for (int m = 0; m < 2; m++)
         for (int p = 0; p < 3; p++)
-            for (int r = 0; r < 3; r++)
+            for (int r = 0; r < 4; r++)
                 for (int lanes = 1; lanes <= 8; lanes *= 8) {
                     const char *words =
                         text_of("model.kind=%s precision=%s recompute=%s lanes=%d steps=2 "
@@ -117,9 +117,11 @@ static void test_other_choices(void **state) {
 static void test_options_move_bytes(void **state) {
     (void)state;
     const plan_report none = plan_small("lanes=1"),
+                      cheap = plan_small("lanes=1 recompute=cheap"),
                       attention = plan_small("lanes=1 recompute=attention"),
                       layer = plan_small("lanes=1 recompute=layer"), lanes = plan_small("lanes=8");
     assert_true(layer.activations < attention.activations);
+    assert_true(cheap.activations < none.activations);
     assert_true(attention.activations <= none.activations);
     assert_true(lanes.activations < none.activations);
     /* the lane tree's stack: log2(8) + 1 buffers */

@@ -63,7 +63,7 @@ for precision in f32 bf16 f16; do
     for wire in f32 bf16 int8; do
         wanted=$(hash 1 precision=$precision wire=$wire)
         for zero in 0 1 2 3; do
-            for recompute in none attention layer "bytes recompute_bytes=28000"; do
+            for recompute in none cheap attention layer "bytes recompute_bytes=28000"; do
                 # shellcheck disable=SC2086
                 same "$wanted" precision=$precision wire=$wire zero=$zero recompute=$recompute
             done

@@ -27,8 +27,8 @@ static void check_layouts(const char *model, const char *precision) {
     const char *budget;
     budget = text_of("threads=1 recompute=bytes recompute_bytes=%ld", bytes);
     const char *const layouts[] = {"threads=2", "threads=1 fuse=false",
-                                   "threads=3 recompute=attention", "threads=2 recompute=layer",
-                                   budget};
+                                   "threads=2 recompute=cheap",     "threads=3 recompute=attention",
+                                   "threads=2 recompute=layer",     budget};
     line = text_of("%s threads=1", common);
     const train_report base = train_small("layouts", line);
     assert_int_equal(base.steps, 4);

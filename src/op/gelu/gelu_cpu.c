@@ -1,5 +1,6 @@
-/* The tanh form by 1/2 (1 + tanh u) = sigmoid(2u): one exponential. Inside it x is held to |x| <= 30, where the function is
- * x or 0 to the last bit, so that x^3 cannot overflow. */
+/* The tanh form's gradient by 1/2 (1 + tanh u) = sigmoid(2u): one exponential. Inside it x is held to |x| <= 30, where the function
+ * is x or 0 to the last bit, so that x^3 cannot overflow. */
+#include "op/activation.h"
 #include "op/gelu/gelu.h"
 #include "op/tile.h"
 
@@ -12,15 +13,13 @@ V16_INLINE v16 tanh_gate(v16 x) {
 
 static void tanh_tile(const tile *t) {
     for (int64_t i = 0; i < t->n; i += V16_LANES) {
-        const v16 x = v16_load_f32(t->in[0] + i);
-        v16_store_f32(t->out[0] + i, x * tanh_gate(v16_clamp(x, -30, 30)));
+        v16_store_f32(t->out[0] + i, v16_gelu_tanh(v16_load_f32(t->in[0] + i)));
     }
 }
 
 static void erf_tile(const tile *t) {
     for (int64_t i = 0; i < t->n; i += V16_LANES) {
-        const v16 x = v16_load_f32(t->in[0] + i);
-        v16_store_f32(t->out[0] + i, 0.5f * x * (1.0f + v16_erf(x * SQRT_HALF)));
+        v16_store_f32(t->out[0] + i, v16_gelu_erf(v16_load_f32(t->in[0] + i)));
     }
 }
 

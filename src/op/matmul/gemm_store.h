@@ -2,13 +2,8 @@
  * out = act(alpha * c + bias) + residual, or the running sum over k blocks. */
 #ifndef LS_OP_GEMM_STORE_H
 #define LS_OP_GEMM_STORE_H
+#include "op/activation.h"
 #include "op/matmul/gemm.h"
-#include "op/simd.h"
-
-V16_INLINE v16 v16_gelu_tanh(v16 x) {
-    const v16 inner = 0.7978845608f * (x + 0.044715f * (x * x * x));
-    return x * v16_sigmoid(inner + inner); /* (1 + tanh u) / 2 = sigmoid(2 u) */
-}
 
 V16_INLINE v16 v16_activate(ls_activation activation, v16 x) {
     switch (activation) {
@@ -17,11 +12,11 @@ V16_INLINE v16 v16_activate(ls_activation activation, v16 x) {
     case LS_ACT_GELU_TANH:
         return v16_gelu_tanh(x);
     case LS_ACT_GELU_ERF:
-        return 0.5f * x * (1.0f + v16_erf(0.7071067812f * x));
+        return v16_gelu_erf(x);
     case LS_ACT_RELU:
         return v16_max(x, v16_set(0.0f));
     case LS_ACT_SILU:
-        return x * v16_sigmoid(x);
+        return v16_silu(x);
     }
     return x;
 }
@@ -52,7 +47,15 @@ V16_INLINE void store_some(void *data, ls_dtype dtype, int64_t at, v16 x, int64_
     }
 }
 
-/* 16 (or the last n) columns of one row. */
+/* What memory would give back of x. */
+V16_INLINE v16 as_stored(v16 x, ls_dtype dtype) {
+    uint16_t stored[32];
+    if (dtype == LS_DTYPE_F32) return x;
+    store_whole(stored, dtype, 0, x);
+    return v16_load(stored, dtype, 0);
+}
+
+/* 16 (or the last n) columns of one row. An activation reads its argument as it is stored, so that it can be made again from there. */
 V16_INLINE void finish_columns(const ls_gemm_out *out, ls_dtype dtype, int64_t row, int64_t col,
                                v16 x, int64_t n) {
     const int64_t at = row * out->ld + col;
@@ -62,7 +65,7 @@ V16_INLINE void finish_columns(const ls_gemm_out *out, ls_dtype dtype, int64_t r
                                   : load_some(out->bias, out->bias_dtype, col, n));
     if (out->activation != LS_ACT_NONE) {
         if (out->pre) store_some(out->pre, dtype, at, x, n);
-        x = v16_activate(out->activation, x);
+        x = v16_activate(out->activation, as_stored(x, dtype));
     }
     if (out->residual) x = x + load_some(out->residual, dtype, at, n);
     store_some(out->data, dtype, at, x, n);

@@ -49,8 +49,12 @@ static ls_status run_row(void *user, int64_t task, int worker) {
         const int64_t at = task * s->n + col;
         double x = attr->alpha * sum_products(launch, s, task / s->m, task % s->m, col);
         if (attr->has_bias) x += ls_tensor_get(&launch->in[2], col);
-        if (launch->sig->n_out > 1 && launch->out[1].data) ls_tensor_set(&launch->out[1], at, x);
-        x = ls_activation_apply(attr->activation, x);
+        if (attr->activation != LS_ACT_NONE) {
+            /* The activation reads its argument as result 1 holds it; result 0 does for the while. */
+            const int pre = launch->sig->n_out > 1 && launch->out[1].data;
+            ls_tensor_set(&launch->out[pre], at, x);
+            x = ls_activation_apply(attr->activation, ls_tensor_get(&launch->out[pre], at));
+        }
         if (attr->has_residual) x += ls_tensor_get(&launch->in[2 + attr->has_bias], at);
         ls_tensor_set(&launch->out[0], at, x);
     }

@@ -1,9 +1,9 @@
+#include "op/activation.h"
 #include "op/tile.h"
 
 static void silu_tile(const tile *t) {
     for (int64_t i = 0; i < t->n; i += V16_LANES) {
-        const v16 x = v16_load_f32(t->in[0] + i);
-        v16_store_f32(t->out[0] + i, x * v16_sigmoid(x));
+        v16_store_f32(t->out[0] + i, v16_silu(v16_load_f32(t->in[0] + i)));
     }
 }
 

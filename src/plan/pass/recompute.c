@@ -1,5 +1,9 @@
 #include <string.h>
 
+#include "op/gelu/gelu.h"
+#include "op/matmul/matmul.h"
+#include "op/op.h"
+#include "op/silu/silu.h"
 #include "plan/pass/pass.h"
 #include "plan/pass/replace.h"
 #include "plan/plan.h"
@@ -10,12 +14,34 @@ typedef struct recompute {
     char *unit_chosen; /* per unit: make its forward again */
     char *unit_done;   /* per unit: already emitted */
     char *wanted;      /* per node: scratch of one unit */
-    int attention_only;
+    ls_recompute kind;
 } recompute;
+
+/* Result 0 of a product with one of these activations can be made again from result 1, which the activation's gradient reads: not
+ * ReLU, whose gradient reads result 0. */
+static ls_activation activation_of(const ls_node *node) {
+    if (node->op != &ls_op_matmul) return LS_ACT_NONE;
+    const ls_matmul_attr *attr = node->attr;
+    const int plain = !attr->has_residual && attr->activation != LS_ACT_RELU;
+    return plain ? attr->activation : LS_ACT_NONE;
+}
+
+/* Their gradients read their arguments, so the arguments are kept and nothing but the results is saved. */
+static int is_cheap(const ls_node *node) {
+    const ls_op *op = node->op;
+    return op == &ls_op_layernorm || op == &ls_op_rmsnorm || op == &ls_op_gelu ||
+           op == &ls_op_silu || op == &ls_op_swiglu || activation_of(node) != LS_ACT_NONE;
+}
 
 static int is_candidate(const recompute *r, const ls_node *node, int unit) {
     if (node->phase != LS_PHASE_FORWARD || node->unit != unit) return 0;
-    return !r->attention_only || strcmp(node->op->name, "attention") == 0;
+    if (r->kind == LS_RECOMPUTE_ATTENTION) return node->op == &ls_op_attention;
+    return r->kind != LS_RECOMPUTE_CHEAP || is_cheap(node);
+}
+
+/* The result that a product with an activation keeps: its argument. */
+static ls_value kept_result(const ls_node *node) {
+    return activation_of(node) == LS_ACT_NONE ? LS_VALUE_NONE : node->out[1];
 }
 
 /* wanted[n]: the unit's backward reads a result of forward node n, directly or through another candidate. */
@@ -27,9 +53,20 @@ static void mark_wanted(const recompute *r, int unit) {
         const int reads = (node->phase == LS_PHASE_BACKWARD && node->unit == unit) || r->wanted[n];
         for (int i = 0; reads && i < node->n_in; i++) {
             const int32_t made = g->values[node->in[i]].node;
-            if (made >= 0 && is_candidate(r, &g->nodes[made], unit)) r->wanted[made] = 1;
+            if (made < 0 || !is_candidate(r, &g->nodes[made], unit)) continue;
+            if (r->kind == LS_RECOMPUTE_CHEAP && node->in[i] == kept_result(&g->nodes[made]))
+                continue;
+            r->wanted[made] = 1;
         }
     }
+}
+
+static ls_status emit_activation(const ls_node *node, ls_graph *to, ls_value *map) {
+    const ls_activation kind = activation_of(node);
+    const ls_value pre = map[node->out[1]];
+    map[node->out[0]] =
+        kind == LS_ACT_SILU ? ls_silu(to, pre) : ls_gelu(to, pre, kind == LS_ACT_GELU_TANH);
+    return ls_graph_status(to);
 }
 
 static ls_status emit_again(recompute *r, int unit, ls_graph *to, ls_value *map) {
@@ -37,7 +74,10 @@ static ls_status emit_again(recompute *r, int unit, ls_graph *to, ls_value *map)
     for (int64_t n = 0; n < r->from->n_nodes; n++) {
         if (!r->wanted[n]) continue;
         ls_graph_set_scope(to, r->from->nodes[n].scope);
-        LS_TRY(ls_node_emit(&r->from->nodes[n], to, map, NULL));
+        if (r->kind == LS_RECOMPUTE_CHEAP && activation_of(&r->from->nodes[n]) != LS_ACT_NONE)
+            LS_TRY(emit_activation(&r->from->nodes[n], to, map));
+        else
+            LS_TRY(ls_node_emit(&r->from->nodes[n], to, map, NULL));
     }
     r->unit_done[unit] = 1;
     return LS_OK;
@@ -76,8 +116,8 @@ static size_t kept_bytes(const ls_graph *graph, char *seen) {
 
 /* Rewrites with the first n_chosen layers recomputed (all when negative). */
 static ls_status recompute_layers(const ls_graph *from, int n_units, int n_chosen,
-                                  int attention_only, ls_graph **out) {
-    recompute r = {.from = from, .n_units = n_units, .attention_only = attention_only};
+                                  ls_recompute kind, ls_graph **out) {
+    recompute r = {.from = from, .n_units = n_units, .kind = kind};
     ls_arena *arena;
     LS_TRY(ls_arena_create(&arena));
     ls_status status = LS_ERR_NO_MEMORY;
@@ -100,7 +140,7 @@ static ls_status recompute_to_budget(const ls_graph *from, int n_units, int64_t 
                                      ls_graph **out) {
     for (int n = 0; n <= n_units - 2; n++) {
         ls_graph *graph;
-        LS_TRY(recompute_layers(from, n_units, n, 0, &graph));
+        LS_TRY(recompute_layers(from, n_units, n, LS_RECOMPUTE_LAYER, &graph));
         char *seen = ls_alloc((size_t)graph->n_values + 1);
         const size_t bytes = seen ? kept_bytes(graph, seen) : 0;
         ls_free(seen);
@@ -130,8 +170,7 @@ ls_status ls_pass_recompute(ls_graph **graph, const ls_plan_options *options) {
     if (options->recompute == LS_RECOMPUTE_BYTES)
         LS_TRY(recompute_to_budget(*graph, n_units, options->recompute_bytes, &fresh));
     else
-        LS_TRY(recompute_layers(*graph, n_units, -1, options->recompute == LS_RECOMPUTE_ATTENTION,
-                                &fresh));
+        LS_TRY(recompute_layers(*graph, n_units, -1, options->recompute, &fresh));
     ls_graph_destroy(*graph);
     *graph = fresh;
     return LS_OK;

@@ -162,6 +162,11 @@ static void test_recompute(void **state) {
     assert_int_equal(count_recomputed(LS_RECOMPUTE_NONE, 0, "layernorm"), 0);
     assert_int_equal(count_recomputed(LS_RECOMPUTE_ATTENTION, 0, "attention"), 4);
     assert_int_equal(count_recomputed(LS_RECOMPUTE_ATTENTION, 0, "layernorm"), 0);
+    /* cheap: two norms a layer, the activation out of its product's other result, nothing that multiplies matrices */
+    assert_int_equal(count_recomputed(LS_RECOMPUTE_CHEAP, 0, "layernorm"), 8);
+    assert_int_equal(count_recomputed(LS_RECOMPUTE_CHEAP, 0, "gelu"), 4);
+    assert_int_equal(count_recomputed(LS_RECOMPUTE_CHEAP, 0, "matmul"), 0);
+    assert_int_equal(count_recomputed(LS_RECOMPUTE_CHEAP, 0, "attention"), 0);
     const int all = count_recomputed(LS_RECOMPUTE_LAYER, 0, "attention");
     assert_int_equal(all, 4);
     /* a budget takes as few layers as it needs */
