@@ -81,6 +81,7 @@ static ls_status run_clean(chaos *self) {
     LS_TRY(run_once(self, more, 1, "", &result));
     const int culprit = result->culprit;
     const int64_t n_calls = (int64_t)result->ends[0].report.n_calls;
+    if (culprit >= 0) *self->call->exit_status = ls_ranks_exit_status(result);
     ls_free(result);
     if (culprit >= 0)
         return LS_FAIL(LS_ERR_COMM, "chaos: the run fails without any fault: rank %d: %s", culprit,
@@ -310,7 +311,9 @@ static ls_status run_hosts(const chaos *self) {
                                     .launcher = o->launcher,
                                     .launcher_args = o->launcher_args,
                                     .most = o->ranks,
-                                    .wait_seconds = o->wait_seconds};
+                                    .wait_seconds = o->wait_seconds,
+                                    .launch_seconds = LS_HOSTS_LAUNCH_SECONDS,
+                                    .missing_seconds = LS_HOSTS_MISSING_SECONDS};
     const ls_chaos_hosts_options options = {.call = self->call,
                                             .hosts = &hosts,
                                             .link = &link,

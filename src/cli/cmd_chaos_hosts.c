@@ -1,18 +1,16 @@
 /* A campaign over hosts: an undisturbed run first; then runs of the same words, their hosts struck until so many blows have fallen. */
 #include "cli/cmd_chaos_hosts.h"
 #include "base/clock.h"
-#include "base/fs.h"
 #include "cli/cmd_chaos_hosts_strike.h"
+#include "cli/cmd_chaos_runs.h"
 #include "cli/cmd_chaos_strike.h"
-#include "cli/cmd_chaos_tell.h"
 #include "cli/cmd_run_hosts_control.h"
 #include <math.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { PATH_BYTES = 512, MORE_WORDS = 4, MOST_STUCK = 30, BOUND_STEPS = 2 };
+enum { MORE_WORDS = 4, MOST_STUCK = 30, BOUND_STEPS = 2 };
 static const double patience_seconds = 10, /* for a blow to show */
     settled_seconds = 3,                   /* after a link is up again, for a host to be missed */
     most_steps_waited = 50;                /* for a checkpoint to strike at */
@@ -21,12 +19,9 @@ typedef enum blow_state { BLOW_NONE, BLOW_WAITS, BLOW_FELL } blow_state;
 
 typedef struct campaign {
     const ls_chaos_hosts_options *options;
-    const char **words; /* of the run at hand */
-    int n_words;
-    char out[PATH_BYTES], out_word[PATH_BYTES + 8], metrics[PATH_BYTES + 16];
-    int output; /* memory for what rank 0 prints */
-    char clean_hash[LS_CHAOS_HASH], hash[LS_CHAOS_HASH];
-    int is_clean; /* the undisturbed run */
+    ls_chaos_runs runs;
+    char metrics[LS_CHAOS_PATH + 16]; /* path; of the run at hand */
+    int is_clean;                     /* the undisturbed run */
     ls_host_field field;
     ls_host_strike strike; /* the next, or the one that falls */
     ls_host_strike last;   /* that was counted */
@@ -45,13 +40,10 @@ typedef struct campaign {
     int64_t missed_attempt;     /* a host's memory went in it; -1 = there are copies of all again */
     double missed_until;        /* without another attempt nothing had gone */
     char was_up[LS_HOSTS_MOST]; /* hosts, at the last look */
-    int64_t n_pending;
     /* All runs. */
-    int64_t n_strikes, n_kills, n_recovered, n_lost, n_redone, n_uncovered, n_rounds, n_equal;
+    int64_t n_strikes, n_redone, n_uncovered;
     int64_t n_unstruck; /* hosts that were missed without a blow */
     int64_t counts[LS_HOST_INSTANT_COUNT][LS_HOST_STRIKE_COUNT];
-    ls_chaos_pauses pauses;
-    json_t *rows; /* with --json */
 } campaign;
 
 /* All memory is on two hosts again, or was never gone. */
@@ -79,7 +71,7 @@ static void look(campaign *self, const ls_hosts_control *control) {
         self->stepped_at = now;
         if (self->is_clean) self->field.first_step = now - control->job.since;
         if (self->struck_at > 0 && control->attempt > self->struck_attempt)
-            (void)ls_chaos_pauses_add(&self->pauses, now - self->struck_at);
+            (void)ls_chaos_pauses_add(&self->runs.pauses, now - self->struck_at);
         self->struck_at = 0;
     }
     if (self->saved_at < 0 && ls_strike_watch_is_saving(&self->folder)) self->saved_at = now;
@@ -108,7 +100,7 @@ static void note_loss(campaign *self, int64_t found) {
     const ls_host_strike *s = &self->last;
     if (found < 0) found = 0;
     if (found < self->committed) {
-        *(self->is_covered ? &self->n_lost : &self->n_redone) += self->committed - found;
+        *(self->is_covered ? &self->runs.n_lost : &self->n_redone) += self->committed - found;
         (void)fprintf(stderr,
                       "lockstep: chaos: %lld steps are %s: %lld were committed, it goes on from "
                       "%lld; the last blow was %s to %s during %s\n",
@@ -220,16 +212,16 @@ static int is_time(const campaign *self, const ls_hosts_control *control) {
     return now >= since + most_steps_waited * self->field.step;
 }
 
-static void add_row(const campaign *self) {
+static void add_row(campaign *self) {
     const ls_host_strike *s = &self->strike;
-    if (!self->rows) return;
+    if (!self->runs.rows) return;
     json_t *row =
-        json_pack("{s:I,s:I,s:I,s:s,s:s,s:s,s:f,s:I,s:b}", "round", (json_int_t)self->n_rounds,
+        json_pack("{s:I,s:I,s:I,s:s,s:s,s:s,s:f,s:I,s:b}", "round", (json_int_t)self->runs.n_rounds,
                   "number", (json_int_t)s->index, "attempt", (json_int_t)s->attempt, "kind",
                   ls_host_strike_names[s->kind], "instant", ls_host_instant_names[s->instant],
                   "host", s->host, "seconds", s->seconds, "committed", (json_int_t)s->committed,
                   "covered", s->is_covered);
-    (void)json_array_append_new(self->rows, row);
+    ls_chaos_runs_add_row(&self->runs, row);
 }
 
 /* It was seen to do what it was to do. */
@@ -238,8 +230,8 @@ static void count_blow(campaign *self) {
     self->state = BLOW_NONE;
     self->last = *s;
     self->counts[s->instant][s->kind]++;
-    self->n_kills++;
-    self->n_pending++;
+    self->runs.n_kills++;
+    self->runs.n_pending++;
     self->n_uncovered += !s->is_covered;
     self->is_covered &= s->is_covered;
     if (s->committed > self->committed) self->committed = s->committed;
@@ -291,7 +283,7 @@ static void begin_attempt(void *user, ls_hosts_control *control) {
     campaign *self = user;
     const ls_recover_attempt attempt = {.number = control->attempt, .base = control->base};
     if (control->attempt > 0) note_loss(self, control->base);
-    if (ls_chaos_output_clear(self->output) != LS_OK) ls_error_clear();
+    if (ls_chaos_output_clear(self->runs.output) != LS_OK) ls_error_clear();
     ls_strike_watch_end(&self->folder);
     ls_strike_watch_begin(&self->folder, &attempt, NULL);
     ls_host_progress_read(self->metrics, &self->before);
@@ -328,7 +320,7 @@ static void tick(void *user, ls_hosts_control *control) {
     if (self->is_clean) return;
     if (self->state == BLOW_FELL) settle(self, control, 0);
     forget_missed(self, control);
-    if (self->state == BLOW_NONE && self->n_kills < self->options->n_kills) {
+    if (self->state == BLOW_NONE && self->runs.n_kills < self->options->n_kills) {
         ls_host_strike_draw((uint64_t)self->options->seed, self->n_strikes++, &self->field,
                             &self->strike);
         self->state = BLOW_WAITS;
@@ -347,23 +339,22 @@ static void end_attempt(void *user, ls_hosts_control *control) {
 static void take_words(campaign *self) {
     const ls_ranks_words *words = self->options->words;
     int says_log = 0;
-    self->n_words = 0;
+    self->runs.n_words = 0;
     for (int i = 0; i < words->n_words; i++) {
         says_log |= strncmp(words->words[i], "log_every=", 10) == 0;
-        self->words[self->n_words++] = words->words[i];
+        self->runs.words[self->runs.n_words++] = words->words[i];
     }
-    self->words[self->n_words++] = self->out_word;
+    self->runs.words[self->runs.n_words++] = self->runs.out_word;
     /* How far the run is stands in its metrics. */
-    if (!says_log) self->words[self->n_words++] = "log_every=1";
-    self->words[self->n_words++] = "-q";
+    if (!says_log) self->runs.words[self->runs.n_words++] = "log_every=1";
+    self->runs.words[self->runs.n_words++] = "-q";
 }
 
 static ls_status begin_folder(campaign *self, const char *name) {
-    (void)snprintf(self->out, sizeof self->out, "%s/%s", self->options->out, name);
-    (void)snprintf(self->out_word, sizeof self->out_word, "out=%s", self->out);
-    (void)snprintf(self->metrics, sizeof self->metrics, "%s/metrics.jsonl", self->out);
-    self->folder.out = self->out;
-    return ls_path_exists(self->out) ? ls_dir_remove(self->out) : LS_OK;
+    LS_TRY(ls_chaos_runs_begin_folder(&self->runs, name));
+    (void)snprintf(self->metrics, sizeof self->metrics, "%s/metrics.jsonl", self->runs.out);
+    self->folder.out = self->runs.out;
+    return LS_OK;
 }
 
 /* The next run begins with all hosts. */
@@ -384,12 +375,12 @@ static ls_status run_words(campaign *self, const char *name) {
     int exit_status = 0;
     LS_TRY(begin_folder(self, name));
     take_words(self);
-    hosts.output = self->output;
+    hosts.output = self->runs.output;
     hosts.hooks = &hooks;
     hosts.restarts = INT64_MAX;
     hosts.stuck = MOST_STUCK;
-    const ls_cmd_call call = {.args = self->words,
-                              .n_args = self->n_words,
+    const ls_cmd_call call = {.args = self->runs.words,
+                              .n_args = self->runs.n_words,
                               .out = o->call->out,
                               .quiet = o->call->quiet,
                               .exit_status = &exit_status};
@@ -403,16 +394,16 @@ static ls_status run_words(campaign *self, const char *name) {
     ls_strike_watch_end(&self->folder);
     await_links(self);
     if (status == LS_ERR_INTERRUPTED) *o->call->exit_status = exit_status;
-    LS_TRY(status);
-    return ls_chaos_output_hash(self->output, self->hash);
+    return status;
 }
 
-static ls_status run_clean(campaign *self) {
+static ls_status run_clean(void *user) {
+    campaign *self = user;
     self->is_clean = 1;
     const ls_status status = run_words(self, "clean");
     self->is_clean = 0;
     if (status != LS_OK) return ls_error_prefix(status, "chaos: the run fails without a blow");
-    memcpy(self->clean_hash, self->hash, sizeof self->hash);
+    LS_TRY(ls_chaos_runs_end_clean(&self->runs));
     if (self->field.first_step > 0 && self->field.step > 0) return LS_OK;
     return LS_FAIL(LS_ERR_INVALID,
                    "chaos: no steps were seen in %s: the run is too short, or this host does not "
@@ -420,119 +411,66 @@ static ls_status run_clean(campaign *self) {
                    self->metrics);
 }
 
-static ls_status run_round(campaign *self) {
-    self->n_rounds++;
-    self->n_pending = 0;
+static ls_status run_round(void *user) {
+    campaign *self = user;
     const ls_status status = run_words(self, "run");
+    if (status == LS_OK) return ls_chaos_runs_end_round(&self->runs);
     if (status == LS_ERR_INTERRUPTED) return status;
-    if (status != LS_OK)
-        return ls_error_prefix(status, "chaos: run %lld was not recovered",
-                               (long long)self->n_rounds);
-    const int is_equal = strcmp(self->hash, self->clean_hash) == 0;
-    self->n_equal += is_equal;
-    if (is_equal) self->n_recovered += self->n_pending;
-    return LS_OK;
+    return ls_error_prefix(status, "chaos: run %lld was not recovered",
+                           (long long)self->runs.n_rounds);
 }
 
 /* --- telling --- */
 
-static ls_status tell_json(const campaign *self, const ls_chaos_table *table, double median,
-                           double slowest) {
-    return ls_cli_print_json(
-        self->options->call,
-        json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:f,s:f,s:s,s:o,s:O}", "kills",
-                  (json_int_t)self->n_kills, "recovered", (json_int_t)self->n_recovered,
-                  "steps_lost", (json_int_t)self->n_lost, "not_covered",
-                  (json_int_t)self->n_uncovered, "missed_without_a_blow",
-                  (json_int_t)self->n_unstruck, "steps_done_again", (json_int_t)self->n_redone,
-                  "hash_equal", self->n_equal == self->n_rounds, "runs", (json_int_t)self->n_rounds,
-                  "median_seconds", median, "slowest_seconds", slowest, "weights_sha256",
-                  self->clean_hash, "during", ls_chaos_table_json(table), "rows", self->rows));
+static json_t *make_more(const void *user) {
+    const campaign *self = user;
+    return json_pack("{s:I,s:I,s:I}", "not_covered", (json_int_t)self->n_uncovered,
+                     "missed_without_a_blow", (json_int_t)self->n_unstruck, "steps_done_again",
+                     (json_int_t)self->n_redone);
 }
 
-static void tell_text(const campaign *self, const ls_chaos_table *table, double median,
-                      double slowest) {
-    FILE *out = self->options->call->out;
-    ls_chaos_table_print(table, out);
+static void print_more(const void *user, FILE *out) {
+    const campaign *self = user;
     (void)fprintf(out,
-                  "runs: %lld; from a blow to the next step: median %.1f s, slowest %.1f s\n"
                   "blows that no copy in memory covered: %lld; hosts missed without a blow: %lld; "
-                  "steps done again for them: %lld\n"
-                  "chaos: %lld blows to hosts, %lld recovered, %lld steps lost, hash %s\n",
-                  (long long)self->n_rounds, median, slowest, (long long)self->n_uncovered,
-                  (long long)self->n_unstruck, (long long)self->n_redone, (long long)self->n_kills,
-                  (long long)self->n_recovered, (long long)self->n_lost,
-                  self->n_equal == self->n_rounds ? "equal" : "not equal");
-}
-
-static ls_status tell_all(campaign *self) {
-    const ls_cmd_call *call = self->options->call;
-    const ls_chaos_table table = {ls_host_instant_names, ls_host_strike_names, self->counts[0],
-                                  UINT32_MAX, "blows"};
-    double median, slowest;
-    ls_chaos_pauses_sum_up(&self->pauses, &median, &slowest);
-    if (call->json)
-        LS_TRY(tell_json(self, &table, median, slowest));
-    else
-        tell_text(self, &table, median, slowest);
-    if (self->n_recovered == self->n_kills && self->n_lost == 0 && self->n_equal == self->n_rounds)
-        return LS_OK;
-    if (call->json) {
-        /* The answer says it all; a second JSON value would not be read. */
-        *call->exit_status = ls_status_exit_code(LS_ERR_COMM);
-        return LS_OK;
-    }
-    return LS_FAIL(LS_ERR_COMM, "chaos: %lld of %lld blows were not recovered, %lld steps lost",
-                   (long long)(self->n_kills - self->n_recovered), (long long)self->n_kills,
-                   (long long)self->n_lost);
+                  "steps done again for them: %lld\n",
+                  (long long)self->n_uncovered, (long long)self->n_unstruck,
+                  (long long)self->n_redone);
 }
 
 /* --- all of it --- */
-
-static ls_status run_campaign(campaign *self) {
-    const ls_cmd_call *call = self->options->call;
-    LS_TRY(ls_chaos_hosts_check(self->options, &self->field.kinds));
-    LS_TRY(run_clean(self));
-    while (self->n_kills < self->options->n_kills) {
-        const int64_t before = self->n_kills;
-        const double began = ls_clock_seconds();
-        LS_TRY(run_round(self));
-        if (self->n_kills == before && self->n_rounds > 3)
-            return LS_FAIL(LS_ERR_INVALID,
-                           "chaos: %lld runs and no blow met the last one: they are too short; "
-                           "more steps are needed",
-                           (long long)self->n_rounds);
-        if (call->json || call->quiet) continue;
-        (void)fprintf(call->out, "run %lld: %lld blows in %.1f s, hash %s\n",
-                      (long long)self->n_rounds, (long long)(self->n_kills - before),
-                      ls_clock_seconds() - began,
-                      strcmp(self->hash, self->clean_hash) == 0 ? "equal" : "not equal");
-        (void)fflush(call->out);
-    }
-    return tell_all(self);
-}
 
 static ls_status prepare(campaign *self) {
     const ls_chaos_hosts_options *o = self->options;
     LS_TRY(ls_chaos_kinds_parse(o->kinds, ls_host_strike_names, &self->field.kinds));
     self->field.longest = o->longest;
-    self->words = ls_alloc((size_t)(o->words->n_words + MORE_WORDS) * sizeof *self->words);
-    self->rows = o->call->json ? json_array() : NULL;
-    if (!self->words) return LS_ERR_NO_MEMORY;
-    return ls_chaos_output_open(&self->output);
+    self->runs.call = o->call;
+    self->runs.folder = o->out;
+    self->runs.n_wanted = o->n_kills;
+    LS_TRY(ls_chaos_runs_open(&self->runs, o->words->n_words + MORE_WORDS));
+    return ls_chaos_hosts_check(o, &self->field.kinds);
 }
 
 ls_status ls_chaos_hosts(const ls_chaos_hosts_options *options) {
+    const ls_chaos_campaign all = {.one = "blow",
+                                   .many = "blows",
+                                   .struck = "blows to hosts",
+                                   .digits = 1,
+                                   .run_clean = run_clean,
+                                   .run_round = run_round,
+                                   .make_more = make_more,
+                                   .print_more = print_more,
+                                   .table = {.instants = ls_host_instant_names,
+                                             .kinds = ls_host_strike_names,
+                                             .counted = UINT32_MAX,
+                                             .sum = "blows"}};
     campaign *self = ls_alloc(sizeof *self);
     if (!self) return LS_ERR_NO_MEMORY;
     self->options = options;
-    self->output = -1;
+    self->runs.output = -1;
     ls_status status = prepare(self);
-    if (status == LS_OK) status = run_campaign(self);
-    if (self->output >= 0) (void)close(self->output);
-    json_decref(self->rows);
-    ls_chaos_pauses_deinit(&self->pauses);
-    ls_free(self->words);
+    if (status == LS_OK) status = ls_chaos_runs_campaign(&self->runs, &all, self->counts[0], self);
+    ls_chaos_runs_close(&self->runs);
     ls_free(self);
     return status;
 }

@@ -3,23 +3,20 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "cli/cmd_chaos.h"
+#include "cli/cmd_chaos_runs.h"
 #include "cli/cmd_chaos_strike.h"
-#include "cli/cmd_chaos_tell.h"
 #include "lockstep/checkpoint.h"
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 512, STAMP_BYTES = 256, MORE_WORDS = 4 };
+enum { STAMP_BYTES = 256, MORE_WORDS = 4 };
 static const double grace_seconds = 2.5;
 
 typedef struct campaign {
     const ls_chaos_recover_options *options;
-    const char **words; /* of the run at hand */
-    int n_words;
-    char out[PATH_BYTES], out_word[PATH_BYTES + 8];
-    int output; /* memory for what rank 0 prints */
-    char clean_hash[LS_CHAOS_HASH], hash[LS_CHAOS_HASH], stamp[STAMP_BYTES];
+    ls_chaos_runs runs;
+    char stamp[STAMP_BYTES];
     ls_strike_field field;
     ls_strike_watch watch;
     ls_strike strike;
@@ -27,7 +24,7 @@ typedef struct campaign {
     ls_chaos_voice *voices; /* [size] */
     int is_clean;           /* the undisturbed run */
     int was_full;           /* a rank's disk, in this attempt */
-    int64_t n_strikes, n_kills, n_pending, n_recovered, n_lost, n_rounds, n_equal;
+    int64_t n_strikes;
     int64_t committed; /* the newest step that is known to be committed in this run; -1 = none */
     int64_t saved;     /* step of the checkpoint that is resumed; -1 = from the start */
     int64_t counts[LS_INSTANT_COUNT][LS_STRIKE_COUNT];
@@ -35,15 +32,13 @@ typedef struct campaign {
     int64_t
         n_ended_by_full; /* attempts that ended because a disk was full, before their last save */
     double struck_at;    /* of the last kill; -1 = went on */
-    ls_chaos_pauses pauses; /* from a kill to the next attempt's first step */
-    json_t *rows;           /* with --json */
 } campaign;
 
 /* --- around each attempt --- */
 
 static void note_loss(campaign *self, int64_t found) {
     if (found >= self->committed) return;
-    self->n_lost += self->committed - found;
+    self->runs.n_lost += self->committed - found;
     self->committed = found; /* each lost step is counted once */
 }
 
@@ -56,7 +51,7 @@ static void draw(campaign *self, uint32_t kinds) {
 static void begin_attempt(void *user, const ls_recover_attempt *attempt) {
     campaign *self = user;
     const ls_chaos_recover_options *o = self->options;
-    const int strikes = !self->is_clean && self->n_kills < o->n_kills;
+    const int strikes = !self->is_clean && self->runs.n_kills < o->n_kills;
     if (strikes)
         draw(self, UINT32_MAX);
     else
@@ -72,28 +67,30 @@ static void begin_attempt(void *user, const ls_recover_attempt *attempt) {
 static void check_start(campaign *self) {
     const ls_strike_watch *watch = &self->watch;
     if (watch->least_step >= 0 && watch->least_step < watch->attempt.base)
-        self->n_lost += watch->attempt.base - watch->least_step;
+        self->runs.n_lost += watch->attempt.base - watch->least_step;
     if (self->struck_at <= 0 || watch->stepped_at < 0) return;
-    (void)ls_chaos_pauses_add(&self->pauses, watch->began + watch->stepped_at - self->struck_at);
+    (void)ls_chaos_pauses_add(&self->runs.pauses,
+                              watch->began + watch->stepped_at - self->struck_at);
     self->struck_at = 0;
 }
 
 static void add_row(campaign *self, const ls_strike *s, int64_t found) {
-    if (!self->rows) return;
-    json_t *row = json_pack(
-        "{s:I,s:I,s:I,s:s,s:s,s:i,s:i,s:I,s:I,s:I}", "round", (json_int_t)self->n_rounds, "number",
-        (json_int_t)s->index, "attempt", (json_int_t)s->attempt, "kind", ls_strike_names[s->kind],
-        "instant", ls_instant_names[s->instant], "rank", s->first, "ranks", s->n_victims, "from",
-        (json_int_t)s->base, "committed", (json_int_t)s->committed, "found", (json_int_t)found);
-    (void)json_array_append_new(self->rows, row);
+    if (!self->runs.rows) return;
+    json_t *row = json_pack("{s:I,s:I,s:I,s:s,s:s,s:i,s:i,s:I,s:I,s:I}", "round",
+                            (json_int_t)self->runs.n_rounds, "number", (json_int_t)s->index,
+                            "attempt", (json_int_t)s->attempt, "kind", ls_strike_names[s->kind],
+                            "instant", ls_instant_names[s->instant], "rank", s->first, "ranks",
+                            s->n_victims, "from", (json_int_t)s->base, "committed",
+                            (json_int_t)s->committed, "found", (json_int_t)found);
+    ls_chaos_runs_add_row(&self->runs, row);
 }
 
 /* `found`: what is committed now. */
 static void count_blow(campaign *self, int64_t found) {
     const ls_strike *s = &self->strike;
     self->counts[s->instant][s->kind]++;
-    self->n_kills += ls_strike_kills(s->kind);
-    self->n_pending += ls_strike_kills(s->kind);
+    self->runs.n_kills += ls_strike_kills(s->kind);
+    self->runs.n_pending += ls_strike_kills(s->kind);
     if (self->struck_at <= 0 && !ls_strike_is_gentle(s->kind)) self->struck_at = s->seconds;
     add_row(self, s, found);
 }
@@ -118,8 +115,8 @@ static double tick(void *user, const ls_ranks_view *view) {
 static void check_newest(campaign *self) {
     char *path = NULL;
     ls_ckpt *ckpt = NULL;
-    if (!ls_path_is_dir(self->out)) return;
-    if (ls_ckpt_find_latest(self->out, &path) == LS_OK) {
+    if (!ls_path_is_dir(self->runs.out)) return;
+    if (ls_ckpt_find_latest(self->runs.out, &path) == LS_OK) {
         self->n_verified++;
         if (ls_ckpt_open(path, &ckpt) != LS_OK || ls_ckpt_verify(ckpt) != LS_OK) self->n_damaged++;
     }
@@ -165,23 +162,23 @@ static void keep_silent(const char *line) {
 
 static ls_status run_words(campaign *self, ls_recover_result **out) {
     const ls_chaos_recover_options *o = self->options;
-    LS_TRY(ls_chaos_output_clear(self->output));
+    LS_TRY(ls_chaos_output_clear(self->runs.output));
     self->struck_at = 0;
     const ls_recover_options options = {.ranks = {.size = o->size,
                                                   .name = "chaos",
-                                                  .words = self->words,
-                                                  .n_words = self->n_words,
+                                                  .words = self->runs.words,
+                                                  .n_words = self->runs.n_words,
                                                   .fault = self->strike.fault,
                                                   .variables = &self->file_fault,
                                                   .n_variables = 1,
                                                   .grace_seconds = grace_seconds,
-                                                  .output = self->output,
+                                                  .output = self->runs.output,
                                                   .line = ls_chaos_listen,
                                                   .user = self->voices,
                                                   .tick = tick,
                                                   .tick_user = self},
                                         .has_keeper = 1,
-                                        .out = self->out,
+                                        .out = self->runs.out,
                                         .first = self->saved,
                                         .most_restarts = INT64_MAX,
                                         .most_stuck = INT64_MAX,
@@ -194,29 +191,28 @@ static void add_copies(campaign *self) {
     const ls_ranks_words *words = self->options->words;
     for (int i = 0; i < words->n_words; i++)
         if (strncmp(words->words[i], "recover.copies=", 15) == 0) return;
-    self->words[self->n_words++] = "recover.copies=1";
+    self->runs.words[self->runs.n_words++] = "recover.copies=1";
 }
 
 static void take_train_words(campaign *self) {
     const ls_ranks_words *words = self->options->words;
-    self->n_words = words->n_words;
-    for (int i = 0; i < words->n_words; i++) self->words[i] = words->words[i];
-    self->words[self->n_words++] = self->out_word;
+    self->runs.n_words = words->n_words;
+    for (int i = 0; i < words->n_words; i++) self->runs.words[i] = words->words[i];
+    self->runs.words[self->runs.n_words++] = self->runs.out_word;
     add_copies(self);
 }
 
 static void take_resume_words(campaign *self) {
-    self->n_words = 0;
-    self->words[self->n_words++] = "resume";
-    self->words[self->n_words++] = self->out;
+    self->runs.n_words = 0;
+    self->runs.words[self->runs.n_words++] = "resume";
+    self->runs.words[self->runs.n_words++] = self->runs.out;
     add_copies(self);
 }
 
 static ls_status begin_folder(campaign *self, const char *name) {
-    (void)snprintf(self->out, sizeof self->out, "%s/%s", self->options->out, name);
-    (void)snprintf(self->out_word, sizeof self->out_word, "out=%s", self->out);
-    self->watch.out = self->out;
-    return ls_path_exists(self->out) ? ls_dir_remove(self->out) : LS_OK;
+    LS_TRY(ls_chaos_runs_begin_folder(&self->runs, name));
+    self->watch.out = self->runs.out;
+    return LS_OK;
 }
 
 static ls_status fail_run(const campaign *self, const ls_recover_result *result) {
@@ -225,7 +221,7 @@ static ls_status fail_run(const campaign *self, const ls_recover_result *result)
     if (last->culprit < 0) return LS_FAIL(LS_ERR_INTERRUPTED, "chaos: interrupted");
     ls_ranks_describe(&last->ends[last->culprit], last->culprit, how, sizeof how);
     return LS_FAIL(LS_ERR_COMM, "chaos: run %lld was not recovered: %s: %s",
-                   (long long)self->n_rounds, how, self->voices[last->culprit].line);
+                   (long long)self->runs.n_rounds, how, self->voices[last->culprit].line);
 }
 
 /* How long things take: of the only attempt of the undisturbed run. */
@@ -240,7 +236,8 @@ static void read_times(campaign *self, const ls_ranks_result *ended) {
     self->watch.step_seconds = self->field.times.step;
 }
 
-static ls_status run_clean(campaign *self) {
+static ls_status run_clean(void *user) {
+    campaign *self = user;
     ls_recover_result *result = NULL;
     LS_TRY(begin_folder(self, "clean"));
     take_train_words(self);
@@ -252,12 +249,12 @@ static ls_status run_clean(campaign *self) {
     if (result->why != LS_RECOVER_DONE || result->n_restarts > 0) {
         status = fail_run(self, result);
         (void)ls_error_prefix(status, "chaos: the run fails without a blow");
+        *self->options->call->exit_status = ls_ranks_exit_status(result->last);
     }
     if (status == LS_OK) {
         read_times(self, result->last);
-        status = ls_chaos_output_hash(self->output, self->hash);
+        status = ls_chaos_runs_end_clean(&self->runs);
     }
-    if (status == LS_OK) memcpy(self->clean_hash, self->hash, sizeof self->hash);
     ls_recover_result_destroy(result);
     return status;
 }
@@ -267,7 +264,7 @@ static ls_status check_saved(campaign *self, int *resumes_out) {
     char *path = NULL;
     ls_ckpt *ckpt = NULL;
     *resumes_out = 0;
-    if (!ls_path_is_dir(self->out) || ls_ckpt_find_latest(self->out, &path) != LS_OK) {
+    if (!ls_path_is_dir(self->runs.out) || ls_ckpt_find_latest(self->runs.out, &path) != LS_OK) {
         if (self->committed > 0) note_loss(self, 0);
         return LS_OK;
     }
@@ -280,12 +277,11 @@ static ls_status check_saved(campaign *self, int *resumes_out) {
 }
 
 /* From the start to the end of training, in as many parts as SIGTERM makes of it. */
-static ls_status run_round(campaign *self) {
+static ls_status run_round(void *user) {
+    campaign *self = user;
     LS_TRY(begin_folder(self, "run"));
     take_train_words(self);
     self->committed = self->saved = -1;
-    self->n_rounds++;
-    self->n_pending = 0;
     for (int is_over = 0; !is_over;) {
         ls_recover_result *result = NULL;
         LS_TRY(run_words(self, &result));
@@ -304,11 +300,7 @@ static ls_status run_round(campaign *self) {
         if (!is_over) LS_TRY(check_saved(self, &resumes));
         if (resumes) take_resume_words(self);
     }
-    LS_TRY(ls_chaos_output_hash(self->output, self->hash));
-    const int is_equal = strcmp(self->hash, self->clean_hash) == 0;
-    self->n_equal += is_equal;
-    if (is_equal) self->n_recovered += self->n_pending;
-    return LS_OK;
+    return ls_chaos_runs_end_round(&self->runs);
 }
 
 /* --- telling --- */
@@ -320,86 +312,31 @@ static uint32_t kill_kinds(void) {
     return bits;
 }
 
-static ls_status tell_json(const campaign *self, const ls_chaos_table *table, double median,
-                           double slowest) {
-    json_t *files =
-        json_pack("{s:I,s:I,s:I}", "verified", (json_int_t)self->n_verified, "damaged",
-                  (json_int_t)self->n_damaged, "ended_by_full", (json_int_t)self->n_ended_by_full);
-    return ls_cli_print_json(
-        self->options->call,
-        json_pack("{s:I,s:I,s:I,s:b,s:I,s:f,s:f,s:s,s:o,s:o,s:O}", "kills",
-                  (json_int_t)self->n_kills, "recovered", (json_int_t)self->n_recovered,
-                  "steps_lost", (json_int_t)self->n_lost, "hash_equal",
-                  self->n_equal == self->n_rounds, "runs", (json_int_t)self->n_rounds,
-                  "median_seconds", median, "slowest_seconds", slowest, "weights_sha256",
-                  self->clean_hash, "checkpoints", files, "during", ls_chaos_table_json(table),
-                  "rows", self->rows));
+static json_t *make_more(const void *user) {
+    const campaign *self = user;
+    return json_pack("{s:{s:I,s:I,s:I}}", "checkpoints", "verified", (json_int_t)self->n_verified,
+                     "damaged", (json_int_t)self->n_damaged, "ended_by_full",
+                     (json_int_t)self->n_ended_by_full);
 }
 
-static void tell_text(const campaign *self, const ls_chaos_table *table, double median,
-                      double slowest) {
-    FILE *out = self->options->call->out;
-    ls_chaos_table_print(table, out);
+static void print_more(const void *user, FILE *out) {
+    const campaign *self = user;
     (void)fprintf(out,
-                  "runs: %lld; from a kill to the next step: median %.3f s, slowest %.3f s\n"
                   "checkpoints after blows against files: %lld verified, %lld damaged; %lld "
-                  "attempts ended by a full disk\n"
-                  "chaos: %lld kills, %lld recovered, %lld steps lost, hash %s\n",
-                  (long long)self->n_rounds, median, slowest, (long long)self->n_verified,
-                  (long long)self->n_damaged, (long long)self->n_ended_by_full,
-                  (long long)self->n_kills, (long long)self->n_recovered, (long long)self->n_lost,
-                  self->n_equal == self->n_rounds ? "equal" : "not equal");
+                  "attempts ended by a full disk\n",
+                  (long long)self->n_verified, (long long)self->n_damaged,
+                  (long long)self->n_ended_by_full);
 }
 
-static ls_status tell_all(campaign *self) {
-    const ls_cmd_call *call = self->options->call;
-    const ls_chaos_table table = {ls_instant_names, ls_strike_names, self->counts[0], kill_kinds(),
-                                  "kills"};
-    const int files_are_right = self->n_damaged == 0 && self->n_ended_by_full == 0;
-    double median, slowest;
-    ls_chaos_pauses_sum_up(&self->pauses, &median, &slowest);
-    if (call->json)
-        LS_TRY(tell_json(self, &table, median, slowest));
-    else
-        tell_text(self, &table, median, slowest);
-    if (self->n_recovered == self->n_kills && self->n_lost == 0 &&
-        self->n_equal == self->n_rounds && files_are_right)
-        return LS_OK;
-    if (call->json) {
-        /* The answer says it all; a second JSON value would not be read. */
-        *call->exit_status = ls_status_exit_code(LS_ERR_COMM);
-        return LS_OK;
-    }
-    if (!files_are_right)
-        return LS_FAIL(LS_ERR_COMM,
-                       "chaos: %lld damaged checkpoints, %lld attempts ended by a full disk",
-                       (long long)self->n_damaged, (long long)self->n_ended_by_full);
-    return LS_FAIL(LS_ERR_COMM, "chaos: %lld of %lld kills were not recovered, %lld steps lost",
-                   (long long)(self->n_kills - self->n_recovered), (long long)self->n_kills,
-                   (long long)self->n_lost);
+static ls_status judge_files(const void *user) {
+    const campaign *self = user;
+    if (self->n_damaged == 0 && self->n_ended_by_full == 0) return LS_OK;
+    return LS_FAIL(LS_ERR_COMM,
+                   "chaos: %lld damaged checkpoints, %lld attempts ended by a full disk",
+                   (long long)self->n_damaged, (long long)self->n_ended_by_full);
 }
 
-static ls_status run_campaign(campaign *self) {
-    const ls_cmd_call *call = self->options->call;
-    LS_TRY(run_clean(self));
-    while (self->n_kills < self->options->n_kills) {
-        const int64_t before = self->n_kills;
-        const double began = ls_clock_seconds();
-        LS_TRY(run_round(self));
-        if (self->n_kills == before && self->n_rounds > 3)
-            return LS_FAIL(LS_ERR_INVALID,
-                           "chaos: %lld runs and no kill met the last one: they are "
-                           "too short; more steps are needed",
-                           (long long)self->n_rounds);
-        if (call->json || call->quiet) continue;
-        (void)fprintf(call->out, "run %lld: %lld kills in %.1f s, hash %s\n",
-                      (long long)self->n_rounds, (long long)(self->n_kills - before),
-                      ls_clock_seconds() - began,
-                      strcmp(self->hash, self->clean_hash) == 0 ? "equal" : "not equal");
-        (void)fflush(call->out);
-    }
-    return tell_all(self);
-}
+/* --- all of it --- */
 
 static ls_status prepare(campaign *self) {
     const ls_chaos_recover_options *o = self->options;
@@ -414,24 +351,35 @@ static ls_status prepare(campaign *self) {
     self->watch.size = self->field.size = o->size;
     self->watch.stamp = self->field.stamp = self->stamp;
     self->file_fault.name = "LOCKSTEP_FS_FAULT";
-    self->words = ls_alloc((size_t)(o->words->n_words + MORE_WORDS) * sizeof *self->words);
     self->voices = ls_alloc((size_t)o->size * sizeof *self->voices);
-    self->rows = o->call->json ? json_array() : NULL;
-    if (!self->words || !self->voices) return LS_ERR_NO_MEMORY;
-    return ls_chaos_output_open(&self->output);
+    if (!self->voices) return LS_ERR_NO_MEMORY;
+    self->runs.call = o->call;
+    self->runs.folder = o->out;
+    self->runs.n_wanted = o->n_kills;
+    return ls_chaos_runs_open(&self->runs, o->words->n_words + MORE_WORDS);
 }
 
 ls_status ls_chaos_recover(const ls_chaos_recover_options *options) {
+    const ls_chaos_campaign all = {.one = "kill",
+                                   .many = "kills",
+                                   .struck = "kills",
+                                   .digits = 3,
+                                   .run_clean = run_clean,
+                                   .run_round = run_round,
+                                   .make_more = make_more,
+                                   .print_more = print_more,
+                                   .judge = judge_files,
+                                   .table = {.instants = ls_instant_names,
+                                             .kinds = ls_strike_names,
+                                             .counted = kill_kinds(),
+                                             .sum = "kills"}};
     campaign *self = ls_alloc(sizeof *self);
     if (!self) return LS_ERR_NO_MEMORY;
     self->options = options;
-    self->output = -1;
+    self->runs.output = -1;
     ls_status status = prepare(self);
-    if (status == LS_OK) status = run_campaign(self);
-    if (self->output >= 0) (void)close(self->output);
-    json_decref(self->rows);
-    ls_chaos_pauses_deinit(&self->pauses);
-    ls_free(self->words);
+    if (status == LS_OK) status = ls_chaos_runs_campaign(&self->runs, &all, self->counts[0], self);
+    ls_chaos_runs_close(&self->runs);
     ls_free(self->voices);
     ls_free(self);
     return status;
