@@ -56,13 +56,14 @@ shape_of() {
     esac
 }
 
-# ours NAME PRECISION STEPS: trains the model of shape_of in one process; prints "NAME RATE RESIDENT_MB FIRST_STEP_MS", the rate that of the
-# median step after the first two.
+# ours NAME PRECISION STEPS [KEY=VALUE...]: trains the model of shape_of in one process; prints "NAME RATE RESIDENT_MB FIRST_STEP_MS", the
+# rate that of the median step after the first two.
 ours() {
     local name=$1 precision=$2 steps=$3 first
+    shift 3
     # shellcheck disable=SC2086
     set -- train "$config" $shape "batch=$batch" lanes=1 "precision=$precision" "steps=$steps" optim.warmup=1 log_every=1 tensorboard=false \
-        "threads=$threads" "data.cache=$out/data-$(basename "$config" .yaml)" "out=$out/run" -q
+        "threads=$threads" "data.cache=$out/data-$(basename "$config" .yaml)" "out=$out/run" -q "$@"
     [ "$unit" = images ] || set -- "$@" "window=$window"
     echo "\$ taskset -c $cores $program $*" >>"$out/commands"
     rm -rf "$out/run"
