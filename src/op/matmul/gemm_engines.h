@@ -11,6 +11,9 @@ extern const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16;
 extern const ls_gemm_engine ls_gemm_engine_pairs_amx;
 #endif
 
+/* Does a matmul over the engine pack operand 1? Not for a few rows. */
+LS_API int ls_matmul_packs(const ls_gemm_engine *engine, const ls_sig *sig);
+
 /* Refusals of kernels over these engines (ls_kernel.refuses): operands 0 and 1 are multiplied. */
 LS_API const char *ls_gemm_refuses_wide(const ls_sig *sig);
 LS_API const char *ls_gemm_refuses_pairs(const ls_sig *sig);

@@ -1,4 +1,5 @@
 /* From a matmul launch to blocked products, one per batch. */
+#include "op/matmul/gemm_direct_run.h"
 #include "op/matmul/gemm_engines.h"
 #include "op/matmul/matmul_shape.h"
 
@@ -35,6 +36,12 @@ static size_t count_workspace(const ls_gemm_engine *engine, const ls_sig *sig, i
 
 size_t ls_matmul_workspace_bytes(const ls_gemm_engine *engine, const ls_sig *sig, int n_threads) {
     return count_workspace(engine, sig, n_threads, 0);
+}
+
+int ls_matmul_packs(const ls_gemm_engine *engine, const ls_sig *sig) {
+    const ls_matmul_shape shape = ls_matmul_shape_of(sig);
+    const ls_gemm gemm = describe(sig, &shape);
+    return !ls_gemm_is_direct(engine, &gemm);
 }
 
 size_t ls_matmul_packed_workspace_bytes(const ls_gemm_engine *engine, const ls_sig *sig,

@@ -5,9 +5,9 @@
 
 /* Operand 1 as it was before, for an `a` of inner dimension k. */
 static ls_type plain_w(const ls_matmul_packed_attr *attr, const ls_type *packed, int64_t k) {
-    ls_type w = {packed->dtype, {.n_dims = 2, .dims = {k, attr->n}}};
-    if (attr->product.transpose_b) w.shape.dims[0] = attr->n, w.shape.dims[1] = k;
-    return w;
+    const int turned = attr->product.transpose_b;
+    return (ls_type){packed->dtype,
+                     {.n_dims = 2, .dims = {turned ? attr->n : k, turned ? k : attr->n}}};
 }
 
 static int64_t inner_dim(const ls_type *a) {

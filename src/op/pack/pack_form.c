@@ -50,7 +50,8 @@ int ls_pack_form_of(const ls_sig *sig, const ls_kernel *kernel) {
     if (attr->transpose_a || attr->sum_lead || sig->in[1].shape.n_dims != 2)
         return LS_PACK_FORM_NONE;
     for (int i = 0; i < LS_PACK_FORM_COUNT; i++)
-        if (forms[i].engine && forms[i].kernel == kernel) return i;
+        if (forms[i].engine && forms[i].kernel == kernel)
+            return ls_matmul_packs(forms[i].engine, sig) ? i : LS_PACK_FORM_NONE;
     return LS_PACK_FORM_NONE;
 }
 

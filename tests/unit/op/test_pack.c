@@ -26,10 +26,15 @@ static int make_types(const product *p, int form, ls_type *in) {
     return n;
 }
 
-/* The kernel of matmul that packs in this form. */
+/* The kernel of matmul that packs in this form, when there are rows enough. */
 static const ls_kernel *find_kernel(int form, const ls_sig *sig) {
+    ls_type in[4];
+    ls_sig many = *sig;
+    memcpy(in, sig->in, sizeof *in * (size_t)sig->n_in);
+    in[0].shape.dims[0] = 100;
+    many.in = in;
     for (const ls_kernel *const *k = ls_op_matmul.kernels; *k; k++)
-        if (ls_pack_form_of(sig, *k) == form) return *k;
+        if (ls_pack_form_of(&many, *k) == form) return *k;
     fail_msg("no kernel of matmul packs as %s", ls_pack_form_name(form));
     return NULL;
 }
@@ -156,6 +161,35 @@ static void test_product_refusals(void **state) {
     check_infer(&ls_op_matmul_packed, &attr, 2, in, "transposed a");
 }
 
+/* Operands that are packed: a weight that rows enough share. */
+static void test_form_of(void **state) {
+    static const struct {
+        int64_t rows;
+        int transpose_a, batched, packs;
+    } cases[] = {{100, 0, 0, 1}, {1, 0, 0, 0}, {100, 1, 0, 0}, {100, 0, 1, 0}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const int t = cases[i].transpose_a;
+        const ls_matmul_attr attr = {.transpose_a = t, .out_dtype = -1, .alpha = 1};
+        ls_type in[2] = {{LS_DTYPE_F32, {2, {t ? 40 : cases[i].rows, t ? cases[i].rows : 40}}},
+                         {LS_DTYPE_F32, {2, {40, 30}}}};
+        if (cases[i].batched)
+            for (int k = 0; k < 2; k++)
+                in[k].shape = (ls_shape){3, {2, in[k].shape.dims[0], in[k].shape.dims[1]}};
+        ls_type out[LS_MAX_OUT];
+        int n_out;
+        const ls_kernel *kernel;
+        check_ok(ls_op_matmul.infer(&attr, 2, in, &n_out, out));
+        const ls_sig sig = {&ls_op_matmul, &attr, 2, 1, in, out};
+        check_ok(ls_kernel_choose(&sig, LS_DEVICE_CPU, ls_cpu_isa(), &kernel));
+        const int form = ls_pack_form_of(&sig, kernel);
+        assert_int_equal(form != LS_PACK_FORM_NONE, cases[i].packs);
+        assert_int_equal(ls_pack_form_of(&sig, ls_kernel_reference(&ls_op_matmul)),
+                         LS_PACK_FORM_NONE);
+        if (form >= 0) assert_int_equal(ls_pack_form_refuses(form) == NULL, 1);
+    }
+}
+
 /* A form of a level that the machine lacks is left to the reference kernel. */
 static void test_levels(void **state) {
     const ls_isa best = ls_cpu_isa();
@@ -180,7 +214,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),     cmocka_unit_test(test_epilogues),
         cmocka_unit_test(test_pack_refusals), cmocka_unit_test(test_product_refusals),
-        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_levels),        cmocka_unit_test(test_form_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
