@@ -1,8 +1,8 @@
 /* The loops around the register tiles.
  *
  * A few rows go another way (gemm_direct.c). Two ways to share the work of more, with the same bits:
- * - "resident a": A is small (it stays in L2); it is packed once, then each task takes a panel of B or a few, packs them into its
- *   own scratch and runs all of A against them. Each element of B is touched once.
+ * - "resident a": A is small (it stays in L2); it is packed once, then each task takes some panels of B, packs one after the other into its
+ *   own scratch and runs all of A against it. Each element of B is touched once. Where only a block of k of A is small, block by block.
  * - "shared b": for each chunk of columns and block of k, B is packed once by all; a task then packs its rows of A and runs
  *   them against all panels of B (or its share of them). */
 #include "op/matmul/gemm.h"
@@ -10,12 +10,16 @@
 
 enum {
     WORD_BYTES = 4,
-    RESIDENT_A_BYTES = 512 << 10, /* half of a 1 MiB L2 */
-    RESIDENT_A_ROWS = 64,         /* up to here B dominates, whatever the size of A */
-    SHARED_B_BYTES = 8 << 20,     /* packed B in flight, in L3 */
+    RESIDENT_A_BYTES = 512 << 10,     /* half of a 1 MiB L2 */
+    RESIDENT_BLOCK_BYTES = 576 << 10, /* the same of one block of k: 280 rows */
+    RESIDENT_A_ROWS = 64,             /* up to here B dominates, whatever the size of A */
+    SHARED_B_BYTES = 8 << 20,         /* packed B in flight, in L3 */
     A_BLOCK_BYTES = 384 << 10,
     TASKS_PER_THREAD = 4,
     PACK_PANELS = 4, /* panels of B a task packs: whole lines of memory */
+    MOST_GROUPS = 8, /* of a task, one after the other */
+    LINE_BYTES = 64,
+    STREAM_BYTES = 2 << 20, /* results from here on do not stay in the second-level cache */
     ALIGN_BYTES = 64
 };
 
@@ -23,13 +27,14 @@ typedef struct gemm_plan {
     int64_t k_block, words; /* k's and words of a block (the last block may be shorter, padded) */
     int64_t n_k_blocks;
     int resident_a;
-    int64_t group;            /* panels of B of a task (resident a) */
+    int by_block;             /* resident a, a block of k at a time */
+    int64_t group, n_groups;  /* panels of B packed at once, such groups of a task (resident a) */
     int64_t n_chunk;          /* columns of B packed at a time (shared b) */
     int64_t m_block, n_split; /* rows and column shares of a task (shared b) */
     size_t shared_bytes;      /* A (resident) or the chunk of B */
     size_t panel_bytes;       /* a worker's own panel(s) */
     size_t scratch_bytes;     /* a worker's: panels, tile, sums */
-    size_t acc_bytes;         /* [m, n_chunk] sums over k blocks */
+    size_t acc_bytes;         /* [m, n_chunk], or [m, n] (by block), sums over k blocks */
 } gemm_plan;
 
 static int64_t divide_up(int64_t a, int64_t b) {
@@ -93,6 +98,13 @@ static int64_t group_panels(const ls_gemm_engine *e, const ls_gemm *g, int n_thr
     return PACK_PANELS;
 }
 
+/* A task of several groups knows what it will read next. */
+static int64_t count_groups(const ls_gemm_engine *e, const ls_gemm *g, int64_t group,
+                            int n_threads) {
+    const int64_t groups = divide_up(g->n, group * e->nr);
+    return min_of(divide_up(groups, (int64_t)n_threads * TASKS_PER_THREAD), MOST_GROUPS);
+}
+
 static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
     gemm_plan plan = {0};
     const ls_gemm_k_plan k_plan = ls_gemm_plan_k(e, g->k);
@@ -100,16 +112,22 @@ static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_thre
     plan.k_block = k_plan.k_block;
     plan.n_k_blocks = k_plan.n_blocks;
     const int64_t m_round = round_up(g->m, e->mr);
-    const int64_t a_bytes = m_round * plan.words * plan.n_k_blocks * WORD_BYTES;
+    const int64_t block_bytes = m_round * plan.words * WORD_BYTES;
+    const int64_t a_bytes = block_bytes * plan.n_k_blocks;
     const int enough = n_threads == 1 || divide_up(g->n, e->nr) >= 2 * TASKS_PER_THREAD * n_threads;
     plan.resident_a = g->m <= RESIDENT_A_ROWS || (enough && a_bytes <= RESIDENT_A_BYTES);
-    if (plan.resident_a) {
+    plan.by_block =
+        !plan.resident_a && enough && plan.n_k_blocks > 1 && block_bytes <= RESIDENT_BLOCK_BYTES;
+    if (plan.resident_a || plan.by_block) {
         plan.group = group_panels(e, g, n_threads);
-        plan.shared_bytes = (size_t)a_bytes;
+        plan.n_groups = count_groups(e, g, plan.group, n_threads);
+        plan.shared_bytes = (size_t)(plan.by_block ? block_bytes : a_bytes);
         plan.panel_bytes = g->packed_b ? 0 : (size_t)(plan.group * plan.words * e->nr * WORD_BYTES);
         plan.scratch_bytes = plan.panel_bytes;
-        if (plan.n_k_blocks > 1)
+        if (plan.resident_a && plan.n_k_blocks > 1)
             plan.scratch_bytes += (size_t)(plan.group * m_round * e->nr) * sizeof(float);
+        if (plan.by_block && !is_plain(&g->out))
+            plan.acc_bytes = (size_t)(g->m * round_up(g->n, e->nr)) * sizeof(float);
     } else {
         plan_shared_b(e, g, n_threads, &plan);
     }
@@ -135,6 +153,7 @@ typedef struct gemm_job {
     int64_t acc_ld;
     int64_t n0, chunk_cols; /* shared b: the chunk at work */
     int64_t k_index;        /* shared b: the k block at work */
+    int streams;            /* the result goes past the caches where whole tiles are made at once */
 } gemm_job;
 
 static char *scratch_of(const gemm_job *job, int worker) {
@@ -178,18 +197,44 @@ static void prefetch_tile(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     }
 }
 
+/* Memory of B that will be packed next: asked for a few lines with each tile, so that it has come when its turn comes. */
+typedef struct gemm_ahead {
+    const char *row;
+    int64_t ld, row_bytes, at, n_rows; /* at: bytes of the row that were asked for */
+    int64_t n_lines;                   /* with each tile */
+} gemm_ahead;
+
+static void ask_ahead(gemm_ahead *ahead) {
+    for (int64_t i = 0; i < ahead->n_lines && ahead->n_rows > 0; i++) {
+        __builtin_prefetch(ahead->row + ahead->at, 0, 2);
+        ahead->at += LINE_BYTES;
+        if (ahead->at < ahead->row_bytes) continue;
+        ahead->at = 0;
+        ahead->row += ahead->ld;
+        ahead->n_rows--;
+    }
+}
+
 /* Runs packed rows [row, row + n_rows) of A against one panel of B. `tile` comes with col, n_cols, first, last, and acc at
  * (row, col). */
 static void run_panel(const gemm_job *job, const char *a, const char *b, int64_t n_rows,
-                      ls_gemm_tile tile, float *c) {
+                      ls_gemm_tile tile, float *c, gemm_ahead *ahead) {
     const ls_gemm_engine *e = job->engine;
+    const ls_gemm_out *out = &job->gemm->out;
     const size_t step = (size_t)(job->plan.words * e->mr * WORD_BYTES);
     tile.c = c;
     for (int64_t i = 0; i < n_rows; i += e->mr, a += step) {
         tile.n_rows = (int)min_of(e->mr, n_rows - i);
-        prefetch_tile(&job->gemm->out, &tile);
-        e->tile(job->plan.words, tile.n_rows, a, b, c);
-        e->store(&job->gemm->out, &tile);
+        const int streams = job->streams && tile.n_rows == e->mr && tile.n_cols == e->nr;
+        if (!streams) prefetch_tile(out, &tile);
+        ask_ahead(ahead);
+        if (streams) {
+            float *to = (float *)out->data + tile.row * out->ld + tile.col;
+            e->stream_tile(job->plan.words, a, b, to, out->ld);
+        } else {
+            e->tile(job->plan.words, tile.n_rows, a, b, c);
+            e->store(out, &tile);
+        }
         tile.row += e->mr;
         if (tile.acc) tile.acc += e->mr * tile.acc_ld;
     }
@@ -203,7 +248,8 @@ static ls_status pack_resident_a(void *user, int64_t task, int worker) {
     const gemm_plan *plan = &job->plan;
     (void)worker;
     const int64_t tiles = divide_up(job->gemm->m, e->mr);
-    const int64_t k_index = task / tiles, i0 = task % tiles * e->mr;
+    const int64_t k_index = plan->by_block ? job->k_index : task / tiles;
+    const int64_t i0 = task % tiles * e->mr;
     const int64_t range[4] = {i0, min_of(e->mr, job->gemm->m - i0), k_index * plan->k_block,
                               k_count(job, k_index)};
     char *dst = job->shared + (size_t)(task * plan->words * e->mr * WORD_BYTES);
@@ -211,34 +257,96 @@ static ls_status pack_resident_a(void *user, int64_t task, int worker) {
     return LS_OK;
 }
 
-static ls_status run_resident_a(void *user, int64_t task, int worker) {
-    const gemm_job *job = user;
+/* What comes after block `k_index` of the group at column `col`; the task's last group is followed by a guess at the next task. */
+static gemm_ahead look_ahead(const gemm_job *job, int64_t col, int64_t k_index) {
+    const gemm_plan *plan = &job->plan;
+    const ls_gemm *g = job->gemm;
+    const int64_t width = plan->group * job->engine->nr, tiles = divide_up(g->m, job->engine->mr);
+    gemm_ahead ahead = {0};
+    if (plan->by_block) {
+        col += width;
+    } else if (++k_index == plan->n_k_blocks) {
+        k_index = 0;
+        col += width;
+    }
+    if (col >= g->n) return ahead;
+    const int64_t n = min_of(width, g->n - col), n_k = k_count(job, k_index);
+    const int64_t bytes = (int64_t)ls_dtype_bytes(g->b.dtype), k0 = k_index * plan->k_block;
+    ahead.ld = g->b.ld * bytes;
+    if (g->packed_b) {
+        ahead.row = packed_panel(job, col, k_index);
+        ahead.row_bytes = plan->words * width * WORD_BYTES;
+        ahead.n_rows = 1;
+    } else {
+        ahead.row = (const char *)g->b.data +
+                    (g->b.k_inner ? col * g->b.ld + k0 : k0 * g->b.ld + col) * bytes;
+        ahead.row_bytes = (g->b.k_inner ? n_k : n) * bytes;
+        ahead.n_rows = g->b.k_inner ? n : n_k;
+    }
+    ahead.n_lines =
+        divide_up(ahead.n_rows * divide_up(ahead.row_bytes, LINE_BYTES), tiles * plan->group);
+    return ahead;
+}
+
+/* One group of panels and block of k: packed, then all of A against each. `acc`: sums of (0, col), or NULL. */
+static void run_group(const gemm_job *job, int64_t col, int64_t k_index, char *panels, float *acc) {
     const ls_gemm_engine *e = job->engine;
     const gemm_plan *plan = &job->plan;
     const ls_gemm *g = job->gemm;
-    char *panels = scratch_of(job, worker);
-    float *c = (float *)(panels + plan->panel_bytes), *acc = c + e->mr * e->nr;
-    const int64_t col = task * plan->group * e->nr, end = min_of(col + plan->group * e->nr, g->n);
-    const int64_t m_round = round_up(g->m, e->mr);
-    const size_t a_step = (size_t)(m_round * plan->words * WORD_BYTES);
-    if (e->begin) e->begin();
-    for (int64_t kb = 0; kb < plan->n_k_blocks; kb++) {
-        const int64_t range[4] = {col, end - col, kb * plan->k_block, k_count(job, kb)};
-        if (!g->packed_b) e->pack_b(&g->b, range, plan->words, panels);
-        for (int64_t j = col; j < end; j += e->nr) {
-            const char *own = panels + (size_t)((j - col) * plan->words * WORD_BYTES);
-            const ls_gemm_tile tile = {.col = j,
-                                       .n_cols = (int)min_of(e->nr, end - j),
-                                       .acc =
-                                           plan->n_k_blocks > 1 ? acc + (j - col) * m_round : NULL,
-                                       .acc_ld = e->nr,
-                                       .first = kb == 0,
-                                       .last = kb + 1 == plan->n_k_blocks};
-            run_panel(job, job->shared + (size_t)kb * a_step,
-                      g->packed_b ? packed_panel(job, j, kb) : own, g->m, tile, c);
-        }
+    const int64_t end = min_of(col + plan->group * e->nr, g->n);
+    const int64_t range[4] = {col, end - col, k_index * plan->k_block, k_count(job, k_index)};
+    const int64_t a_words = round_up(g->m, e->mr) * plan->words;
+    const char *a = job->shared + (plan->by_block ? 0 : k_index * a_words * WORD_BYTES);
+    float *c = (float *)(panels + plan->panel_bytes);
+    gemm_ahead ahead = look_ahead(job, col, k_index);
+    if (!g->packed_b) e->pack_b(&g->b, range, plan->words, panels);
+    for (int64_t j = col; j < end; j += e->nr) {
+        const char *own = panels + (size_t)((j - col) * plan->words * WORD_BYTES);
+        const int64_t step = plan->by_block ? 1 : round_up(g->m, e->mr); /* of acc, a column */
+        const ls_gemm_tile tile = {.col = j,
+                                   .n_cols = (int)min_of(e->nr, end - j),
+                                   .acc = acc ? acc + (j - col) * step : NULL,
+                                   .acc_ld = plan->by_block ? job->acc_ld : e->nr,
+                                   .first = k_index == 0,
+                                   .last = k_index + 1 == plan->n_k_blocks};
+        run_panel(job, a, g->packed_b ? packed_panel(job, j, k_index) : own, g->m, tile, c, &ahead);
     }
+}
+
+/* All blocks of k of a group, or the one at work. */
+static void run_blocks(const gemm_job *job, int64_t col, char *panels) {
+    const gemm_plan *plan = &job->plan;
+    float *own = (float *)(panels + plan->panel_bytes) + job->engine->mr * job->engine->nr;
+    if (plan->by_block) {
+        run_group(job, col, job->k_index, panels, job->acc + col);
+        return;
+    }
+    for (int64_t kb = 0; kb < plan->n_k_blocks; kb++)
+        run_group(job, col, kb, panels, plan->n_k_blocks > 1 ? own : NULL);
+}
+
+static ls_status run_resident_a(void *user, int64_t task, int worker) {
+    const gemm_job *job = user;
+    const ls_gemm_engine *e = job->engine;
+    const int64_t width = job->plan.group * e->nr, step = job->plan.n_groups * width;
+    const int64_t end = min_of((task + 1) * step, job->gemm->n);
+    if (e->begin) e->begin();
+    for (int64_t col = task * step; col < end; col += width)
+        run_blocks(job, col, scratch_of(job, worker));
     if (e->end) e->end();
+    return LS_OK;
+}
+
+static ls_status run_by_block(gemm_job *job, float *acc, ls_pool *pool) {
+    const ls_gemm_engine *e = job->engine;
+    const ls_gemm *g = job->gemm;
+    const int64_t width = job->plan.n_groups * job->plan.group * e->nr;
+    job->acc = is_plain(&g->out) ? g->out.data : acc;
+    job->acc_ld = is_plain(&g->out) ? g->out.ld : round_up(g->n, e->nr);
+    for (job->k_index = 0; job->k_index < job->plan.n_k_blocks; job->k_index++) {
+        LS_TRY(ls_pool_run(pool, divide_up(g->m, e->mr), pack_resident_a, job));
+        LS_TRY(ls_pool_run(pool, divide_up(g->n, width), run_resident_a, job));
+    }
     return LS_OK;
 }
 
@@ -267,6 +375,7 @@ static ls_status run_shared_b(void *user, int64_t task, int worker) {
     char *rows = scratch_of(job, worker);
     float *c = (float *)(rows + plan->panel_bytes);
     const int64_t range[4] = {m0, n_rows, job->k_index * plan->k_block, k_count(job, job->k_index)};
+    gemm_ahead ahead = {0};
     if (e->begin) e->begin();
     e->pack_a(&job->gemm->a, range, plan->words, rows);
     for (int64_t p = panels * part / plan->n_split; p < panels * (part + 1) / plan->n_split; p++) {
@@ -281,7 +390,7 @@ static ls_status run_shared_b(void *user, int64_t task, int worker) {
         const char *own = job->shared + (size_t)(j0 * plan->words * WORD_BYTES);
         const int is_packed = job->gemm->packed_b != NULL;
         run_panel(job, rows, is_packed ? packed_panel(job, job->n0 + j0, job->k_index) : own,
-                  n_rows, tile, c);
+                  n_rows, tile, c, &ahead);
     }
     if (e->end) e->end();
     return LS_OK;
@@ -306,6 +415,13 @@ static ls_status run_chunks(gemm_job *job, float *acc, ls_pool *pool) {
     return LS_OK;
 }
 
+/* A result too large for the caches is not read before it is written. */
+static int may_stream(const ls_gemm_engine *e, const ls_gemm *g, int64_t n_k_blocks) {
+    const int64_t bytes = g->m * g->n * (int64_t)sizeof(float);
+    return e->stream_tile && n_k_blocks == 1 && is_plain(&g->out) && bytes >= STREAM_BYTES &&
+           g->out.ld % (LINE_BYTES / 4) == 0 && (uintptr_t)g->out.data % LINE_BYTES == 0;
+}
+
 ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *workspace,
                       ls_pool *pool) {
     if (gemm->m == 0 || gemm->n == 0) return LS_OK;
@@ -313,15 +429,17 @@ ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *w
     const int n_threads = ls_pool_threads(pool);
     gemm_job job = {.engine = engine, .gemm = gemm, .plan = make_plan(engine, gemm, n_threads)};
     const gemm_plan *plan = &job.plan;
+    job.streams = may_stream(engine, gemm, plan->n_k_blocks);
     job.shared = workspace;
     job.scratch = job.shared + plan->shared_bytes;
-    if (plan->resident_a) {
-        const int64_t tiles = divide_up(gemm->m, engine->mr);
-        LS_TRY(ls_pool_run(pool, tiles * plan->n_k_blocks, pack_resident_a, &job));
-        return ls_pool_run(pool, divide_up(gemm->n, plan->group * engine->nr), run_resident_a,
-                           &job);
-    }
     char *end = job.scratch + (size_t)n_threads * plan->scratch_bytes;
+    if (plan->by_block) return run_by_block(&job, (float *)end, pool);
+    if (plan->resident_a) {
+        LS_TRY(ls_pool_run(pool, divide_up(gemm->m, engine->mr) * plan->n_k_blocks, pack_resident_a,
+                           &job));
+        return ls_pool_run(pool, divide_up(gemm->n, plan->n_groups * plan->group * engine->nr),
+                           run_resident_a, &job);
+    }
     return run_chunks(&job, plan->acc_bytes ? (float *)end : NULL, pool);
 }
 

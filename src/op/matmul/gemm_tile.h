@@ -50,26 +50,22 @@ static void run_tile(int64_t words, int n_rows, const void *a, const void *b, fl
         run_rows(words, THIRD, a, b, c);
 }
 
-/* ls_gemm_engine.tile_out. */
-__attribute__((unused)) static void run_tile_out(int64_t words, const void *a, const void *b,
-                                                 float *out, int64_t ld, int streams) {
+#if defined(__AVX512F__)
+/* ls_gemm_engine.stream_tile; end_streams is its .end. */
+__attribute__((unused)) static void stream_tile(int64_t words, const void *a, const void *b,
+                                                float *out, int64_t ld) {
     vec sum[MR][VECS];
     sum_rows(words, MR, a, b, sum);
-#if defined(__AVX512F__)
-    if (streams) {
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < VECS; j++)
-                _mm512_stream_ps(out + i * ld + j * LANES, (__m512)sum[i][j]);
-        return;
-    }
-#endif
-    (void)streams;
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < VECS; j++) *(vec_any *)(out + i * ld + j * LANES) = sum[i][j];
+        for (int j = 0; j < VECS; j++)
+            _mm512_stream_ps(out + i * ld + j * LANES, (__m512)sum[i][j]);
 }
+
+__attribute__((unused)) static void end_streams(void) {
+    v16_stream_end();
+}
+#endif
 
 #endif

@@ -53,7 +53,8 @@ const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16 = {.mr = MR,
                                                         .pack_b = pack_b,
                                                         .tile = run_tile,
                                                         .store = store,
-                                                        .tile_out = run_tile_out,
+                                                        .stream_tile = stream_tile,
+                                                        .end = end_streams,
                                                         .direct = run_direct,
                                                         .direct_dtype = LS_DTYPE_BF16};
 

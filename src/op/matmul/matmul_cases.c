@@ -88,6 +88,14 @@ static const ls_op_case cases[] = {
      0},
     {"few rows nn, long inner dim, many columns", &nn, AB(D(5, 1100), D(1100, 900)), LS_CASE_FLOATS,
      3e-4, -1, 0, 0, 0},
+    /* A block of k of A at a time: sums in the workspace, in the result; packed panels asked for ahead. */
+    {"by block nn", &bias_residual, ABXY(D(270, 1026), D(1026, 70), D(70), D(270, 70)),
+     LS_CASE_FLOATS, 3e-4, -1, 0, 0, 0},
+    {"by block nt, f32 result", &to_f32, AB(D(270, 1026), D(530, 1026)), LS_CASE_BF16, 3e-4, -1, 0,
+     0, 0},
+    /* Past the caches: an f32 result of 2 MiB and more, whole tiles and edges. */
+    {"large result", &sum_f32, AB(D(1, 40, 530), D(1, 40, 1040)), LS_CASE_FLOATS, 1e-4, -1, 0, 0,
+     0},
     /* Few rows, for which B is not packed: 1, 2, 4, 8, 12 rows at a time, whole and part groups of columns, tails of k. */
     {"two rows nn, wide", &nn, AB(D(2, 77), D(77, 301)), LS_CASE_FLOATS, 1e-4, -1, 0, 0, 0},
     {"three rows nn, odd", &nn, AB(D(3, 33), D(33, 65)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},

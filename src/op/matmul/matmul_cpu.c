@@ -26,9 +26,11 @@ V16_INLINE void load_columns(const char *row, int64_t ld, int64_t n_k, int64_t n
 }
 #define JOIN_COLUMNS load_columns
 #include "op/matmul/gemm_direct.h"
-#define DIRECT .direct = run_direct, .direct_dtype = LS_DTYPE_F32,
+#define AVX512_ONLY                                                       \
+    .end = end_streams, .stream_tile = stream_tile, .direct = run_direct, \
+    .direct_dtype = LS_DTYPE_F32
 #else
-#define DIRECT
+#define AVX512_ONLY .end = NULL
 #endif
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {
@@ -43,17 +45,16 @@ static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_tile(out, tile, NR);
 }
 
-const ls_gemm_engine LS_PASTE(ls_gemm_engine_, wide,
-                              LS_KERNEL_ISA) = {.mr = MR,
-                                                .nr = NR,
-                                                .k_word = 1,
-                                                .k_step = 1,
-                                                .k_block = K_BLOCK,
-                                                .pack_a = pack_a,
-                                                .pack_b = pack_b,
-                                                .tile = run_tile,
-                                                .store = store,
-                                                DIRECT.tile_out = run_tile_out};
+const ls_gemm_engine LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA) = {.mr = MR,
+                                                                       .nr = NR,
+                                                                       .k_word = 1,
+                                                                       .k_step = 1,
+                                                                       .k_block = K_BLOCK,
+                                                                       .pack_a = pack_a,
+                                                                       .pack_b = pack_b,
+                                                                       .tile = run_tile,
+                                                                       .store = store,
+                                                                       AVX512_ONLY};
 #define ENGINE LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA)
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
