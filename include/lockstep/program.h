@@ -29,6 +29,9 @@ typedef struct ls_run_options {
 
 /* Draws every parameter and state value of this rank from its ls_init: a pure function of (seed, name, index). */
 LS_API ls_status ls_program_init(ls_program *program, uint64_t seed);
+/* The same for a program to which nothing was written or loaded since it was lowered: its memory is zero as the system gives it, so what
+ * begins at zero is not written once more. */
+LS_API ls_status ls_program_init_new(ls_program *program, uint64_t seed);
 LS_API ls_status ls_program_run(ls_program *program, const ls_run_options *options);
 /* Runs lanes again node by node and reports the first op with a non-finite result as LS_ERR_NUMERIC; LS_OK when there is none. Weights are not
  * touched. */
@@ -36,6 +39,11 @@ LS_API ls_status ls_program_diagnose(ls_program *program, const ls_run_options *
 /* Collective for values that ranks keep in pieces (zero 1 and up), Local for others. Copies a persistent value, lane sum or fetched output by name to host memory of at least its bytes (type_out may be NULL). */
 LS_API ls_status ls_program_fetch(ls_program *program, const char *name, void *host,
                                   size_t host_bytes);
+/* The bytes of a persistent value in one or more parts, from the first on: `at` is where in it a part begins. `data` lasts for the call. */
+typedef ls_status (*ls_program_read_fn)(void *user, size_t at, const void *data, size_t bytes);
+/* The same as fetch without a copy: what lies in host memory is read where it lies. */
+LS_API ls_status ls_program_read(ls_program *program, const char *name, ls_program_read_fn fn,
+                                 void *user);
 LS_API ls_status ls_program_fetch_f32(ls_program *program, const char *name,
                                       float *out); /* one element */
 /* Overwrites a persistent value (or this rank's piece of it) from the whole tensor in host memory (dtype and shape must be those of the graph). */

@@ -188,13 +188,4 @@ ls_status ls_ckpt_find_base(const char *dir, char name_out[256]);
 /* Removes what `retention` does not keep. */
 ls_status ls_ckpt_retain(const char *root, int64_t step, const ls_ckpt_retention *retention);
 
-/* Hash of the weights as `what` delivers them in host memory, in the order of their names. */
-typedef struct ls_ckpt_weight {
-    const char *name;
-    ls_type type;
-} ls_ckpt_weight;
-typedef ls_status (*ls_ckpt_fetch_fn)(void *user, const ls_ckpt_weight *weight, void *out);
-ls_status ls_ckpt_hash_list(ls_ckpt_weight *weights, int n, ls_ckpt_fetch_fn fetch, void *user,
-                            char hex_out[65]);
-
 #endif

@@ -5,13 +5,15 @@
 #include "base/rng.h"
 #include "exec/program.h"
 
-enum { INIT_BLOCK = 4096 };
+/* PAGE_BYTES: the smallest that there is. */
+enum { INIT_BLOCK = 4096, READ_BYTES = 1 << 20, PAGE_BYTES = 4096 };
 
 typedef struct initializer {
     const ls_value_info *info;
     ls_rng_key key;
     ls_tensor tensor;
     int64_t first, count; /* elements of the whole tensor that are kept here */
+    int is_blank;         /* the memory holds zeros, as it came */
 } initializer;
 
 /* Values first .. first + n of a persistent value, in f32. */
@@ -29,6 +31,11 @@ static void draw(const ls_init *init, ls_rng_key key, int64_t first, int64_t n, 
     }
 }
 
+/* Makes the pages be there, so that all threads share that work and no step is the first to find them missing. */
+static void touch_pages(char *at, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += PAGE_BYTES) *(volatile char *)(at + i) = 0;
+}
+
 static ls_status init_block(void *user, int64_t task, int worker) {
     const initializer *in = user;
     (void)worker;
@@ -37,7 +44,10 @@ static ls_status init_block(void *user, int64_t task, int worker) {
     const size_t size = ls_dtype_bytes(in->tensor.dtype);
     char *at = (char *)in->tensor.data + (size_t)first * size;
     if (in->info->init.kind == LS_INIT_ZERO) {
-        memset(at, 0, (size_t)n * size);
+        if (in->is_blank)
+            touch_pages(at, (size_t)n * size);
+        else
+            memset(at, 0, (size_t)n * size);
         return LS_OK;
     }
     float values[INIT_BLOCK];
@@ -57,7 +67,7 @@ static void held_range(const ls_program *p, const ls_value_info *info, int64_t *
     *count_out = ls_type_count(&whole);
 }
 
-ls_status ls_program_init(ls_program *p, uint64_t seed) {
+static ls_status init_values(ls_program *p, uint64_t seed, int is_blank) {
     const ls_graph *g = p->plan->graph;
     if (p->device->ops->kind != LS_DEVICE_CPU)
         return LS_FAIL(LS_ERR_UNSUPPORTED,
@@ -70,7 +80,8 @@ ls_status ls_program_init(ls_program *p, uint64_t seed) {
         if (info->kind != LS_VALUE_PARAM && info->kind != LS_VALUE_STATE) continue;
         const ls_place *place = &p->rank->places[v];
         if (place->region == LS_REGION_NONE) continue;
-        initializer in = {.info = info, .key = {seed, 0, ls_rng_stream(info->name)}};
+        initializer in = {
+            .info = info, .key = {seed, 0, ls_rng_stream(info->name)}, .is_blank = is_blank};
         in.tensor =
             (ls_tensor){info->type.dtype, info->type.shape, ls_program_address(p, place, 0, 0)};
         held_range(p, info, &in.first, &in.count);
@@ -78,6 +89,15 @@ ls_status ls_program_init(ls_program *p, uint64_t seed) {
         LS_TRY(ls_pool_run(p->pool, blocks, init_block, &in));
     }
     return LS_OK;
+}
+
+ls_status ls_program_init(ls_program *p, uint64_t seed) {
+    return init_values(p, seed, 0);
+}
+
+ls_status ls_program_init_new(ls_program *p, uint64_t seed) {
+    const int is_callers = p->plan->options.kept && !p->kept_own;
+    return init_values(p, seed, !is_callers);
 }
 
 /* Place of a named value on this rank. Lane outputs are those of the last lane run in slot 0. */
@@ -93,8 +113,8 @@ static ls_status find_place(const ls_program *p, const char *name, ls_value *val
     return LS_OK;
 }
 
-/* Everybody's piece of a persistent value, in order. Collective. */
-static ls_status fetch_pieces(ls_program *p, ls_value v, char *host) {
+/* Everybody's piece of a persistent value, in order, where it lies. Collective. */
+static ls_status read_pieces(ls_program *p, ls_value v, ls_program_read_fn fn, void *user) {
     const ls_value_info *info = &p->plan->graph->values[v];
     const ls_type whole = ls_value_whole_type(info);
     const size_t piece_bytes = (size_t)info->piece * ls_dtype_bytes(whole.dtype);
@@ -119,26 +139,55 @@ static ls_status fetch_pieces(ls_program *p, ls_value v, char *host) {
         ls_comm_view view;
         status = p->comm->ops->arrive(p->comm, call.ticket, q, &view);
         if (status == LS_OK && view.bytes)
-            memcpy(host + (size_t)q * part.piece_bytes, view.data, view.bytes);
+            status = fn(user, (size_t)q * part.piece_bytes, view.data, view.bytes);
     }
     if (status == LS_OK) status = p->comm->ops->finish(p->comm, call.ticket);
     ls_free(landing);
     return status;
 }
 
-ls_status ls_program_fetch(ls_program *p, const char *name, void *host, size_t host_bytes) {
+/* Memory that the host cannot read comes over in pieces. */
+static ls_status read_copied(ls_program *p, const char *from, size_t bytes, ls_program_read_fn fn,
+                             void *user) {
+    void *piece = ls_alloc(READ_BYTES);
+    if (!piece) return LS_ERR_NO_MEMORY;
+    ls_status status = LS_OK;
+    for (size_t at = 0; status == LS_OK && at < bytes; at += READ_BYTES) {
+        const size_t n = bytes - at < READ_BYTES ? bytes - at : READ_BYTES;
+        status = p->device->ops->copy_out(p->device, piece, from + at, n);
+        if (status == LS_OK) status = fn(user, at, piece, n);
+    }
+    ls_free(piece);
+    return status;
+}
+
+ls_status ls_program_read(ls_program *p, const char *name, ls_program_read_fn fn, void *user) {
     ls_value v;
     ls_program_follow(p);
     LS_TRY(find_place(p, name, &v));
-    const ls_place *place = &p->rank->places[v];
     const ls_value_info *info = &p->plan->graph->values[v];
     const ls_type type = ls_value_whole_type(info);
+    const char *data = ls_program_address(p, &p->rank->places[v], 0, 0);
+    if (info->piece) return read_pieces(p, v, fn, user);
+    return p->device->ops->kind == LS_DEVICE_CPU
+               ? fn(user, 0, data, ls_type_bytes(&type))
+               : read_copied(p, data, ls_type_bytes(&type), fn, user);
+}
+
+static ls_status copy_read(void *user, size_t at, const void *data, size_t bytes) {
+    memcpy((char *)user + at, data, bytes);
+    return LS_OK;
+}
+
+ls_status ls_program_fetch(ls_program *p, const char *name, void *host, size_t host_bytes) {
+    ls_value v;
+    LS_TRY(find_place(p, name, &v));
+    const ls_type type = ls_value_whole_type(&p->plan->graph->values[v]);
     const size_t bytes = ls_type_bytes(&type);
     if (host_bytes < bytes)
         return LS_FAIL(LS_ERR_INVALID, "fetch '%s': it has %zu bytes, the buffer %zu", name, bytes,
                        host_bytes);
-    if (info->piece) return fetch_pieces(p, v, host);
-    return p->device->ops->copy_out(p->device, host, ls_program_address(p, place, 0, 0), bytes);
+    return ls_program_read(p, name, copy_read, host);
 }
 
 ls_status ls_program_fetch_f32(ls_program *p, const char *name, float *out) {

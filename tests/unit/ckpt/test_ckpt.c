@@ -212,11 +212,29 @@ static void test_sweep(void **state) {
     check_fails(ls_ckpt_sweep(in_root("none")), LS_ERR_NOT_FOUND, "none");
 }
 
+/* Hashing reads the weights where they lie: as many allocations for one layer as for four, none of a weight's size. */
+static void test_hash_in_place(void **state) {
+    (void)state;
+    int64_t calls[2];
+    for (int i = 0; i < 2; i++) {
+        small_program s;
+        char hash[65];
+        open_small(&s, i ? 4 : 1);
+        check_ok(ls_program_init(s.program, 5));
+        const int64_t before = ls_alloc_get_stats().n_calls;
+        check_ok(ls_ckpt_hash_program(s.program, hash));
+        calls[i] = ls_alloc_get_stats().n_calls - before;
+        close_small(&s);
+    }
+    assert_int_equal(calls[0], calls[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_other_model),
         cmocka_unit_test(test_disk_full),      cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_latest),         cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_hash_in_place),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }

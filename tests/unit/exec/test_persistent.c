@@ -60,6 +60,77 @@ static void test_store_and_fetch(void **state) {
     close_small(&s);
 }
 
+/* Bytes of a value as they come. */
+typedef struct reading {
+    char bytes[SMALL_VOCAB * 16 * sizeof(float)];
+    size_t end; /* of the parts so far */
+    int n_parts;
+    const void *first;
+    int n_left; /* parts until it fails; 0: it does not */
+} reading;
+
+static ls_status note_part(void *user, size_t at, const void *data, size_t bytes) {
+    reading *r = user;
+    if (r->n_left > 0 && --r->n_left == 0) return LS_FAIL(LS_ERR_IO, "enough");
+    assert_int_equal(at, r->end);
+    if (r->n_parts++ == 0) r->first = data;
+    memcpy(r->bytes + at, data, bytes);
+    r->end = at + bytes;
+    return LS_OK;
+}
+
+/* Where the host can read it a value is not copied; elsewhere it comes in pieces. */
+static void test_read(void **state) {
+    (void)state;
+    small_program s;
+    float values[SMALL_VOCAB * 16];
+    open_small(&s, 1);
+    check_ok(ls_program_init(s.program, 5));
+    check_ok(ls_program_fetch(s.program, EMBEDDING, values, sizeof values));
+    reading here = {.n_parts = 0}, there = {.n_parts = 0};
+    const int64_t calls = ls_alloc_get_stats().n_calls;
+    check_ok(ls_program_read(s.program, EMBEDDING, note_part, &here));
+    assert_int_equal(ls_alloc_get_stats().n_calls, calls);
+    assert_int_equal(here.n_parts, 1);
+    assert_int_equal(here.end, sizeof values);
+    assert_memory_equal(here.bytes, values, sizeof values);
+    const ls_device_ops *ops = s.device->ops;
+    ls_device_ops far = *ops;
+    far.kind = LS_DEVICE_CUDA;
+    s.device->ops = &far;
+    check_ok(ls_program_read(s.program, EMBEDDING, note_part, &there));
+    assert_ptr_not_equal(there.first, here.first);
+    assert_memory_equal(there.bytes, values, sizeof values);
+    there = (reading){.n_left = 1};
+    check_fails(ls_program_read(s.program, EMBEDDING, note_part, &there), LS_ERR_IO, "enough");
+    s.device->ops = ops;
+    here = (reading){.n_left = 1};
+    check_fails(ls_program_read(s.program, EMBEDDING, note_part, &here), LS_ERR_IO, "enough");
+    check_fails(ls_program_read(s.program, "nothing", note_part, &here), LS_ERR_NOT_FOUND,
+                "'nothing'");
+    close_small(&s);
+}
+
+/* Memory that nobody wrote needs no zeros; memory that somebody did gets them. */
+static void test_init_new(void **state) {
+    (void)state;
+    small_program s;
+    static const char *const names[] = {EMBEDDING, NORM, EMBEDDING "/adam_m", NORM "/adam_v"};
+    float fresh[SMALL_VOCAB * 16] = {0}, again[SMALL_VOCAB * 16] = {0};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        open_small(&s, 1);
+        check_ok(ls_program_init_new(s.program, 5));
+        check_ok(ls_program_fetch(s.program, names[i], fresh, sizeof fresh));
+        check_ok(run_small(&s, 0));
+        check_ok(ls_program_fetch(s.program, names[i], again, sizeof again));
+        assert_memory_not_equal(fresh, again, sizeof fresh);
+        check_ok(ls_program_init(s.program, 5));
+        check_ok(ls_program_fetch(s.program, names[i], again, sizeof again));
+        assert_memory_equal(fresh, again, sizeof fresh);
+        close_small(&s);
+    }
+}
+
 static void poison(small_program *s, const char *name, size_t bytes, int64_t at, float value) {
     float *values = malloc(bytes);
     check_ok(ls_program_fetch(s->program, name, values, bytes));
@@ -121,6 +192,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_init),
         cmocka_unit_test(test_store_and_fetch),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_init_new),
         cmocka_unit_test(test_diagnose),
         cmocka_unit_test(test_bad_token),
         cmocka_unit_test(test_runs_without_allocation),
