@@ -290,13 +290,13 @@ static void test_batchnorm(void **state) {
     (void)state;
     ls_graph *g = make_graph();
     const ls_init one = {LS_INIT_CONSTANT, 1, 0};
-    const ls_value x = ls_graph_param(g, "x", LS_DTYPE_F32, (ls_shape){4, {2, 3, 4, 4}}, one);
+    const ls_value x = ls_graph_param(g, "x", LS_DTYPE_F32, (ls_shape){4, {4, 4, 2, 3}}, one);
     const ls_value gamma = ls_graph_param(g, "g", LS_DTYPE_F32, (ls_shape){1, {3}}, one);
     const ls_value beta = ls_graph_param(g, "b", LS_DTYPE_F32, (ls_shape){1, {3}}, one);
     const ls_value first = ls_relu(g, ls_batchnorm(g, x, gamma, beta, 1e-5));
     const ls_value second = ls_batchnorm(g, ls_scale(g, first, 2), gamma, beta, 1e-5);
     const ls_value y = ls_relu(g, ls_add(g, second, first));
-    const ls_value seed = ls_graph_input(g, "seed", LS_DTYPE_F32, (ls_shape){4, {2, 3, 4, 4}});
+    const ls_value seed = ls_graph_input(g, "seed", LS_DTYPE_F32, (ls_shape){4, {4, 4, 2, 3}});
     ls_grad_parts parts;
     check_ok(ls_graph_differentiate(g, &y, &seed, 1, &x, 1, &parts));
     output(g, "dx", parts.parts[0].grad);

@@ -41,12 +41,13 @@ static ls_status grad(ls_grad *g) {
 /* Statistics are over the batch, so only channels may be split. */
 static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
     const int whole = in_split[0] == LS_SHARD_REPLICATED, vector = whole ? LS_SHARD_REPLICATED : 0;
-    if ((!whole && in_split[0] != 1) || in_split[1] != vector || in_split[2] != vector ||
-        (sig->n_in == 4 && in_split[3] != in_split[0]))
-        return LS_FAIL(LS_ERR_UNSUPPORTED,
-                       "op batchnorm: x may be split along channels (1) only, gamma and beta with "
-                       "it; got dim %d of x",
-                       in_split[0]);
+    if ((!whole && in_split[0] != sig->in[0].shape.n_dims - 1) || in_split[1] != vector ||
+        in_split[2] != vector || (sig->n_in == 4 && in_split[3] != in_split[0]))
+        return LS_FAIL(
+            LS_ERR_UNSUPPORTED,
+            "op batchnorm: x may be split along channels (the last dim) only, gamma and beta with "
+            "it; got dim %d of x",
+            in_split[0]);
     for (int i = 0; i < sig->n_out; i++) out_split[i] = i == 0 ? in_split[0] : vector;
     return LS_OK;
 }
@@ -59,16 +60,13 @@ static void cost(const ls_sig *sig, ls_cost *out) {
 /* Two passes in double. */
 static void measure_ref(const ls_tensor *x, int64_t c, double *mean, double *var) {
     const ls_channels n = ls_channels_of(&x->shape);
-    const double count = (double)(n.n_batch * n.n_places);
+    const double count = (double)n.n_rows;
     *mean = *var = 0;
-    for (int64_t b = 0; b < n.n_batch; b++)
-        for (int64_t i = 0; i < n.n_places; i++)
-            *mean += ls_tensor_get(x, (b * n.n_channels + c) * n.n_places + i) / count;
-    for (int64_t b = 0; b < n.n_batch; b++)
-        for (int64_t i = 0; i < n.n_places; i++) {
-            const double d = ls_tensor_get(x, (b * n.n_channels + c) * n.n_places + i) - *mean;
-            *var += d * d / count;
-        }
+    for (int64_t i = 0; i < n.n_rows; i++) *mean += ls_tensor_get(x, i * n.n_channels + c) / count;
+    for (int64_t i = 0; i < n.n_rows; i++) {
+        const double d = ls_tensor_get(x, i * n.n_channels + c) - *mean;
+        *var += d * d / count;
+    }
 }
 
 static ls_status launch_ref(const ls_launch *l) {
@@ -78,13 +76,12 @@ static ls_status launch_ref(const ls_launch *l) {
         double mean, var;
         measure_ref(&l->in[0], c, &mean, &var);
         const double rstd = 1.0 / sqrt(var + eps);
-        for (int64_t b = 0; b < n.n_batch; b++)
-            for (int64_t i = 0; i < n.n_places; i++) {
-                const int64_t at = (b * n.n_channels + c) * n.n_places + i;
-                const double unit = (ls_tensor_get(&l->in[0], at) - mean) * rstd;
-                ls_batchnorm_finish(
-                    l, at, unit * ls_tensor_get(&l->in[1], c) + ls_tensor_get(&l->in[2], c));
-            }
+        for (int64_t i = 0; i < n.n_rows; i++) {
+            const int64_t at = i * n.n_channels + c;
+            const double unit = (ls_tensor_get(&l->in[0], at) - mean) * rstd;
+            ls_batchnorm_finish(l, at,
+                                unit * ls_tensor_get(&l->in[1], c) + ls_tensor_get(&l->in[2], c));
+        }
         ls_tensor_set(&l->out[1], c, mean);
         ls_tensor_set(&l->out[2], c, var);
         ls_tensor_set(&l->out[3], c, rstd);

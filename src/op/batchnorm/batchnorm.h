@@ -1,7 +1,7 @@
 /* batchnorm: y = (x - mean) * rstd * gamma + beta per channel (Ioffe, Szegedy, "Batch normalization", 2015).
  *
- * x[B, C, ..], gamma[C], beta[C]; a channel's N values are those of all batch rows and places. Vectors may have another float
- * dtype than x; statistics are f32 (f64 when x is f64).
+ * x[.., C], gamma[C], beta[C]; a channel's N values are those of all rows. Vectors may have another float dtype than x; statistics
+ * are f32 (f64 when x is f64).
  * Training form: results y (dtype of x), mean[C], var[C] (biased, over N), rstd[C] = 1 / sqrt(var + eps).
  * batchnorm_grad: x, gamma, mean, rstd, dy -> dx (dtype of x), dgamma[C], dbeta[C].
  * Evaluation form (batchnorm_eval): x, gamma, beta, mean, var -> y, with running statistics; it has no gradient.
@@ -29,12 +29,12 @@ LS_API ls_value ls_batchnorm(ls_graph *graph, ls_value x, ls_value gamma, ls_val
 LS_API ls_value ls_batchnorm_eval(ls_graph *graph, ls_value x, ls_value gamma, ls_value beta,
                                   ls_value mean, ls_value var, double eps);
 
-/* Sizes: element (b, c, i) is at (b * n_channels + c) * n_places + i. */
+/* Sizes: element (i, c) is at i * n_channels + c. */
 typedef struct ls_channels {
-    int64_t n_batch, n_channels, n_places;
+    int64_t n_rows, n_channels;
 } ls_channels;
 ls_channels ls_channels_of(const ls_shape *shape);
-/* x has a batch and a channel dim, is float and has values in every channel. */
+/* x has a channel dim behind others, is float and has values in every channel. */
 ls_status ls_channels_infer(const char *op, const ls_type *x);
 /* `vector` is a float [C] for this x. */
 ls_status ls_channels_infer_vector(const char *op, const char *operand, const ls_type *vector,

@@ -27,20 +27,21 @@ static const ls_batchnorm_attr relu = {1e-5, 0, 1}, residual = {1e-5, 1, 0}, bot
 #define XGB(x, n, dtype)  3, IN(x, VECTOR(dtype, n, 1), VECTOR(dtype, n, 0))
 #define XGBR(x, n, dtype) 4, IN(x, VECTOR(dtype, n, 1), VECTOR(dtype, n, 0), x)
 static const ls_op_case cases[] = {
-    {"relu", &relu, XGB(X(3, 4, 5, 3), 4, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 0},
+    {"relu", &relu, XGB(X(3, 5, 3, 4), 4, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 0},
     {"residual", &residual, XGBR(X(19, 5), 5, T), ALL, 0, -1, 0, 0, 0},
-    {"residual, relu", &both, XGBR(X(3, 4, 5, 3), 4, T), ALL, 0, -1, 0, 0, 0},
-    {"residual, relu, long runs", &both, XGBR(X(2, 2, 1500), 2, T), ALL, 0, -1, 0, 0, 0},
-    {"residual, relu, short runs", &both, XGBR(X(700, 2, 3), 2, T), ALL, 0, -1, 0, 0, 0},
+    {"residual, relu", &both, XGBR(X(3, 5, 3, 4), 4, T), ALL, 0, -1, 0, 0, 0},
+    {"residual, relu, many rows", &both, XGBR(X(2, 1500, 2), 2, T), ALL, 0, -1, 0, 0, 0},
+    {"residual, relu, more rows", &both, XGBR(X(700, 3, 2), 2, T), ALL, 0, -1, 0, 0, 0},
     {"two dims", &wide_eps, XGB(X(19, 5), 5, T), ALL, 0, 0, 0, 0, 0},
-    {"images", &attr, XGB(X(3, 4, 5, 3), 4, T), ALL, 0, 0, 0, 0, 0},
-    {"one batch row", &attr, XGB(X(1, 2, 37), 2, T), ALL, 0, 0, 0, 0, 0},
-    {"f32 vectors", &attr, XGB(X(4, 3, 4, 4), 3, LS_DTYPE_F32), ALL, 0, 0, 0, 0, 0},
+    {"images", &attr, XGB(X(3, 5, 3, 4), 4, T), ALL, 0, 0, 0, 0, 0},
+    {"one batch row", &attr, XGB(X(1, 37, 2), 2, T), ALL, 0, 0, 0, 0, 0},
+    {"f32 vectors", &attr, XGB(X(4, 4, 4, 3), 3, LS_DTYPE_F32), ALL, 0, 0, 0, 0, 0},
     {"one value", &wide_eps, XGB(X(1, 3), 3, T), ALL, 0, -1, 0, 0, 0},
-    {"long runs", &attr, XGB(X(2, 2, 1500), 2, T), ALL, 0, -1, 0, 0, 0},
-    {"many short runs", &attr, XGB(X(700, 2, 3), 2, T), ALL, 0, -1, 0, 0, 0},
-    {"no channels", &attr, XGB(X(2, 0, 4), 0, T), ALL, 0, -1, 0, 0, 0},
-    {"fashion layer", &attr, XGB(X(128, 32, 14, 14), 32, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 1},
+    {"many rows", &attr, XGB(X(2, 1500, 2), 2, T), ALL, 0, -1, 0, 0, 0},
+    {"more rows", &attr, XGB(X(700, 3, 2), 2, T), ALL, 0, -1, 0, 0, 0},
+    {"no channels", &attr, XGB(X(2, 4, 0), 0, T), ALL, 0, -1, 0, 0, 0},
+    {"many channels", &both, XGBR(X(3, 50, 37), 37, T), ALL, 0, -1, 0, 0, 0},
+    {"fashion layer", &attr, XGB(X(14, 14, 128, 32), 32, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 1},
 };
 LS_CASE_LIST(batchnorm, cases);
 
@@ -49,11 +50,11 @@ LS_CASE_LIST(batchnorm, cases);
 #define EVALR(x, n, dtype) \
     6, IN(x, VECTOR(dtype, n, 1), VECTOR(dtype, n, 0), VECTOR(LS_DTYPE_F32, n, 0), POSITIVE(n), x)
 static const ls_op_case eval_cases[] = {
-    {"residual, relu", &both, EVALR(X(3, 4, 5, 3), 4, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 0},
-    {"relu", &relu, EVAL(X(2, 2, 1500), 2, T), ALL, 0, -1, 0, 0, 0},
+    {"residual, relu", &both, EVALR(X(3, 5, 3, 4), 4, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 0},
+    {"relu", &relu, EVAL(X(2, 1500, 2), 2, T), ALL, 0, -1, 0, 0, 0},
     {"two dims", &wide_eps, EVAL(X(19, 5), 5, T), ALL, 0, -1, 0, 0, 0},
-    {"images", &attr, EVAL(X(3, 4, 5, 3), 4, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 0},
-    {"long runs", &attr, EVAL(X(2, 2, 1500), 2, T), ALL, 0, -1, 0, 0, 0},
+    {"images", &attr, EVAL(X(3, 5, 3, 4), 4, LS_DTYPE_F32), ALL, 0, -1, 0, 0, 0},
+    {"many rows", &attr, EVAL(X(2, 1500, 2), 2, T), ALL, 0, -1, 0, 0, 0},
 };
 LS_CASE_LIST(batchnorm_eval, eval_cases);
 
@@ -69,20 +70,22 @@ static const ls_batchnorm_grad_attr masked_terms = {LS_DTYPE_F32, LS_DTYPE_F32, 
 #define GRAD7(x, n, dtype) \
     7, IN(x, VECTOR(dtype, n, 1), VECTOR(LS_DTYPE_F32, n, 0.5), POSITIVE(n), x, x, x)
 static const ls_op_case grad_cases[] = {
-    {"two terms", &two_terms, GRAD6(X(3, 4, 5, 3), 4, T), ALL, 1e-3, -1, 0, 0, 0},
+    {"two terms", &two_terms, GRAD6(X(3, 5, 3, 4), 4, T), ALL, 1e-3, -1, 0, 0, 0},
     {"relu", &masked, GRAD6(X(19, 5), 5, T), ALL, 1e-3, -1, 0, 0, 0},
-    {"two terms, relu, long runs", &masked_terms, GRAD7(X(2, 2, 1500), 2, T), ALL, 1e-2, -1, 0, 0,
+    {"two terms, relu, many rows", &masked_terms, GRAD7(X(2, 1500, 2), 2, T), ALL, 1e-2, -1, 0, 0,
      0},
-    {"two terms, relu, short runs", &masked_terms, GRAD7(X(700, 2, 3), 2, T), ALL, 1e-2, -1, 0, 0,
+    {"two terms, relu, more rows", &masked_terms, GRAD7(X(700, 3, 2), 2, T), ALL, 1e-2, -1, 0, 0,
      0},
-    {"fashion layer, two terms, relu", &masked_terms, GRAD7(X(128, 32, 14, 14), 32, T), ALL, 1e-2,
+    {"fashion layer, two terms, relu", &masked_terms, GRAD7(X(14, 14, 128, 32), 32, T), ALL, 1e-2,
      -1, 0, 0, 1},
     {"two dims", &f32_both, GRAD(X(19, 5), 5, T), ALL, 1e-4, -1, 0, 0, 0},
-    {"images", &bf16_f32, GRAD(X(3, 4, 5, 3), 4, LS_DTYPE_F32), ALL, 1e-4, -1, 0, 0, 0},
+    {"images", &bf16_f32, GRAD(X(3, 5, 3, 4), 4, LS_DTYPE_F32), ALL, 1e-4, -1, 0, 0, 0},
     {"one value", &f32_both, GRAD(X(1, 3), 3, T), ALL, 1e-4, -1, 0, 0, 0},
-    {"long runs", &f32_both, GRAD(X(2, 2, 1500), 2, T), ALL, 1e-3, -1, 0, 0, 0},
-    {"many short runs", &f32_both, GRAD(X(700, 2, 3), 2, T), ALL, 1e-3, -1, 0, 0, 0},
-    {"fashion layer", &f32_both, GRAD(X(128, 32, 14, 14), 32, T), ALL, 1e-2, -1, 0, 0, 1},
+    {"many rows", &f32_both, GRAD(X(2, 1500, 2), 2, T), ALL, 1e-3, -1, 0, 0, 0},
+    {"more rows", &f32_both, GRAD(X(700, 3, 2), 2, T), ALL, 1e-3, -1, 0, 0, 0},
+    {"two terms, relu, many channels", &masked_terms, GRAD7(X(3, 50, 37), 37, T), ALL, 1e-3, -1, 0,
+     0, 0},
+    {"fashion layer", &f32_both, GRAD(X(14, 14, 128, 32), 32, T), ALL, 1e-2, -1, 0, 0, 1},
 };
 LS_CASE_LIST(batchnorm_grad, grad_cases);
 

@@ -1,212 +1,260 @@
-/* One task is one channel. Its values lie in n_batch runs of n_places; a run is summed in f32 vectors, runs are added in double,
- * in batch order. Runs shorter than a vector are gathered from several batch rows into one buffer. */
+/* Rows are cut into blocks of BLOCK_ROWS, which are the tasks; a vector holds sixteen channels of a row. A block's sums are f32, of every
+ * CHAINS-th row each; blocks are added in f64, ascending. So the thread count changes no bit. */
 #include "op/batchnorm/batchnorm.h"
 
 #include "op/cpu_kernel.h"
 #include "op/simd.h"
 
-enum { RUN_ELEMENTS = 1024 }; /* of one buffer */
+enum { BLOCK_ROWS = 128, CHAINS = 4, LANES = V16_LANES };
+enum { MIXED = -1 }; /* operands of several dtypes, or a rare one */
+enum { MEAN, FACTOR, SHIFT, SLOPE = SHIFT, MEAN_DY, N_VECTORS };
 
-typedef struct channel_job {
+typedef struct norm_job {
     const ls_launch *launch;
     const ls_tensor *x, *dy;
     const ls_tensor *more, *relu; /* backward: second term of dy, relu's result; or NULL */
     const ls_tensor *residual;    /* forward, or NULL */
     int relus;                    /* forward: negatives become 0 */
+    int dtype;                    /* of x, y and all like them, or MIXED */
     ls_tensor *y;
     ls_channels n;
+    int64_t padded, n_blocks; /* channels, in whole vectors */
+    float *vectors;           /* [N_VECTORS][padded] */
+    float *sums[2];           /* [n_blocks][padded] */
     double eps;
-} channel_job;
+} norm_job;
 
-/* A stretch of a channel's values: places [begin, begin + n) of batch rows [row, row + n_rows). */
-typedef struct stretch {
-    int64_t row, n_rows, begin, n;
-} stretch;
-
-/* The first stretch of a channel and the one after: short runs are taken several at a time, long ones in parts. */
-static int next_stretch(const channel_job *job, stretch *s) {
-    if (s->n && s->begin + s->n < job->n.n_places) {
-        s->begin += s->n;
-    } else {
-        s->row += s->n_rows;
-        s->begin = 0;
-    }
-    if (s->row >= job->n.n_batch) return 0;
-    const int64_t fits = RUN_ELEMENTS / job->n.n_places, left = job->n.n_batch - s->row;
-    s->n_rows = fits < 1 ? 1 : fits < left ? fits : left;
-    s->n = job->n.n_places - s->begin < RUN_ELEMENTS ? job->n.n_places - s->begin : RUN_ELEMENTS;
-    return 1;
+static int64_t count_padded(const ls_channels *n) {
+    return (n->n_channels + LANES - 1) / LANES * LANES;
 }
 
-static int64_t stretch_at(const channel_job *job, const stretch *s, int64_t c, int64_t row) {
-    return ((s->row + row) * job->n.n_channels + c) * job->n.n_places + s->begin;
+static int64_t count_blocks(const ls_channels *n) {
+    return (n->n_rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
 }
 
-/* Returns the number of values; the buffer is padded with `rest` to a whole vector. */
-static int64_t load_stretch(const channel_job *job, const ls_tensor *x, const stretch *s, int64_t c,
-                            float rest, float *values) {
-    const int64_t count = s->n_rows * s->n;
-    for (int64_t r = 0; r < s->n_rows; r++) {
-        float *to = values + r * s->n;
-        row_load(to, x->data, x->dtype, stretch_at(job, s, c, r), s->n, rest);
-    }
-    for (int64_t i = count; i % V16_LANES; i++) values[i] = rest;
-    return count;
+static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
+    const ls_channels n = ls_channels_of(&sig->in[0].shape);
+    (void)n_threads;
+    return (size_t)(count_padded(&n) * (2 * count_blocks(&n) + N_VECTORS)) * sizeof(float);
 }
 
-static void store_stretch(const channel_job *job, const stretch *s, int64_t c,
-                          const float *values) {
-    for (int64_t r = 0; r < s->n_rows; r++)
-        row_store(job->y->data, job->y->dtype, stretch_at(job, s, c, r), values + r * s->n, s->n);
+static int64_t rows_of(const norm_job *job, int64_t block) {
+    const int64_t left = job->n.n_rows - block * BLOCK_ROWS;
+    return left < BLOCK_ROWS ? left : BLOCK_ROWS;
 }
 
-static double sum_channel(const channel_job *job, int64_t c) {
-    float values[RUN_ELEMENTS + V16_LANES];
-    double total = 0;
-    for (stretch s = {0}; next_stretch(job, &s);) {
-        const int64_t count = load_stretch(job, job->x, &s, c, 0, values);
-        v16 sum = v16_set(0);
-        for (int64_t i = 0; i < count; i += 16) sum += v16_load_f32(values + i);
-        total += v16_sum(sum);
-    }
-    return total;
+/* dtype and, but for the last vector of a row, n are constants. */
+V16_INLINE v16 load_at(const ls_tensor *t, int dtype, int64_t at, int64_t n) {
+    return v16_load_n(t->data, dtype == MIXED ? t->dtype : (ls_dtype)dtype, at, n, 0);
 }
 
-static double sum_squares(const channel_job *job, int64_t c, float mean) {
-    float values[RUN_ELEMENTS + V16_LANES];
-    double total = 0;
-    for (stretch s = {0}; next_stretch(job, &s);) {
-        const int64_t count = load_stretch(job, job->x, &s, c, mean, values);
-        v16 sum = v16_set(0);
-        for (int64_t i = 0; i < count; i += 16) {
-            const v16 d = v16_load_f32(values + i) - mean;
-            sum += d * d;
+V16_INLINE void store_at(const ls_tensor *t, int dtype, int64_t at, v16 x, int64_t n) {
+    v16_store_n(t->data, dtype == MIXED ? t->dtype : (ls_dtype)dtype, at, x, n);
+}
+
+V16_INLINE v16 round_as(const ls_tensor *t, int dtype, v16 x) {
+    const ls_dtype to = dtype == MIXED ? t->dtype : (ls_dtype)dtype;
+    if (to == LS_DTYPE_BF16) return v16_from_bf16(v16_to_bf16(x));
+    return to == LS_DTYPE_F16 ? v16_from_f16(v16_to_f16(x)) : x;
+}
+
+V16_INLINE v16 add_chains(const v16 sum[CHAINS]) {
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+/* Runs fn(job, block, channel, n, dtype) over the vectors of a block with n and dtype as constants. */
+#define RUN_VECTORS(fn, job, block)                                                             \
+    do {                                                                                        \
+        const int64_t whole = (job)->n.n_channels / LANES * LANES;                              \
+        const int64_t rest = (job)->n.n_channels - whole;                                       \
+        if ((job)->dtype == LS_DTYPE_BF16)                                                      \
+            for (int64_t c = 0; c < whole; c += LANES) fn(job, block, c, LANES, LS_DTYPE_BF16); \
+        else if ((job)->dtype == LS_DTYPE_F32)                                                  \
+            for (int64_t c = 0; c < whole; c += LANES) fn(job, block, c, LANES, LS_DTYPE_F32);  \
+        else                                                                                    \
+            for (int64_t c = 0; c < whole; c += LANES) fn(job, block, c, LANES, MIXED);         \
+        if (rest) fn(job, block, whole, rest, MIXED);                                           \
+    } while (0)
+
+/* --- forward ----------------------------------------------------------------------------------------------------- */
+
+/* A block's sum, and its squared distances from its own mean. */
+V16_INLINE void measure_vector(const norm_job *job, int64_t block, int64_t c, int64_t n,
+                               int dtype) {
+    const int64_t n_rows = rows_of(job, block), step = job->n.n_channels;
+    const int64_t first = block * BLOCK_ROWS * step + c;
+    v16 sum[CHAINS], square[CHAINS];
+    for (int i = 0; i < CHAINS; i++) sum[i] = square[i] = v16_set(0);
+    int64_t i = 0;
+    for (; i + CHAINS <= n_rows; i += CHAINS)
+        for (int k = 0; k < CHAINS; k++)
+            sum[k] += load_at(job->x, dtype, first + (i + k) * step, n);
+    for (; i < n_rows; i++) sum[0] += load_at(job->x, dtype, first + i * step, n);
+    const v16 total = add_chains(sum), mean = total / (float)n_rows;
+    for (i = 0; i + CHAINS <= n_rows; i += CHAINS)
+        for (int k = 0; k < CHAINS; k++) {
+            const v16 d = load_at(job->x, dtype, first + (i + k) * step, n) - mean;
+            square[k] += d * d;
         }
-        total += v16_sum(sum);
+    for (; i < n_rows; i++) {
+        const v16 d = load_at(job->x, dtype, first + i * step, n) - mean;
+        square[0] += d * d;
     }
-    return total;
+    v16_store_f32(job->sums[0] + block * job->padded + c, total);
+    v16_store_f32(job->sums[1] + block * job->padded + c, add_chains(square));
 }
 
-/* What comes behind the norm, on `count` values (padded) that are rounded as they would be in memory. */
-static void finish_stretch(const channel_job *job, const stretch *s, int64_t c, int64_t count,
-                           float *values) {
-    const int64_t padded = (count + V16_LANES - 1) / V16_LANES * V16_LANES;
-    float other[RUN_ELEMENTS + V16_LANES];
-    if (job->residual) {
-        row_round(values, job->y->dtype, padded);
-        load_stretch(job, job->residual, s, c, 0, other);
-        row_add(values, other, LS_DTYPE_F32, 0, padded);
-    }
-    if (!job->relus) return;
-    row_round(values, job->y->dtype, padded);
-    for (int64_t i = 0; i < padded; i += 16) {
-        const v16 y = v16_load_f32(values + i);
-        v16_store_f32(values + i, v16_select(v16_ge(v16_set(0), y), v16_set(0), y));
-    }
+static ls_status measure_block(void *user, int64_t block, int worker) {
+    const norm_job *job = user;
+    (void)worker;
+    RUN_VECTORS(measure_vector, job, block);
+    return LS_OK;
 }
 
-/* y = x * factor + shift */
-static void write_affine(const channel_job *job, int64_t c, float mean, float factor, float beta) {
-    float values[RUN_ELEMENTS + V16_LANES];
-    for (stretch s = {0}; next_stretch(job, &s);) {
-        const int64_t count = load_stretch(job, job->x, &s, c, 0, values);
-        for (int64_t i = 0; i < count; i += 16)
-            v16_store_f32(values + i, (v16_load_f32(values + i) - mean) * factor + beta);
-        if (job->residual || job->relus) finish_stretch(job, &s, c, count, values);
-        store_stretch(job, &s, c, values);
+/* The blocks' means m and squares become the channel's: sum (x - mean)^2 = sum (x - m)^2 + 2 (m - mean) sum (x - m) + n (m - mean)^2. */
+static void join_blocks(const norm_job *job, int64_t c, double *mean_out, double *var_out) {
+    const double count = (double)job->n.n_rows;
+    double sum = 0, squares = 0;
+    for (int64_t b = 0; b < job->n_blocks; b++) sum += job->sums[0][b * job->padded + c];
+    const double mean = sum / count;
+    for (int64_t b = 0; b < job->n_blocks; b++) {
+        const double n = (double)rows_of(job, b);
+        const float part = job->sums[0][b * job->padded + c], m = part / (float)n;
+        const double away = m - mean;
+        squares += job->sums[1][b * job->padded + c] + 2 * away * (part - n * m) + n * away * away;
     }
+    *mean_out = mean;
+    *var_out = squares < 0 ? 0 : squares / count;
 }
 
 static float vector_get(const ls_tensor *vector, int64_t c) {
     return (float)ls_tensor_get(vector, c);
 }
 
-static ls_status normalize_channel(void *user, int64_t c, int worker) {
-    const channel_job *job = user;
+static void set_affine(const norm_job *job, int64_t c, float mean, float rstd) {
+    job->vectors[MEAN * job->padded + c] = mean;
+    job->vectors[FACTOR * job->padded + c] = rstd * vector_get(&job->launch->in[1], c);
+    job->vectors[SHIFT * job->padded + c] = vector_get(&job->launch->in[2], c);
+}
+
+static ls_status finish_statistics(void *user, int64_t task, int worker) {
+    const norm_job *job = user;
     const ls_launch *l = job->launch;
-    const double count = (double)(job->n.n_batch * job->n.n_places);
     (void)worker;
-    const float mean = (float)(sum_channel(job, c) / count);
-    const double var = sum_squares(job, c, mean) / count;
-    const float rstd = (float)(1.0 / sqrt(var + job->eps));
-    ((float *)l->out[1].data)[c] = mean;
-    ((float *)l->out[2].data)[c] = (float)var;
-    ((float *)l->out[3].data)[c] = rstd;
-    write_affine(job, c, mean, rstd * vector_get(&l->in[1], c), vector_get(&l->in[2], c));
+    for (int64_t c = task * LANES; c < (task + 1) * LANES && c < job->n.n_channels; c++) {
+        double mean, var;
+        join_blocks(job, c, &mean, &var);
+        const float rstd = (float)(1.0 / sqrt(var + job->eps));
+        ((float *)l->out[1].data)[c] = (float)mean;
+        ((float *)l->out[2].data)[c] = (float)var;
+        ((float *)l->out[3].data)[c] = rstd;
+        set_affine(job, c, (float)mean, rstd);
+    }
     return LS_OK;
 }
 
-static ls_status evaluate_channel(void *user, int64_t c, int worker) {
-    const channel_job *job = user;
-    const ls_launch *l = job->launch;
+V16_INLINE v16 vector_at(const norm_job *job, int which, int64_t c) {
+    return v16_load_f32(job->vectors + which * job->padded + c);
+}
+
+/* y = (x - mean) * factor + shift and what comes behind the norm, which sees y as it would be in memory. */
+V16_INLINE void write_vector(const norm_job *job, int64_t block, int64_t c, int64_t n, int dtype) {
+    const int64_t n_rows = rows_of(job, block), step = job->n.n_channels;
+    const int64_t first = block * BLOCK_ROWS * step + c;
+    const v16 mean = vector_at(job, MEAN, c), factor = vector_at(job, FACTOR, c);
+    const v16 shift = vector_at(job, SHIFT, c);
+    for (int64_t i = 0, at = first; i < n_rows; i++, at += step) {
+        v16 y = (load_at(job->x, dtype, at, n) - mean) * factor + shift;
+        if (job->residual) y = round_as(job->y, dtype, y) + load_at(job->residual, dtype, at, n);
+        if (job->relus) y = v16_select(v16_ge(v16_set(0), y), v16_set(0), y);
+        store_at(job->y, dtype, at, y, n);
+    }
+}
+
+static ls_status write_block(void *user, int64_t block, int worker) {
+    const norm_job *job = user;
     (void)worker;
-    const float rstd = (float)(1.0 / sqrt(ls_tensor_get(&l->in[4], c) + job->eps));
-    write_affine(job, c, vector_get(&l->in[3], c), rstd * vector_get(&l->in[1], c),
-                 vector_get(&l->in[2], c));
+    RUN_VECTORS(write_vector, job, block);
     return LS_OK;
 }
+
+/* --- backward ---------------------------------------------------------------------------------------------------- */
 
 /* dy: the sum of its terms, 0 where relu's result is. */
-static void load_dy(const channel_job *job, const stretch *s, int64_t c, float *dy) {
-    const int64_t count = load_stretch(job, job->dy, s, c, 0, dy);
-    const int64_t padded = (count + V16_LANES - 1) / V16_LANES * V16_LANES;
-    float other[RUN_ELEMENTS + V16_LANES];
-    if (job->more) {
-        load_stretch(job, job->more, s, c, 0, other);
-        row_add(dy, other, LS_DTYPE_F32, 0, padded);
-        row_round(dy, job->dy->dtype, padded);
-    }
-    if (!job->relu) return;
-    load_stretch(job, job->relu, s, c, 0, other);
-    for (int64_t i = 0; i < padded; i += 16) {
-        const v16i off = v16_ge(v16_set(0), v16_load_f32(other + i));
-        v16_store_f32(dy + i, v16_select(off, v16_set(0), v16_load_f32(dy + i)));
-    }
+V16_INLINE v16 load_dy(const norm_job *job, int dtype, int64_t at, int64_t n) {
+    v16 dy = load_at(job->dy, dtype, at, n);
+    if (job->more) dy = round_as(job->dy, dtype, dy + load_at(job->more, dtype, at, n));
+    if (!job->relu) return dy;
+    const v16i off = v16_ge(v16_set(0), load_at(job->relu, dtype, at, n));
+    return v16_select(off, v16_set(0), dy);
 }
 
-/* sums[0] = sum dy * (x - mean), sums[1] = sum dy */
-static void sum_gradients(const channel_job *job, int64_t c, float mean, double sums[2]) {
-    float x[RUN_ELEMENTS + V16_LANES], dy[RUN_ELEMENTS + V16_LANES];
-    sums[0] = sums[1] = 0;
-    for (stretch s = {0}; next_stretch(job, &s);) {
-        const int64_t count = load_stretch(job, job->x, &s, c, mean, x);
-        load_dy(job, &s, c, dy);
-        v16 product = v16_set(0), plain = v16_set(0);
-        for (int64_t i = 0; i < count; i += 16) {
-            const v16 up = v16_load_f32(dy + i);
-            product += up * (v16_load_f32(x + i) - mean);
-            plain += up;
+/* A block's sum dy * (x - mean) and sum dy. */
+V16_INLINE void sum_vector(const norm_job *job, int64_t block, int64_t c, int64_t n, int dtype) {
+    const int64_t n_rows = rows_of(job, block), step = job->n.n_channels;
+    const int64_t first = block * BLOCK_ROWS * step + c;
+    const v16 mean = vector_at(job, MEAN, c);
+    v16 product[CHAINS], plain[CHAINS];
+    for (int i = 0; i < CHAINS; i++) product[i] = plain[i] = v16_set(0);
+    for (int64_t i = 0; i < n_rows; i += CHAINS)
+        for (int k = 0; k < CHAINS && i + k < n_rows; k++) {
+            const int64_t at = first + (i + k) * step;
+            const v16 dy = load_dy(job, dtype, at, n);
+            product[k] += dy * (load_at(job->x, dtype, at, n) - mean);
+            plain[k] += dy;
         }
-        sums[0] += v16_sum(product);
-        sums[1] += v16_sum(plain);
-    }
+    v16_store_f32(job->sums[0] + block * job->padded + c, add_chains(product));
+    v16_store_f32(job->sums[1] + block * job->padded + c, add_chains(plain));
 }
 
-static ls_status differentiate_channel(void *user, int64_t c, int worker) {
-    const channel_job *job = user;
-    const ls_launch *l = job->launch;
-    float x[RUN_ELEMENTS + V16_LANES], dy[RUN_ELEMENTS + V16_LANES];
-    const double count = (double)(job->n.n_batch * job->n.n_places);
-    const float mean = vector_get(&l->in[2], c), rstd = vector_get(&l->in[3], c);
-    double sums[2];
+static ls_status sum_block(void *user, int64_t block, int worker) {
+    const norm_job *job = user;
     (void)worker;
-    sum_gradients(job, c, mean, sums);
-    const double dgamma = sums[0] * rstd;
-    const float factor = rstd * vector_get(&l->in[1], c), mean_dy = (float)(sums[1] / count);
-    const float slope = (float)(dgamma / count) * rstd;
-    for (stretch s = {0}; next_stretch(job, &s);) {
-        const int64_t n = load_stretch(job, job->x, &s, c, 0, x);
-        load_dy(job, &s, c, dy);
-        for (int64_t i = 0; i < n; i += 16) {
-            const v16 centered = v16_load_f32(x + i) - mean;
-            v16_store_f32(x + i, factor * (v16_load_f32(dy + i) - mean_dy - centered * slope));
-        }
-        store_stretch(job, &s, c, x);
-    }
-    ls_tensor_set(&l->out[1], c, dgamma);
-    ls_tensor_set(&l->out[2], c, sums[1]);
+    RUN_VECTORS(sum_vector, job, block);
     return LS_OK;
 }
+
+static ls_status finish_sums(void *user, int64_t task, int worker) {
+    const norm_job *job = user;
+    const ls_launch *l = job->launch;
+    const double count = (double)job->n.n_rows;
+    (void)worker;
+    for (int64_t c = task * LANES; c < (task + 1) * LANES && c < job->n.n_channels; c++) {
+        const float rstd = vector_get(&l->in[3], c);
+        double sums[2] = {0, 0};
+        for (int64_t b = 0; b < job->n_blocks; b++)
+            for (int i = 0; i < 2; i++) sums[i] += job->sums[i][b * job->padded + c];
+        const double dgamma = sums[0] * rstd;
+        job->vectors[FACTOR * job->padded + c] = rstd * vector_get(&l->in[1], c);
+        job->vectors[SLOPE * job->padded + c] = (float)(dgamma / count) * rstd;
+        job->vectors[MEAN_DY * job->padded + c] = (float)(sums[1] / count);
+        ls_tensor_set(&l->out[1], c, dgamma);
+        ls_tensor_set(&l->out[2], c, sums[1]);
+    }
+    return LS_OK;
+}
+
+V16_INLINE void differentiate_vector(const norm_job *job, int64_t block, int64_t c, int64_t n,
+                                     int dtype) {
+    const int64_t n_rows = rows_of(job, block), step = job->n.n_channels;
+    const int64_t first = block * BLOCK_ROWS * step + c;
+    const v16 mean = vector_at(job, MEAN, c), factor = vector_at(job, FACTOR, c);
+    const v16 slope = vector_at(job, SLOPE, c), mean_dy = vector_at(job, MEAN_DY, c);
+    for (int64_t i = 0, at = first; i < n_rows; i++, at += step) {
+        const v16 centered = load_at(job->x, dtype, at, n) - mean;
+        const v16 dy = load_dy(job, dtype, at, n);
+        store_at(job->y, dtype, at, factor * (dy - mean_dy - centered * slope), n);
+    }
+}
+
+static ls_status differentiate_block(void *user, int64_t block, int worker) {
+    const norm_job *job = user;
+    (void)worker;
+    RUN_VECTORS(differentiate_vector, job, block);
+    return LS_OK;
+}
+
+/* --- launches ---------------------------------------------------------------------------------------------------- */
 
 static const char *refuses(const ls_sig *sig) {
     for (int i = 0; i < sig->n_in; i++)
@@ -214,38 +262,65 @@ static const char *refuses(const ls_sig *sig) {
     return NULL;
 }
 
-static ls_status run_channels(const ls_launch *l, channel_job *job, ls_task_fn task) {
+static int common_dtype(const norm_job *job) {
+    const ls_tensor *like[] = {job->y, job->dy, job->more, job->relu, job->residual};
+    for (size_t i = 0; i < sizeof like / sizeof like[0]; i++)
+        if (like[i] && like[i]->dtype != job->x->dtype) return MIXED;
+    return job->x->dtype;
+}
+
+static void set_job(norm_job *job, const ls_launch *l) {
     job->launch = l;
     job->x = &l->in[0];
     job->y = &l->out[0];
     job->n = ls_channels_of(&job->x->shape);
-    return ls_pool_run(l->pool, job->n.n_channels, task, job);
+    job->padded = count_padded(&job->n);
+    job->n_blocks = count_blocks(&job->n);
+    job->vectors = l->workspace;
+    job->sums[0] = job->vectors + N_VECTORS * job->padded;
+    job->sums[1] = job->sums[0] + job->n_blocks * job->padded;
+    job->dtype = common_dtype(job);
 }
 
-static ls_status launch_norm(const ls_launch *l, ls_task_fn task) {
+static norm_job norm_job_of(const ls_launch *l) {
     const ls_batchnorm_attr *a = l->sig->attr;
-    channel_job job = {.eps = a->eps, .relus = a->relu};
+    norm_job job = {.eps = a->eps, .relus = a->relu};
     if (a->has_residual) job.residual = &l->in[l->sig->n_in - 1];
-    return run_channels(l, &job, task);
+    set_job(&job, l);
+    return job;
 }
 
 static ls_status fwd_launch(const ls_launch *l) {
-    return launch_norm(l, normalize_channel);
+    norm_job job = norm_job_of(l);
+    LS_TRY(ls_pool_run(l->pool, job.n_blocks, measure_block, &job));
+    LS_TRY(ls_pool_run(l->pool, job.padded / LANES, finish_statistics, &job));
+    return ls_pool_run(l->pool, job.n_blocks, write_block, &job);
 }
+
 static ls_status eval_launch(const ls_launch *l) {
-    return launch_norm(l, evaluate_channel);
+    norm_job job = norm_job_of(l);
+    for (int64_t c = 0; c < job.n.n_channels; c++)
+        set_affine(&job, c, vector_get(&l->in[3], c),
+                   (float)(1.0 / sqrt(ls_tensor_get(&l->in[4], c) + job.eps)));
+    return ls_pool_run(l->pool, job.n_blocks, write_block, &job);
 }
+
 static ls_status grad_launch(const ls_launch *l) {
     const ls_batchnorm_grad_attr *a = l->sig->attr;
-    channel_job job = {.dy = &l->in[4]};
+    norm_job job = {.dy = &l->in[4]};
     if (a->has_more) job.more = &l->in[5];
     if (a->relu) job.relu = &l->in[l->sig->n_in - 1];
-    return run_channels(l, &job, differentiate_channel);
+    set_job(&job, l);
+    for (int64_t c = 0; c < job.n.n_channels; c++)
+        job.vectors[MEAN * job.padded + c] = vector_get(&l->in[2], c);
+    LS_TRY(ls_pool_run(l->pool, job.n_blocks, sum_block, &job));
+    LS_TRY(ls_pool_run(l->pool, job.padded / LANES, finish_sums, &job));
+    return ls_pool_run(l->pool, job.n_blocks, differentiate_block, &job);
 }
 
 LS_CPU_KERNEL(batchnorm) = {LS_CPU_KERNEL_HEAD("batchnorm"), .refuses = refuses,
-                            .launch = fwd_launch};
+                            .workspace_bytes = workspace_bytes, .launch = fwd_launch};
 LS_CPU_KERNEL(batchnorm_eval) = {LS_CPU_KERNEL_HEAD("batchnorm_eval"), .refuses = refuses,
-                                 .launch = eval_launch};
+                                 .workspace_bytes = workspace_bytes, .launch = eval_launch};
 LS_CPU_KERNEL(batchnorm_grad) = {LS_CPU_KERNEL_HEAD("batchnorm_grad"), .refuses = refuses,
-                                 .launch = grad_launch};
+                                 .workspace_bytes = workspace_bytes, .launch = grad_launch};

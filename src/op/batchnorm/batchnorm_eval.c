@@ -18,7 +18,8 @@ static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out
 
 /* Any dim of x may be split; the vectors go with its channels. */
 static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
-    const int vector = in_split[0] == 1 ? 0 : LS_SHARD_REPLICATED;
+    const int last = sig->in[0].shape.n_dims - 1;
+    const int vector = in_split[0] == last ? 0 : LS_SHARD_REPLICATED;
     for (int i = 1; i < sig->n_in; i++)
         if (in_split[i] != (i < 5 ? vector : in_split[0]) || in_split[0] == LS_SHARD_PARTIAL)
             return LS_FAIL(LS_ERR_UNSUPPORTED,
@@ -37,8 +38,8 @@ static void cost(const ls_sig *sig, ls_cost *out) {
 static ls_status launch_ref(const ls_launch *l) {
     const ls_channels n = ls_channels_of(&l->in[0].shape);
     const double eps = ((const ls_batchnorm_attr *)l->sig->attr)->eps;
-    for (int64_t at = 0; at < n.n_batch * n.n_channels * n.n_places; at++) {
-        const int64_t c = at / n.n_places % n.n_channels;
+    for (int64_t at = 0; at < n.n_rows * n.n_channels; at++) {
+        const int64_t c = at % n.n_channels;
         const double unit = (ls_tensor_get(&l->in[0], at) - ls_tensor_get(&l->in[3], c)) /
                             sqrt(ls_tensor_get(&l->in[4], c) + eps);
         ls_batchnorm_finish(l, at,

@@ -41,13 +41,14 @@ static ls_status infer(const void *attr, int n_in, const ls_type *in, int *n_out
 
 static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
     const int whole = in_split[0] == LS_SHARD_REPLICATED, vector = whole ? LS_SHARD_REPLICATED : 0;
-    int good = whole || in_split[0] == 1;
+    int good = whole || in_split[0] == sig->in[0].shape.n_dims - 1;
     for (int i = 1; i < sig->n_in; i++) good &= in_split[i] == (i >= 4 ? in_split[0] : vector);
     if (!good)
-        return LS_FAIL(LS_ERR_UNSUPPORTED,
-                       "op batchnorm_grad: x and dy may be split along channels (1) only, the "
-                       "vectors with them; got dim %d of x",
-                       in_split[0]);
+        return LS_FAIL(
+            LS_ERR_UNSUPPORTED,
+            "op batchnorm_grad: x and dy may be split along channels (the last dim) only, the "
+            "vectors with them; got dim %d of x",
+            in_split[0]);
     for (int i = 0; i < sig->n_out; i++) out_split[i] = i == 0 ? in_split[0] : vector;
     return LS_OK;
 }
@@ -74,29 +75,29 @@ static double dy_at(const ls_launch *l, int64_t at) {
 
 static void differentiate_channel_ref(const ls_launch *l, int64_t c) {
     const ls_channels n = ls_channels_of(&l->in[0].shape);
-    const double count = (double)(n.n_batch * n.n_places), rstd = ls_tensor_get(&l->in[3], c);
+    const double count = (double)n.n_rows, rstd = ls_tensor_get(&l->in[3], c);
     const double mean = ls_tensor_get(&l->in[2], c), gamma = ls_tensor_get(&l->in[1], c);
     double dgamma = 0, dbeta = 0;
     for (int pass = 0; pass < 2; pass++)
-        for (int64_t b = 0; b < n.n_batch; b++)
-            for (int64_t i = 0; i < n.n_places; i++) {
-                const int64_t at = (b * n.n_channels + c) * n.n_places + i;
-                const double h = (ls_tensor_get(&l->in[0], at) - mean) * rstd;
-                const double dy = dy_at(l, at);
-                if (pass == 0) {
-                    dgamma += dy * h;
-                    dbeta += dy;
-                } else {
-                    ls_tensor_set(&l->out[0], at,
-                                  gamma * rstd * (dy - dbeta / count - h * dgamma / count));
-                }
+        for (int64_t i = 0; i < n.n_rows; i++) {
+            const int64_t at = i * n.n_channels + c;
+            const double h = (ls_tensor_get(&l->in[0], at) - mean) * rstd;
+            const double dy = dy_at(l, at);
+            if (pass == 0) {
+                dgamma += dy * h;
+                dbeta += dy;
+            } else {
+                ls_tensor_set(&l->out[0], at,
+                              gamma * rstd * (dy - dbeta / count - h * dgamma / count));
             }
+        }
     ls_tensor_set(&l->out[1], c, dgamma);
     ls_tensor_set(&l->out[2], c, dbeta);
 }
 
 static ls_status launch_ref(const ls_launch *l) {
-    for (int64_t c = 0; c < l->in[0].shape.dims[1]; c++) differentiate_channel_ref(l, c);
+    const int64_t n_channels = ls_channels_of(&l->in[0].shape).n_channels;
+    for (int64_t c = 0; c < n_channels; c++) differentiate_channel_ref(l, c);
     return LS_OK;
 }
 

@@ -2,8 +2,8 @@
 #include "op/layernorm/norm_infer.h"
 
 ls_channels ls_channels_of(const ls_shape *shape) {
-    ls_channels sizes = {shape->dims[0], shape->dims[1], 1};
-    for (int d = 2; d < shape->n_dims; d++) sizes.n_places *= shape->dims[d];
+    ls_channels sizes = {1, shape->dims[shape->n_dims - 1]};
+    for (int d = 0; d < shape->n_dims - 1; d++) sizes.n_rows *= shape->dims[d];
     return sizes;
 }
 
@@ -11,10 +11,9 @@ ls_status ls_channels_infer(const char *op, const ls_type *x) {
     char shape[128];
     LS_TRY(ls_infer_float(op, "x", x));
     if (x->shape.n_dims < 2)
-        return LS_FAIL(LS_ERR_INVALID, "op %s: x must be [B, C, ..], got shape %s", op,
-                       ls_shape_print(&x->shape, shape));
-    const ls_channels sizes = ls_channels_of(&x->shape);
-    if (sizes.n_batch * sizes.n_places == 0)
+        return LS_FAIL(LS_ERR_INVALID, "op %s: x must be [.., C] of two dims or more, got shape %s",
+                       op, ls_shape_print(&x->shape, shape));
+    if (ls_channels_of(&x->shape).n_rows == 0)
         return LS_FAIL(LS_ERR_INVALID,
                        "op %s: a channel of x must have at least one value, got shape %s", op,
                        ls_shape_print(&x->shape, shape));
@@ -24,10 +23,11 @@ ls_status ls_channels_infer(const char *op, const ls_type *x) {
 ls_status ls_channels_infer_vector(const char *op, const char *operand, const ls_type *vector,
                                    const ls_type *x) {
     char shape[128];
+    const int64_t n_channels = ls_channels_of(&x->shape).n_channels;
     LS_TRY(ls_infer_float(op, operand, vector));
-    if (vector->shape.n_dims == 1 && vector->shape.dims[0] == x->shape.dims[1]) return LS_OK;
+    if (vector->shape.n_dims == 1 && vector->shape.dims[0] == n_channels) return LS_OK;
     return LS_FAIL(LS_ERR_INVALID, "op %s: %s must be [%lld] (the channels of x), got shape %s", op,
-                   operand, (long long)x->shape.dims[1], ls_shape_print(&vector->shape, shape));
+                   operand, (long long)n_channels, ls_shape_print(&vector->shape, shape));
 }
 
 ls_status ls_batchnorm_infer_tail(const char *op, const ls_batchnorm_attr *attr, int n_in,

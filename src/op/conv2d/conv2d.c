@@ -28,15 +28,15 @@ static const ls_kernel *const weight_kernels[] = KERNELS(conv2d_bwd_weight);
 
 static ls_conv_shape make_shape(const int64_t *x, const int64_t *w, const int64_t *y, int stride,
                                 int padding) {
-    return (ls_conv_shape){.b = y[0],
-                           .c = x[1],
-                           .h = x[2],
-                           .w = x[3],
-                           .o = y[1],
+    return (ls_conv_shape){.b = y[2],
+                           .c = x[3],
+                           .h = x[0],
+                           .w = x[1],
+                           .o = y[3],
                            .r = w[2],
                            .s = w[3],
-                           .p = y[2],
-                           .q = y[3],
+                           .p = y[0],
+                           .q = y[1],
                            .stride = stride,
                            .padding = padding};
 }
@@ -96,19 +96,19 @@ static ls_status infer(const void *opaque, int n_in, const ls_type *in, int *n_o
     LS_TRY(check_operand("conv2d", "x", &in[0]));
     LS_TRY(check_operand("conv2d", "w", &in[1]));
     LS_TRY(check_attr("conv2d", attr->stride, attr->padding));
-    if (x[1] != w[1])
+    if (x[3] != w[1])
         return LS_FAIL(LS_ERR_INVALID, "op conv2d: x %s has %lld channels, w %s takes %lld",
-                       ls_shape_print(&in[0].shape, left), (long long)x[1],
+                       ls_shape_print(&in[0].shape, left), (long long)x[3],
                        ls_shape_print(&in[1].shape, right), (long long)w[1]);
-    LS_TRY(window_count("conv2d", x[2], w[2], attr->stride, attr->padding, &p));
-    LS_TRY(window_count("conv2d", x[3], w[3], attr->stride, attr->padding, &q));
+    LS_TRY(window_count("conv2d", x[0], w[2], attr->stride, attr->padding, &p));
+    LS_TRY(window_count("conv2d", x[1], w[3], attr->stride, attr->padding, &q));
     if (n_in > 2) {
         LS_TRY(ls_infer_float("conv2d", "bias", &in[2]));
         if (in[2].shape.n_dims != 1 || in[2].shape.dims[0] != w[0])
             return LS_FAIL(LS_ERR_INVALID, "op conv2d: bias must be [%lld], got %s",
                            (long long)w[0], ls_shape_print(&in[2].shape, left));
     }
-    out[0] = (ls_type){in[0].dtype, shape4(x[0], w[0], p, q)};
+    out[0] = (ls_type){in[0].dtype, shape4(p, q, x[2], w[0])};
     *n_out = 1;
     return LS_OK;
 }
@@ -129,10 +129,10 @@ static ls_status infer_grad_input(const void *opaque, int n_in, const ls_type *i
     LS_TRY(check_operand("conv2d_grad_input", "dy", &in[0]));
     LS_TRY(check_operand("conv2d_grad_input", "w", &in[1]));
     LS_TRY(check_attr("conv2d_grad_input", attr->stride, attr->padding));
-    if (dy[1] != w[0])
+    if (dy[3] != w[0])
         return LS_FAIL(LS_ERR_INVALID, "op conv2d_grad_input: dy has %lld channels, w makes %lld",
-                       (long long)dy[1], (long long)w[0]);
-    out[0] = (ls_type){in[0].dtype, shape4(dy[0], w[1], attr->height, attr->width)};
+                       (long long)dy[3], (long long)w[0]);
+    out[0] = (ls_type){in[0].dtype, shape4(attr->height, attr->width, dy[2], w[1])};
     *n_out = 1;
     const ls_sig sig = {NULL, attr, n_in, 1, in, out};
     const ls_conv_shape shape = ls_conv_shape_grad_input(&sig);
@@ -146,14 +146,14 @@ static ls_status infer_grad_weight(const void *opaque, int n_in, const ls_type *
     LS_TRY(check_operand("conv2d_grad_weight", "dy", &in[0]));
     LS_TRY(check_operand("conv2d_grad_weight", "x", &in[1]));
     LS_TRY(check_attr("conv2d_grad_weight", attr->stride, attr->padding));
-    if (dy[0] != x[0] || !ls_dtype_is_float((ls_dtype)attr->dtype))
+    if (dy[2] != x[2] || !ls_dtype_is_float((ls_dtype)attr->dtype))
         return LS_FAIL(LS_ERR_INVALID,
                        "op conv2d_grad_weight: dy and x must be of one batch and the result a "
                        "float; got batches %lld and %lld, dtype %s",
-                       (long long)dy[0], (long long)x[0], ls_dtype_name((ls_dtype)attr->dtype));
+                       (long long)dy[2], (long long)x[2], ls_dtype_name((ls_dtype)attr->dtype));
     const ls_dtype dtype = (ls_dtype)attr->dtype;
-    out[0] = (ls_type){dtype, shape4(dy[1], x[1], attr->kernel_height, attr->kernel_width)};
-    out[1] = (ls_type){dtype, {.n_dims = 1, .dims = {dy[1]}}};
+    out[0] = (ls_type){dtype, shape4(dy[3], x[3], attr->kernel_height, attr->kernel_width)};
+    out[1] = (ls_type){dtype, {.n_dims = 1, .dims = {dy[3]}}};
     *n_out = attr->has_bias ? 2 : 1;
     const ls_sig sig = {NULL, attr, n_in, *n_out, in, out};
     const ls_conv_shape shape = ls_conv_shape_grad_weight(&sig);
@@ -182,7 +182,7 @@ static void grad_weight(ls_grad *g, ls_value dy) {
 static ls_status grad(ls_grad *g) {
     const ls_conv2d_attr *attr = g->sig->attr;
     const ls_conv2d_grad_input_attr input = {
-        attr->stride, attr->padding, g->sig->in[0].shape.dims[2], g->sig->in[0].shape.dims[3]};
+        attr->stride, attr->padding, g->sig->in[0].shape.dims[0], g->sig->in[0].shape.dims[1]};
     const ls_value dy = g->dout[0], in[2] = {dy, g->in[1]};
     if (dy == LS_VALUE_NONE) return LS_OK;
     if (g->wants[0])
@@ -197,20 +197,22 @@ static ls_status fail_shard(const ls_sig *sig) {
     return LS_FAIL(LS_ERR_UNSUPPORTED, "op %s: only the batch can be split", sig->op->name);
 }
 
-/* The batch is dim 0 of input 0 (and, for the weight gradient, of input 1); everything else is whole. */
+enum { BATCH = 2 };
+
+/* The batch of input 0 (and, for the weight gradient, of input 1) may be split; everything else is whole. */
 static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
     for (int i = 1; i < sig->n_in; i++)
         if (in_split[i] != LS_SHARD_REPLICATED) return fail_shard(sig);
-    if (in_split[0] != 0 && in_split[0] != LS_SHARD_REPLICATED) return fail_shard(sig);
+    if (in_split[0] != BATCH && in_split[0] != LS_SHARD_REPLICATED) return fail_shard(sig);
     out_split[0] = in_split[0];
     return LS_OK;
 }
 
 static ls_status shard_weight(const ls_sig *sig, const int *in_split, int *out_split) {
     if (in_split[0] != in_split[1]) return fail_shard(sig);
-    if (in_split[0] != 0 && in_split[0] != LS_SHARD_REPLICATED) return fail_shard(sig);
+    if (in_split[0] != BATCH && in_split[0] != LS_SHARD_REPLICATED) return fail_shard(sig);
     for (int i = 0; i < sig->n_out; i++)
-        out_split[i] = in_split[0] == 0 ? LS_SHARD_PARTIAL : LS_SHARD_REPLICATED;
+        out_split[i] = in_split[0] == BATCH ? LS_SHARD_PARTIAL : LS_SHARD_REPLICATED;
     return LS_OK;
 }
 

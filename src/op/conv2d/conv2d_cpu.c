@@ -1,19 +1,133 @@
-/* Convolution in f32 (bf16 and f16 are widened with the padding). */
-#include "op/conv2d/conv2d_pack.h"
-#include "op/cpu_kernel.h"
+/* Convolution in f32; bf16 and f16 are widened to a copy first. The tile is as large as the registers allow. */
+#include "op/conv2d/conv2d_tile.h"
 
-#define GEMM LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA)
+#if defined(__AVX512F__)
+#define ROWS  12
+#define UP_TO CONV_UP_TO_12
+enum { COLS = 32, LANES = 16, NEAR = 3 };
+typedef float vec __attribute__((vector_size(64)));
+typedef float vec_any __attribute__((vector_size(64), aligned(4), may_alias));
+#elif defined(__AVX2__)
+#define ROWS  6
+#define UP_TO CONV_UP_TO_6
+enum { COLS = 16, LANES = 8, NEAR = 3 };
+typedef float vec __attribute__((vector_size(32)));
+typedef float vec_any __attribute__((vector_size(32), aligned(4), may_alias));
+#else
+#define ROWS  2
+#define UP_TO CONV_UP_TO_2
+enum { COLS = 16, LANES = 4, NEAR = 2 };
+typedef float vec __attribute__((vector_size(16)));
+typedef float vec_any __attribute__((vector_size(16), aligned(4), may_alias));
+#endif
+enum { VECS = COLS / LANES, N_NEAR = ROWS / NEAR };
 
-static void pack_runs(const void *source, const int32_t *k_offset, int64_t n_k,
-                      const ls_conv_run *runs, int n_runs, int64_t words, void *panel) {
-    pack_runs_wide(source, k_offset, n_k, runs, n_runs, words, GEMM.nr, panel);
+V16_INLINE vec broadcast(const char *at) {
+    float x;
+    memcpy(&x, at, sizeof x);
+    return x - (vec){0};
 }
 
-static void copy_runs(const void *source, const ls_conv_run *runs, int n_runs, void *dst) {
-    copy_runs_wide(source, runs, n_runs, dst);
+/* rows and vecs are constants. */
+V16_INLINE void sum_rows(const ls_conv_sum *t, int rows, int vecs) {
+    const int64_t step = t->row_bytes, words = t->words;
+    vec sum[ROWS][VECS];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++) sum[i][j] = (vec){0};
+    for (int n = 0; n < t->n_taps; n++) {
+        const char *row[N_NEAR];
+        const vec *b = (const vec *)(t->weights + t->taps[n].weights);
+#pragma GCC unroll 4
+        for (int i = 0; i < N_NEAR; i++)
+            row[i] = t->source + t->taps[n].source + (i * NEAR < rows ? i : 0) * NEAR * step;
+        for (int64_t w = 0; w < words; w++, b += VECS) {
+#pragma GCC unroll 12
+            for (int i = 0; i < rows; i++) {
+                const vec x = broadcast(row[i / NEAR] + i % NEAR * step);
+#pragma GCC unroll 4
+                for (int j = 0; j < vecs; j++) sum[i][j] += x * b[j];
+            }
+#pragma GCC unroll 4
+            for (int i = 0; i < N_NEAR; i++) row[i] += sizeof(float);
+        }
+    }
+    float c[ROWS * COLS] __attribute__((aligned(64)));
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++) *(vec *)(c + i * COLS + j * LANES) = sum[i][j];
+    store_rows(t, c, COLS, 0, rows);
 }
 
-static const ls_conv_engine engine = {&GEMM, 0, pack_runs, copy_runs};
+V16_INLINE void multiply_rows(const ls_conv_product *t, int rows, int vecs) {
+    const char *x = t->x, *dy = t->dy;
+    vec sum[ROWS][VECS];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++) sum[i][j] = (vec){0};
+    for (int64_t n = 0; n < t->n_pixels; n++, x += t->x_pixel_bytes, dy += t->dy_pixel_bytes) {
+        const char *a = x, *b = dy;
+        for (int64_t w = 0; w < t->words; w++, a += t->x_step, b += t->dy_step) {
+#pragma GCC unroll 12
+            for (int i = 0; i < rows; i++) {
+                const vec v = broadcast(a + 4 * i);
+#pragma GCC unroll 4
+                for (int j = 0; j < vecs; j++) sum[i][j] += v * (vec)((const vec_any *)b)[j];
+            }
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vecs; j++) {
+            vec_any *to = (vec_any *)(t->sums + i * t->ld + j * LANES);
+            *to = (vec_any)(t->first ? sum[i][j] : (vec)*to + sum[i][j]);
+        }
+}
+
+/* A half of the columns, where that is a sixteen. */
+enum { HALF_VECS = COLS > 16 ? VECS / 2 : VECS };
+#define BY_ROWS(n)                                            \
+    static void sum_##n(const ls_conv_sum *t) {               \
+        sum_rows(t, n, VECS);                                 \
+    }                                                         \
+    static void sum_half_##n(const ls_conv_sum *t) {          \
+        sum_rows(t, n, HALF_VECS);                            \
+    }                                                         \
+    static void multiply_##n(const ls_conv_product *t) {      \
+        multiply_rows(t, n, VECS);                            \
+    }                                                         \
+    static void multiply_half_##n(const ls_conv_product *t) { \
+        multiply_rows(t, n, HALF_VECS);                       \
+    }
+UP_TO(BY_ROWS)
+#define SUM(n)      [n] = {sum_half_##n, sum_##n},
+#define MULTIPLY(n) [n] = {multiply_half_##n, multiply_##n},
+static void (*const sums[ROWS + 1][2])(const ls_conv_sum *) = {UP_TO(SUM)};
+static void (*const products[ROWS + 1][2])(const ls_conv_product *) = {UP_TO(MULTIPLY)};
+
+static void run_sum(const ls_conv_sum *t) {
+    sums[t->n_rows][t->n_cols > 16](t);
+}
+
+static void run_product(const ls_conv_product *t) {
+    products[t->n_rows][t->n_cols > 16](t);
+}
+
+static void copy(const ls_conv_copy *c) {
+    copy_rows_wide(c);
+}
+
+static const ls_conv_engine engine = {.rows = ROWS,
+                                      .cols = COLS,
+                                      .k_step = 1,
+                                      .least_rows = 1,
+                                      .sum = run_sum,
+                                      .product = run_product,
+                                      .copy = copy};
 
 #define CONV_KERNEL(kernel, call)                                                          \
     static size_t kernel##_bytes(const ls_sig *sig, int n_threads) {                       \

@@ -1,5 +1,5 @@
-/* The formulas, in f64, one result at a time. Shapes: x[B,C,H,W], w[O,C,R,S], y[B,O,P,Q];
- * y[b,o,p,q] = bias[o] + sum x[b, c, p st + r - pad, q st + s - pad] w[o,c,r,s]. */
+/* The formulas, in f64, one result at a time. Shapes: x[H,W,B,C], w[O,C,R,S], y[P,Q,B,O];
+ * y[p,q,b,o] = bias[o] + sum x[p st + r - pad, q st + s - pad, b, c] w[o,c,r,s]. */
 #include "op/conv2d/conv2d_shape.h"
 
 extern const ls_kernel ls_kernel_conv2d_fwd_ref, ls_kernel_conv2d_bwd_input_ref,
@@ -14,8 +14,8 @@ static ls_status launch_fwd(const ls_launch *launch) {
     const ls_tensor *x = &launch->in[0], *w = &launch->in[1];
     const int64_t n = ls_shape_count(&launch->out[0].shape);
     for (int64_t i = 0; i < n; i++) {
-        const int64_t q = i % v.q, p = i / v.q % v.p, o = i / v.q / v.p % v.o;
-        const int64_t b = i / v.q / v.p / v.o;
+        const int64_t o = i % v.o, b = i / v.o % v.b, q = i / v.o / v.b % v.q;
+        const int64_t p = i / v.o / v.b / v.q;
         double sum = launch->sig->n_in > 2 ? ls_tensor_get(&launch->in[2], o) : 0;
         for (int64_t c = 0; c < v.c; c++)
             for (int64_t r = 0; r < v.r; r++)
@@ -23,7 +23,7 @@ static ls_status launch_fwd(const ls_launch *launch) {
                     const int64_t y = p * v.stride + r - v.padding;
                     const int64_t z = q * v.stride + s - v.padding;
                     if (y < 0 || y >= v.h || z < 0 || z >= v.w) continue;
-                    sum += ls_tensor_get(x, at4(x->shape.dims, b, c, y, z)) *
+                    sum += ls_tensor_get(x, at4(x->shape.dims, y, z, b, c)) *
                            ls_tensor_get(w, at4(w->shape.dims, o, c, r, s));
                 }
         ls_tensor_set(&launch->out[0], i, sum);
@@ -36,8 +36,8 @@ static ls_status launch_bwd_input(const ls_launch *launch) {
     const ls_tensor *dy = &launch->in[0], *w = &launch->in[1];
     const int64_t n = ls_shape_count(&launch->out[0].shape);
     for (int64_t i = 0; i < n; i++) {
-        const int64_t z = i % v.w, y = i / v.w % v.h, c = i / v.w / v.h % v.c;
-        const int64_t b = i / v.w / v.h / v.c;
+        const int64_t c = i % v.c, b = i / v.c % v.b, z = i / v.c / v.b % v.w;
+        const int64_t y = i / v.c / v.b / v.w;
         double sum = 0;
         for (int64_t o = 0; o < v.o; o++)
             for (int64_t r = 0; r < v.r; r++)
@@ -46,7 +46,7 @@ static ls_status launch_bwd_input(const ls_launch *launch) {
                     const int64_t p = up / v.stride, q = left / v.stride;
                     if (up < 0 || up % v.stride || p >= v.p) continue;
                     if (left < 0 || left % v.stride || q >= v.q) continue;
-                    sum += ls_tensor_get(dy, at4(dy->shape.dims, b, o, p, q)) *
+                    sum += ls_tensor_get(dy, at4(dy->shape.dims, p, q, b, o)) *
                            ls_tensor_get(w, at4(w->shape.dims, o, c, r, s));
                 }
         ls_tensor_set(&launch->out[0], i, sum);
@@ -64,8 +64,8 @@ static double sum_weight(const ls_launch *launch, const ls_conv_shape *v, int64_
                 const int64_t y = p * v->stride + r - v->padding;
                 const int64_t z = q * v->stride + s - v->padding;
                 if (y < 0 || y >= v->h || z < 0 || z >= v->w) continue;
-                sum += ls_tensor_get(dy, at4(dy->shape.dims, b, o, p, q)) *
-                       ls_tensor_get(x, at4(x->shape.dims, b, c, y, z));
+                sum += ls_tensor_get(dy, at4(dy->shape.dims, p, q, b, o)) *
+                       ls_tensor_get(x, at4(x->shape.dims, y, z, b, c));
             }
     return sum;
 }
@@ -80,9 +80,7 @@ static ls_status launch_bwd_weight(const ls_launch *launch) {
     const ls_tensor *dy = &launch->in[0];
     for (int64_t o = 0; launch->sig->n_out > 1 && o < v.o; o++) {
         double sum = 0;
-        for (int64_t b = 0; b < v.b; b++)
-            for (int64_t k = 0; k < v.p * v.q; k++)
-                sum += ls_tensor_get(dy, (b * v.o + o) * v.p * v.q + k);
+        for (int64_t i = 0; i < v.p * v.q * v.b; i++) sum += ls_tensor_get(dy, i * v.o + o);
         ls_tensor_set(&launch->out[1], o, sum);
     }
     return LS_OK;

@@ -3,7 +3,7 @@
 #define LS_OP_CONV2D_SHAPE_H
 #include "op/conv2d/conv2d.h"
 
-/* x[B,C,H,W], w[O,C,R,S], y[B,O,P,Q] */
+/* x[H,W,B,C], w[O,C,R,S], y[P,Q,B,O] */
 typedef struct ls_conv_shape {
     int64_t b, c, h, w, o, r, s, p, q;
     int64_t stride, padding;

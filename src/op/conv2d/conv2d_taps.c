@@ -1,338 +1,224 @@
-/* Forward and input gradient: both are sums over taps of a padded source.
+/* Forward and input gradient: a pixel of the result is a sum over the taps that meet the source.
  *
- * forward: y[o, p, q] = sum over (c, r, s) of w[o, c, r, s] x[c, p stride + r - padding, q stride + s - padding].
- * input gradient: dx[c, h, w] takes only the taps r = h + padding (mod stride): for each phase of (h, w) a dense sum over
- * (o, r, s) of dy, so no multiplication by an inserted zero. Each such grid of pixels is one product of matrices. */
+ * forward: y[p, q] = sum over (r, s) of x[p stride + r - padding, q stride + s - padding] w[.., r, s], matrices of [B, C] and [C, O].
+ * input gradient: dx[h, w] = sum over the (r, s) with h + padding - r = p stride, w + padding - s = q stride of dy[p, q] w[.., r, s], of [B, O]
+ * and [O, C]. Taps ascend (r, then s), channels ascend within a tap. */
+#include "op/conv2d/conv2d_engine.h"
 #include "op/conv2d/conv2d_memory.h"
-#include "op/conv2d/conv2d_planes.h"
+#include "tensor/half.h"
 #include <string.h>
 
-enum { WORD_BYTES = CONV_WORD_BYTES, GROUP_PIXELS = 256 };
-
-typedef struct tap_grid {
-    int64_t rows, cols; /* pixels of the result in this grid */
-    int64_t n_k;
-    ls_gemm_k_plan k;
-    int64_t out_first, out_row, out_col; /* elements in a channel of the result */
-    int32_t *k_offset;                   /* [n_k], elements of the source */
-    char *matrix; /* [m][n_k] in the dtype of w; the input gradient gathers it */
-    char *packed; /* panels of the matrix, block after block */
-} tap_grid;
+enum { TASK_ROWS = 64, PACK_WORDS = 16 };
 
 typedef struct tap_job {
     const ls_conv_engine *engine;
     ls_conv_shape shape;
     int is_grad;
-    int64_t m;         /* channels of the result */
-    int64_t n_group;   /* images of a task */
-    int64_t image_out; /* elements of an image of the result */
-    ls_conv_planes planes;
-    size_t source_bytes; /* of one image's planes */
-    ls_gemm_out out;
-    const char *source, *weights;
-    ls_dtype source_dtype, weights_dtype;
-    int64_t n_grids;
-    tap_grid *grids;
-    char *scratch;
-    size_t scratch_bytes, panel_bytes;
-    size_t total_bytes;
+    int64_t n_k, n_cols;     /* channels of the source and of the result */
+    int64_t height, width;   /* pixels of the result */
+    int64_t words;           /* of a tap */
+    int64_t rows, row_bytes; /* images and bytes of one in the source (or its copy) */
+    int64_t n_panels, panel_bytes;
+    int64_t n_group, n_groups;    /* pixels of a task, tasks of a panel */
+    const void *source, *weights; /* as they come */
+    ls_dtype source_dtype, weights_dtype, out_dtype;
+    char *out;
+    char *copy;   /* of the source, or NULL */
+    char *packed; /* [n_panels][taps][words][cols] */
+    float *bias;  /* padded, or NULL */
+    char *taps;   /* of each worker */
+    size_t taps_bytes, total_bytes;
 } tap_job;
-
-/* A worker's own memory. */
-typedef struct tap_scratch {
-    char *source, *panel;
-    float *c, *acc;
-    char *tile_out; /* a tile in the result's dtype, for results that are not side by side */
-    ls_conv_run *runs;
-    int64_t *out_at; /* of each run: element of the result, channel 0 */
-} tap_scratch;
-
-static size_t element_bytes(const ls_conv_engine *engine) {
-    return engine->is_pairs ? sizeof(uint16_t) : sizeof(float);
-}
 
 /* --- layout ------------------------------------------------------------------------------------------------------ */
 
-/* Taps r with (a + padding - r) % stride == 0. */
-static int64_t count_taps(int64_t size, int64_t a, const ls_conv_shape *v) {
-    int64_t n = 0;
-    for (int64_t r = 0; r < size; r++) n += (a + v->padding - r) % v->stride == 0;
-    return n;
+/* The source is read where it lies if its elements are the engine's and its rows are whole words. */
+static int needs_copy(const ls_conv_engine *e, int64_t n_k, int64_t n_rows, ls_dtype dtype) {
+    const int64_t step = e->k_step * (e->is_pairs ? 2 : 1);
+    return n_k % step || n_rows < e->least_rows || (!e->is_pairs && dtype != LS_DTYPE_F32);
 }
 
-static tap_grid make_grid(const tap_job *job, int64_t index) {
-    const ls_conv_shape *v = &job->shape;
-    tap_grid g = {0};
-    if (!job->is_grad) {
-        g = (tap_grid){.rows = v->p, .cols = v->q, .out_row = v->q, .out_col = 1};
-        g.n_k = v->c * v->r * v->s;
-    } else {
-        const int64_t a = index / v->stride, b = index % v->stride;
-        g.rows = a < v->h ? divide_up(v->h - a, v->stride) : 0;
-        g.cols = b < v->w ? divide_up(v->w - b, v->stride) : 0;
-        g.out_first = a * v->w + b;
-        g.out_row = v->stride * v->w;
-        g.out_col = v->stride;
-        g.n_k = v->o * count_taps(v->r, a, v) * count_taps(v->s, b, v);
-    }
-    g.k = ls_gemm_plan_k(job->engine->gemm, g.n_k);
-    return g;
-}
-
-/* The planes of dy: one phase, with room for the furthest tap on every side. */
-static ls_conv_planes planes_of_grad(const ls_conv_shape *v) {
-    const int64_t top = divide_up(max_of(v->r, v->s) - 1, v->stride);
-    const int64_t beyond = (v->stride - 1 + v->padding) / v->stride;
-    return (ls_conv_planes){.channels = v->o,
-                            .height = v->p,
-                            .width = v->q,
-                            .stride = 1,
-                            .padding = top,
-                            .rows = top + max_of(v->p, (v->h - 1) / v->stride + beyond + 1),
-                            .cols = top + max_of(v->q, (v->w - 1) / v->stride + beyond + 1)};
-}
-
-static void lay_out_grid(tap_job *job, cursor *at, int64_t index) {
-    const ls_gemm_engine *e = job->engine->gemm;
-    tap_grid g = make_grid(job, index);
-    g.k_offset = take(at, (size_t)g.n_k * sizeof *g.k_offset);
-    if (job->is_grad)
-        g.matrix = take(at, (size_t)(job->m * g.n_k) * ls_dtype_bytes(job->weights_dtype));
-    g.packed = take(
-        at, (size_t)(divide_up(job->m, e->mr) * e->mr * g.k.words * g.k.n_blocks * WORD_BYTES));
-    job->panel_bytes = (size_t)max_of((int64_t)job->panel_bytes, g.k.words * e->nr * WORD_BYTES);
-    if (job->grids) job->grids[index] = g;
-}
-
-static tap_scratch lay_out_scratch(const tap_job *job, cursor *at) {
-    const ls_gemm_engine *e = job->engine->gemm;
-    const size_t slack = LS_CONV_SLACK * WORD_BYTES;
-    tap_scratch s;
-    s.source = take(at, (size_t)job->n_group * job->source_bytes + slack);
-    s.panel = take(at, job->panel_bytes + slack);
-    s.c = take(at, (size_t)(e->mr * e->nr) * sizeof(float) + slack);
-    s.acc = take(at, (size_t)(divide_up(job->m, e->mr) * e->mr * e->nr) * sizeof(float));
-    s.tile_out = take(at, (size_t)(e->mr * e->nr) * sizeof(float));
-    s.runs = take(at, (size_t)e->nr * sizeof *s.runs);
-    s.out_at = take(at, (size_t)e->nr * sizeof *s.out_at);
-    return s;
-}
-
-static tap_job make_job(const ls_conv_engine *engine, const ls_sig *sig, int is_grad,
-                        void *workspace, int n_threads) {
-    tap_job job = {.engine = engine, .is_grad = is_grad};
+static tap_job make_job(const ls_conv_engine *e, const ls_sig *sig, int is_grad, void *workspace,
+                        int n_threads) {
+    tap_job job = {.engine = e, .is_grad = is_grad};
     job.shape = is_grad ? ls_conv_shape_grad_input(sig) : ls_conv_shape_forward(sig);
     const ls_conv_shape *v = &job.shape;
-    job.m = is_grad ? v->c : v->o;
-    job.image_out = is_grad ? v->c * v->h * v->w : v->o * v->p * v->q;
-    job.planes = is_grad ? planes_of_grad(v) : ls_conv_planes_forward(v);
-    job.source_bytes = (size_t)ls_conv_planes_count(&job.planes) * element_bytes(engine);
+    job.n_k = is_grad ? v->o : v->c;
+    job.n_cols = is_grad ? v->c : v->o;
+    job.height = is_grad ? v->h : v->p;
+    job.width = is_grad ? v->w : v->q;
     job.source_dtype = sig->in[0].dtype;
     job.weights_dtype = sig->in[1].dtype;
-    job.n_grids = is_grad ? v->stride * v->stride : 1;
-    const int64_t pixels = max_of(is_grad ? v->h * v->w / (v->stride * v->stride) : v->p * v->q, 1);
-    job.n_group = max_of(min_of(divide_up(GROUP_PIXELS, pixels), v->b), 1);
-    job.out = (ls_gemm_out){.dtype = sig->out[0].dtype, .alpha = 1, .bias_by_row = 1};
-    job.out.ld = is_grad ? v->h * v->w : v->p * v->q;
+    job.out_dtype = sig->out[0].dtype;
+    const int64_t per_word = e->is_pairs ? 2 : 1;
+    job.words = divide_up(divide_up(job.n_k, per_word), e->k_step) * e->k_step;
+    job.rows = v->b;
+    job.row_bytes = job.n_k * (int64_t)(e->is_pairs ? sizeof(uint16_t) : sizeof(float));
+    job.n_panels = divide_up(job.n_cols, e->cols);
+    job.panel_bytes = v->r * v->s * job.words * e->cols * CONV_WORD_BYTES;
+    job.n_group = max_of(TASK_ROWS / max_of(v->b, 1), 1);
+    job.n_groups = divide_up(job.height * job.width, job.n_group);
+    job.taps_bytes = (size_t)(v->r * v->s) * sizeof(ls_conv_tap);
     cursor at = {workspace, 0};
-    job.grids = take(&at, (size_t)job.n_grids * sizeof *job.grids);
-    for (int64_t i = 0; i < job.n_grids; i++) lay_out_grid(&job, &at, i);
-    cursor own = {NULL, 0};
-    (void)lay_out_scratch(&job, &own);
-    job.scratch_bytes = own.used;
-    job.scratch = take(&at, (size_t)n_threads * own.used);
+    job.packed = take(&at, (size_t)(job.n_panels * job.panel_bytes));
+    job.taps = take(&at, (size_t)n_threads * job.taps_bytes);
+    if (sig->n_in > 2) job.bias = take(&at, (size_t)(job.n_panels * e->cols) * sizeof(float));
+    if (needs_copy(e, job.n_k, v->b, job.source_dtype)) {
+        const int64_t pixels = is_grad ? v->p * v->q : v->h * v->w;
+        job.rows = max_of(v->b, e->least_rows);
+        job.row_bytes = job.words * CONV_WORD_BYTES;
+        job.copy = take(&at, (size_t)(pixels * job.rows * job.row_bytes));
+    }
     job.total_bytes = at.used;
     return job;
 }
 
-/* --- weights ----------------------------------------------------------------------------------------------------- */
+/* --- operands ---------------------------------------------------------------------------------------------------- */
 
-static void fill_offsets_forward(const tap_job *job, tap_grid *g) {
-    const ls_conv_shape *v = &job->shape;
-    int64_t k = 0;
-    for (int64_t c = 0; c < v->c; c++)
-        for (int64_t r = 0; r < v->r; r++)
-            for (int64_t s = 0; s < v->s; s++)
-                g->k_offset[k++] = (int32_t)ls_conv_planes_tap(&job->planes, c, r, s);
+static ls_status copy_pixel(void *user, int64_t pixel, int worker) {
+    const tap_job *job = user;
+    const int64_t n = job->shape.b * job->n_k * (int64_t)ls_dtype_bytes(job->source_dtype);
+    (void)worker;
+    const ls_conv_copy copy = {.from = (const char *)job->source + pixel * n,
+                               .dtype = job->source_dtype,
+                               .n_rows = job->shape.b,
+                               .n_cols = job->n_k,
+                               .to = job->copy + pixel * job->rows * job->row_bytes,
+                               .rows = job->rows,
+                               .cols = job->words * (job->engine->is_pairs ? 2 : 1)};
+    job->engine->copy(&copy);
+    return LS_OK;
 }
 
-/* Offsets and the matrix [c][(o, r, s)] of the grid of phase (a, b). */
-static void gather_grad(const tap_job *job, tap_grid *g, int64_t index) {
-    const ls_conv_shape *v = &job->shape;
-    const int64_t a = index / v->stride, b = index % v->stride, top = job->planes.padding;
-    const size_t bytes = ls_dtype_bytes(job->weights_dtype);
-    int64_t k = 0;
-    for (int64_t o = 0; o < v->o; o++)
-        for (int64_t r = 0; r < v->r; r++)
-            for (int64_t s = 0; s < v->s; s++) {
-                const int64_t up = a + v->padding - r, left = b + v->padding - s;
-                if (up % v->stride || left % v->stride) continue;
-                g->k_offset[k] = (int32_t)ls_conv_planes_tap(&job->planes, o, top + up / v->stride,
-                                                             top + left / v->stride);
-                for (int64_t c = 0; c < v->c; c++)
-                    memcpy(g->matrix + (size_t)(c * g->n_k + k) * bytes,
-                           job->weights + (size_t)(((o * v->c + c) * v->r + r) * v->s + s) * bytes,
-                           bytes);
-                k++;
-            }
+static float read_wide(const void *data, ls_dtype dtype, int64_t at) {
+    if (dtype == LS_DTYPE_F32) return ((const float *)data)[at];
+    const uint16_t bits = ((const uint16_t *)data)[at];
+    return dtype == LS_DTYPE_BF16 ? half_from_bf16(bits) : half_from_f16(bits);
 }
 
-/* A grid's panels of weights. */
+/* Weights of one column and k, all taps, to word `at` of the first tap. */
+static void pack_taps(const tap_job *job, int64_t from, int64_t k, char *at) {
+    const int64_t n_taps = job->shape.r * job->shape.s;
+    const int64_t step = job->words * job->engine->cols * CONV_WORD_BYTES;
+    const uint16_t *narrow = (const uint16_t *)job->weights + from;
+    if (job->engine->is_pairs)
+        for (int64_t tap = 0; tap < n_taps; tap++, at += step)
+            memcpy(at + k % 2 * 2, &narrow[tap], sizeof narrow[tap]);
+    else
+        for (int64_t tap = 0; tap < n_taps; tap++, at += step) {
+            const float x = read_wide(job->weights, job->weights_dtype, from + tap);
+            memcpy(at, &x, sizeof x);
+        }
+}
+
+/* PACK_WORDS words of all taps of a panel. */
 static ls_status pack_weights(void *user, int64_t task, int worker) {
     const tap_job *job = user;
-    const ls_gemm_engine *e = job->engine->gemm;
-    tap_grid *g = &job->grids[task];
+    const ls_conv_shape *v = &job->shape;
+    const int64_t per_panel = divide_up(job->words, PACK_WORDS), cols = job->engine->cols;
+    const int64_t col0 = task / per_panel * cols, word0 = task % per_panel * PACK_WORDS;
+    const int64_t n_words = min_of(PACK_WORDS, job->words - word0), n_taps = v->r * v->s;
+    const int64_t per_word = job->engine->is_pairs ? 2 : 1;
+    const int64_t k0 = word0 * per_word, k_end = min_of((word0 + n_words) * per_word, job->n_k);
+    const int64_t col_step = job->is_grad ? n_taps : v->c * n_taps;
+    const int64_t k_step = job->is_grad ? v->c * n_taps : n_taps;
+    char *panel = job->packed + task / per_panel * job->panel_bytes;
     (void)worker;
-    if (job->is_grad)
-        gather_grad(job, g, task);
-    else
-        fill_offsets_forward(job, g);
-    const ls_gemm_operand a = {job->is_grad ? g->matrix : job->weights, job->weights_dtype, g->n_k,
-                               1};
-    char *dst = g->packed;
-    for (int64_t kb = 0; kb < g->k.n_blocks; kb++) {
-        const int64_t k0 = kb * g->k.k_block;
-        const int64_t range[4] = {0, job->m, k0, min_of(g->k.k_block, g->n_k - k0)};
-        e->pack_a(&a, range, g->k.words, dst);
-        dst += divide_up(job->m, e->mr) * e->mr * g->k.words * WORD_BYTES;
-    }
+    for (int64_t tap = 0; tap < n_taps; tap++)
+        memset(panel + (tap * job->words + word0) * cols * CONV_WORD_BYTES, 0,
+               (size_t)(n_words * cols * CONV_WORD_BYTES));
+    for (int64_t col = 0; col < min_of(cols, job->n_cols - col0); col++)
+        for (int64_t k = k0; k < k_end; k++)
+            pack_taps(job, (col0 + col) * col_step + k * k_step, k,
+                      panel + (k / per_word * cols + col) * CONV_WORD_BYTES);
     return LS_OK;
+}
+
+static void widen_bias(const tap_job *job, const ls_tensor *bias) {
+    for (int64_t i = 0; i < job->n_panels * job->engine->cols; i++)
+        job->bias[i] = i < job->n_cols ? read_wide(bias->data, bias->dtype, i) : 0;
 }
 
 /* --- pixels ------------------------------------------------------------------------------------------------------ */
 
-/* Pixels [j0, j0 + n) of the group's images, row piece by row piece. */
-static int find_runs(const tap_job *job, const tap_grid *g, int64_t j0, int64_t n, tap_scratch *s) {
-    const int64_t plane = g->rows * g->cols;
-    const int64_t image_step = ls_conv_planes_count(&job->planes);
-    int n_runs = 0;
-    for (int64_t j = j0; j < j0 + n;) {
-        const int64_t image = j / plane, row = j % plane / g->cols, col = j % g->cols;
-        const int64_t length = min_of(g->cols - col, j0 + n - j);
-        s->runs[n_runs] = (ls_conv_run){(int32_t)(j - j0), (int32_t)length,
-                                        image * image_step + row * job->planes.cols + col};
-        s->out_at[n_runs++] =
-            image * job->image_out + g->out_first + row * g->out_row + col * g->out_col;
-        j += length;
+/* The source's coordinate that tap r of the result's coordinate i meets, or -1. */
+static int64_t meet(const tap_job *job, int64_t i, int64_t r, int64_t size) {
+    const ls_conv_shape *v = &job->shape;
+    if (!job->is_grad) {
+        const int64_t at = i * v->stride + r - v->padding;
+        return at < size ? at : -1;
     }
-    return n_runs;
+    const int64_t up = i + v->padding - r;
+    return up < 0 || up % v->stride || up / v->stride >= size ? -1 : up / v->stride;
 }
 
-/* One register tile to the result, the pixels of which lie side by side in pieces. */
-static void store_pieces(const tap_job *job, ls_gemm_tile tile, char *out, const tap_scratch *s,
-                         int n_runs) {
-    ls_gemm_out to = job->out;
-    const float *c = tile.c;
-    float *acc = tile.acc;
-    for (int i = 0; i < n_runs;) {
-        const int first = i;
-        int length = s->runs[i].length;
-        for (i++; i < n_runs && s->out_at[i] == s->out_at[first] + length; i++)
-            length += s->runs[i].length;
-        to.data = out + s->out_at[first] * (int64_t)ls_dtype_bytes(to.dtype);
-        tile.c = c + s->runs[first].to;
-        tile.acc = acc ? acc + s->runs[first].to : NULL;
-        tile.n_cols = length;
-        job->engine->gemm->store(&to, &tile);
-    }
-}
-
-/* The same for a result whose neighbours are `out_col` apart: by way of a tile in the result's dtype. */
-static void store_scattered(const tap_job *job, const tap_grid *g, ls_gemm_tile tile, char *out,
-                            const tap_scratch *s, int n_runs) {
-    const int nr = job->engine->gemm->nr;
-    const size_t bytes = ls_dtype_bytes(job->out.dtype);
-    ls_gemm_out to = job->out;
-    const int64_t row0 = tile.row;
-    to.data = s->tile_out;
-    to.ld = nr;
-    tile.row = 0;
-    job->engine->gemm->store(&to, &tile);
-    for (int row = 0; row < tile.n_rows; row++)
-        for (int i = 0; i < n_runs; i++) {
-            const char *from = s->tile_out + (size_t)(row * nr + s->runs[i].to) * bytes;
-            char *at = out + (size_t)((row0 + row) * job->out.ld + s->out_at[i]) * bytes;
-            const size_t step = (size_t)g->out_col * bytes;
-            if (bytes == 2)
-                for (int j = 0; j < s->runs[i].length; j++)
-                    memcpy(at + (size_t)j * step, from + 2 * j, 2);
-            else
-                for (int j = 0; j < s->runs[i].length; j++)
-                    memcpy(at + (size_t)j * step, from + 4 * j, 4);
-        }
-}
-
-/* All channels of up to nr pixels. */
-static void run_pixels(const tap_job *job, const tap_grid *g, int64_t j0, int64_t n, char *out,
-                       tap_scratch *s) {
-    const ls_gemm_engine *e = job->engine->gemm;
-    const int n_runs = find_runs(job, g, j0, n, s);
-    const char *weights = g->packed;
-    for (int64_t kb = 0; kb < g->k.n_blocks; kb++) {
-        const int64_t k0 = kb * g->k.k_block;
-        job->engine->pack_runs(s->source, g->k_offset + k0, min_of(g->k.k_block, g->n_k - k0),
-                               s->runs, n_runs, g->k.words, s->panel);
-        for (int64_t row = 0; row < job->m; row += e->mr) {
-            const int last = kb + 1 == g->k.n_blocks;
-            const ls_gemm_tile tile = {.c = s->c,
-                                       .row = row,
-                                       .n_rows = (int)min_of(e->mr, job->m - row),
-                                       .n_cols = (int)n,
-                                       .acc = g->k.n_blocks > 1 ? s->acc + row * e->nr : NULL,
-                                       .acc_ld = e->nr,
-                                       .first = kb == 0,
-                                       .last = last};
-            e->tile(g->k.words, tile.n_rows, weights, s->panel, s->c);
-            weights += g->k.words * e->mr * WORD_BYTES;
-            if (!last)
-                e->store(&job->out, &tile);
-            else if (g->out_col == 1)
-                store_pieces(job, tile, out, s, n_runs);
-            else
-                store_scattered(job, g, tile, out, s, n_runs);
+static int find_taps(const tap_job *job, int64_t pixel, ls_conv_tap *taps) {
+    const ls_conv_shape *v = &job->shape;
+    const int64_t i = pixel / job->width, j = pixel % job->width;
+    const int64_t height = job->is_grad ? v->p : v->h, width = job->is_grad ? v->q : v->w;
+    const int64_t tap_bytes = job->words * job->engine->cols * CONV_WORD_BYTES;
+    int n = 0;
+    for (int64_t r = 0; r < v->r; r++) {
+        const int64_t y = meet(job, i, r, height);
+        for (int64_t s = 0; y >= 0 && s < v->s; s++) {
+            const int64_t x = meet(job, j, s, width);
+            if (x < 0) continue;
+            taps[n++] = (ls_conv_tap){(y * width + x) * job->rows * job->row_bytes,
+                                      (r * v->s + s) * tap_bytes};
         }
     }
+    return n;
 }
 
-/* A group of images. */
+/* All images of a pixel, by the channels of a panel, in tiles of about as many rows each. */
+static void run_pixel(const tap_job *job, int64_t panel, int64_t pixel, ls_conv_tap *taps) {
+    const ls_conv_engine *e = job->engine;
+    const int64_t bytes = (int64_t)ls_dtype_bytes(job->out_dtype), col = panel * e->cols;
+    const int64_t n_rows = job->shape.b, n_tiles = divide_up(n_rows, e->rows);
+    const char *source = job->copy ? job->copy : job->source;
+    ls_conv_sum sum = {.row_bytes = job->row_bytes,
+                       .weights = job->packed + panel * job->panel_bytes,
+                       .taps = taps,
+                       .n_taps = find_taps(job, pixel, taps),
+                       .words = job->words,
+                       .n_cols = (int)min_of(e->cols, job->n_cols - col),
+                       .bias = job->bias ? job->bias + col : NULL,
+                       .out_dtype = job->out_dtype,
+                       .out_row_bytes = job->n_cols * bytes};
+    for (int64_t i = 0; i < n_tiles; i++) {
+        const int64_t row = n_rows * i / n_tiles;
+        sum.n_rows = (int)(n_rows * (i + 1) / n_tiles - row);
+        sum.source = source + row * job->row_bytes;
+        sum.out = job->out + ((pixel * n_rows + row) * job->n_cols + col) * bytes;
+        e->sum(&sum);
+    }
+}
+
 static ls_status run_group(void *user, int64_t task, int worker) {
     const tap_job *job = user;
-    const ls_gemm_engine *e = job->engine->gemm;
-    cursor at = {job->scratch + (size_t)worker * job->scratch_bytes, 0};
-    tap_scratch s = lay_out_scratch(job, &at);
-    const int64_t first = task * job->n_group, n = min_of(job->n_group, job->shape.b - first);
-    const ls_conv_planes *planes = &job->planes;
-    const int64_t image_bytes = planes->channels * planes->height * planes->width *
-                                (int64_t)ls_dtype_bytes(job->source_dtype);
-    char *out =
-        (char *)job->out.data + first * job->image_out * (int64_t)ls_dtype_bytes(job->out.dtype);
-    for (int64_t i = 0; i < n; i++)
-        ls_conv_planes_fill(planes, job->source + (first + i) * image_bytes, job->source_dtype,
-                            job->engine->is_pairs, s.source + (size_t)i * job->source_bytes);
-    if (e->begin) e->begin();
-    for (int64_t i = 0; i < job->n_grids; i++) {
-        const tap_grid *g = &job->grids[i];
-        const int64_t pixels = n * g->rows * g->cols;
-        for (int64_t j0 = 0; j0 < pixels; j0 += e->nr)
-            run_pixels(job, g, j0, min_of(e->nr, pixels - j0), out, &s);
-    }
-    if (e->end) e->end();
+    const int64_t panel = task / job->n_groups, first = task % job->n_groups * job->n_group;
+    const int64_t end = min_of(first + job->n_group, job->height * job->width);
+    ls_conv_tap *taps = (ls_conv_tap *)(job->taps + (size_t)worker * job->taps_bytes);
+    if (job->engine->begin) job->engine->begin();
+    for (int64_t pixel = first; pixel < end; pixel++) run_pixel(job, panel, pixel, taps);
+    if (job->engine->end) job->engine->end();
     return LS_OK;
 }
 
 static ls_status run_taps(const ls_conv_engine *engine, const ls_launch *launch, int is_grad) {
     tap_job job =
         make_job(engine, launch->sig, is_grad, launch->workspace, ls_pool_threads(launch->pool));
+    const ls_conv_shape *v = &job.shape;
     if (ls_type_count(&launch->sig->out[0]) == 0) return LS_OK;
     job.source = launch->in[0].data;
     job.weights = launch->in[1].data;
-    job.out.data = launch->out[0].data;
-    if (launch->sig->n_in > 2) {
-        job.out.bias = launch->in[2].data;
-        job.out.bias_dtype = launch->in[2].dtype;
-    }
-    LS_TRY(ls_pool_run(launch->pool, job.n_grids, pack_weights, &job));
-    return ls_pool_run(launch->pool, divide_up(job.shape.b, job.n_group), run_group, &job);
+    job.out = launch->out[0].data;
+    if (job.bias) widen_bias(&job, &launch->in[2]);
+    if (job.copy)
+        LS_TRY(ls_pool_run(launch->pool, is_grad ? v->p * v->q : v->h * v->w, copy_pixel, &job));
+    LS_TRY(ls_pool_run(launch->pool, job.n_panels * divide_up(job.words, PACK_WORDS), pack_weights,
+                       &job));
+    return ls_pool_run(launch->pool, job.n_panels * job.n_groups, run_group, &job);
 }
 
 size_t ls_conv_forward_workspace(const ls_conv_engine *engine, const ls_sig *sig, int n_threads) {

@@ -1,225 +1,246 @@
-/* Weight gradient: dw[o, (c, r, s)] = sum over images and pixels of dy[o, pixel] x[c, pixel shifted by (r, s)]: a product whose
- * long inner dim is the pixels. The batch is cut into parts by its size alone; each part is summed in order into its own f32
- * buffer and the parts are added as a binary tree, so the thread count changes no bit. */
+/* Weight gradient: dw[r, s] = sum over pixels (p, q) that tap (r, s) meets of x^T dy, matrices of [B, C] and [B, O], with k the images.
+ *
+ * The order of a sum follows from the shape alone. Rows of pixels are dealt to parts; within a part they ascend; a row is summed in blocks
+ * of at most BLOCK_IMAGES of whole pixels, each alone (pixels, then images, ascending) and then added. Parts are added as a binary tree. */
+#include "op/conv2d/conv2d_engine.h"
 #include "op/conv2d/conv2d_memory.h"
-#include "op/conv2d/conv2d_planes.h"
 #include <string.h>
 
-enum { MAX_PARTS = 16, ADD_BLOCK = 4096 };
+enum {
+    MAX_PARTS = 16,
+    PART_ELEMENTS =
+        256
+        << 10, /* of x and dy that a part reads: in bf16 half of a second-level cache of 1 MiB */
+    BLOCK_IMAGES = 1024,
+    LANES = 16 /* channels of dy that are added at a time */
+};
+
+/* x or dy as the tiles take it: where it lies, or a copy. */
+typedef struct operand {
+    const ls_tensor *tensor;
+    int64_t n_pixels, n_channels, channels; /* channels: of the copy, padded */
+    char *copy;                             /* NULL: read where it lies */
+    const char *data;
+    int64_t pixel_bytes, step; /* step: from word to word; turned: from channel to channel */
+} operand;
 
 typedef struct weight_job {
     const ls_conv_engine *engine;
     ls_conv_shape shape;
-    ls_conv_planes planes;
-    int64_t n_taps; /* C R S */
-    int64_t n_pixels;
-    ls_gemm_k_plan k;
-    int64_t n_parts, part_count; /* part_count: elements of a part: dw, then dbias */
+    int64_t words; /* of the images of a pixel */
+    operand x, dy, *copied;
+    int64_t n_panels, n_parts, n_block; /* n_block: pixels of a block */
+    int64_t part_count;                 /* [taps][C][channels of dy] */
     float *parts;
-    int32_t *offset; /* [n_taps] */
-    char *scratch;
-    size_t scratch_bytes, total_bytes;
+    size_t total_bytes;
     const ls_launch *launch;
 } weight_job;
 
-typedef struct weight_scratch {
-    char *source; /* planes of one image */
-    char *rows;   /* [nr][k_block] pixels of nr taps */
-    char *a, *b;  /* panels */
-    float *c;
-    ls_conv_run *runs;
-} weight_scratch;
+/* --- layout ------------------------------------------------------------------------------------------------------ */
 
-static size_t element_bytes(const ls_conv_engine *engine) {
-    return engine->is_pairs ? sizeof(uint16_t) : sizeof(float);
+/* is_x: the operand whose channels become rows of tiles. */
+static operand lay_out(const weight_job *job, int is_x, ls_dtype dtype, cursor *at) {
+    const ls_conv_engine *e = job->engine;
+    const ls_conv_shape *v = &job->shape;
+    operand o = {.n_pixels = is_x ? v->h * v->w : v->p * v->q, .n_channels = is_x ? v->c : v->o};
+    const int turned = is_x && e->is_turned;
+    o.channels = is_x && !turned ? o.n_channels : divide_up(o.n_channels, LANES) * LANES;
+    o.step = (turned ? job->words : o.channels) * CONV_WORD_BYTES;
+    o.pixel_bytes = (turned ? o.channels : job->words) * o.step;
+    if (e->is_pairs || dtype != LS_DTYPE_F32 || o.channels != o.n_channels)
+        o.copy = take(at, (size_t)(o.n_pixels * o.pixel_bytes));
+    return o;
 }
 
-static weight_scratch lay_out(const weight_job *job, cursor *at) {
-    const ls_gemm_engine *e = job->engine->gemm;
-    const size_t bytes = element_bytes(job->engine), slack = LS_CONV_SLACK * CONV_WORD_BYTES;
-    const int64_t m = divide_up(job->shape.o, e->mr) * e->mr;
-    weight_scratch s;
-    s.source = take(at, (size_t)ls_conv_planes_count(&job->planes) * bytes + slack);
-    s.rows = take(at, (size_t)(e->nr * job->k.k_block) * bytes + slack);
-    s.a = take(at, (size_t)(m * job->k.words * job->k.n_blocks * CONV_WORD_BYTES));
-    s.b = take(at, (size_t)(e->nr * job->k.words * CONV_WORD_BYTES));
-    s.c = take(at, (size_t)(e->mr * e->nr) * sizeof(float));
-    s.runs = take(at, (size_t)(job->k.k_block + 1) * sizeof *s.runs);
-    return s;
+static int64_t count_parts(const ls_conv_shape *v) {
+    const int64_t weights = v->r * v->s * v->c * v->o;
+    const int64_t elements = v->b * (v->h * v->w * v->c + v->p * v->q * v->o);
+    const int64_t most = min_of(min_of(v->p, MAX_PARTS), elements / max_of(2 * weights, 1));
+    return max_of(min_of(divide_up(elements, PART_ELEMENTS), most), 1);
 }
 
-static weight_job make_job(const ls_conv_engine *engine, const ls_sig *sig, void *workspace,
-                           int n_threads) {
-    weight_job job = {.engine = engine, .shape = ls_conv_shape_grad_weight(sig)};
+static weight_job make_job(const ls_conv_engine *e, const ls_sig *sig, void *workspace) {
+    weight_job job = {.engine = e, .shape = ls_conv_shape_grad_weight(sig)};
     const ls_conv_shape *v = &job.shape;
-    job.planes = ls_conv_planes_forward(v);
-    job.n_taps = v->c * v->r * v->s;
-    job.n_pixels = v->p * v->q;
-    job.k = ls_gemm_plan_k(engine->gemm, job.n_pixels);
-    job.n_parts = max_of(min_of(v->b, MAX_PARTS), 1);
-    job.part_count = v->o * job.n_taps + v->o;
-    cursor at = {workspace, 0}, own = {NULL, 0};
+    cursor at = {workspace, 0};
+    job.words = divide_up(divide_up(v->b, e->is_pairs ? 2 : 1), e->k_step) * e->k_step;
+    job.dy = lay_out(&job, 0, sig->in[0].dtype, &at);
+    job.x = lay_out(&job, 1, sig->in[1].dtype, &at);
+    job.n_panels = divide_up(v->o, e->cols);
+    job.n_parts = count_parts(v);
+    job.n_block = max_of(BLOCK_IMAGES / max_of(v->b, 1), 1);
+    job.part_count = v->r * v->s * v->c * job.dy.channels;
     job.parts = take(&at, (size_t)(job.n_parts * job.part_count) * sizeof(float));
-    job.offset = take(&at, (size_t)job.n_taps * sizeof(int32_t));
-    (void)lay_out(&job, &own);
-    job.scratch_bytes = own.used;
-    job.scratch = take(&at, (size_t)n_threads * own.used);
     job.total_bytes = at.used;
     return job;
 }
 
-/* Pixels [k0, k0 + n) as runs of the planes. */
-static int find_runs(const weight_job *job, int64_t k0, int64_t n, ls_conv_run *runs) {
-    const int64_t cols = job->shape.q;
-    int n_runs = 0;
-    for (int64_t k = k0; k < k0 + n;) {
-        const int64_t row = k / cols, col = k % cols, length = min_of(cols - col, k0 + n - k);
-        runs[n_runs++] =
-            (ls_conv_run){(int32_t)(k - k0), (int32_t)length, row * job->planes.cols + col};
-        k += length;
-    }
-    return n_runs;
-}
-
-/* The panel of B of taps [j0, j0 + n) over one block of pixels. */
-static void pack_taps(const weight_job *job, int64_t j0, int64_t n, int64_t n_k, int n_runs,
-                      const weight_scratch *s) {
-    const ls_conv_engine *engine = job->engine;
-    const size_t bytes = element_bytes(engine);
-    for (int64_t j = 0; j < n; j++)
-        engine->copy_runs(s->source + (size_t)job->offset[j0 + j] * bytes, s->runs, n_runs,
-                          s->rows + (size_t)(j * job->k.k_block) * bytes);
-    const ls_gemm_operand b = {s->rows, engine->is_pairs ? LS_DTYPE_BF16 : LS_DTYPE_F32,
-                               job->k.k_block, 1};
-    engine->gemm->pack_b(&b, (int64_t[4]){0, n, 0, n_k}, job->k.words, s->b);
-}
-
-/* Adds one block of pixels of one image to the part. A is packed. */
-static void add_block(const weight_job *job, int64_t k0, int is_first, const char *a, float *part,
-                      const weight_scratch *s) {
-    const ls_gemm_engine *e = job->engine->gemm;
-    const int64_t n_k = min_of(job->k.k_block, job->n_pixels - k0), m = job->shape.o;
-    const ls_gemm_out unused = {.dtype = LS_DTYPE_F32, .alpha = 1};
-    const int n_runs = find_runs(job, k0, n_k, s->runs);
-    for (int64_t j0 = 0; j0 < job->n_taps; j0 += e->nr) {
-        const int64_t n = min_of(e->nr, job->n_taps - j0);
-        const char *panel = a;
-        pack_taps(job, j0, n, n_k, n_runs, s);
-        for (int64_t row = 0; row < m; row += e->mr) {
-            const ls_gemm_tile tile = {.c = s->c,
-                                       .n_rows = (int)min_of(e->mr, m - row),
-                                       .n_cols = (int)n,
-                                       .acc = part + row * job->n_taps + j0,
-                                       .acc_ld = job->n_taps,
-                                       .first = is_first};
-            e->tile(job->k.words, tile.n_rows, panel, s->b, s->c);
-            e->store(&unused, &tile);
-            panel += job->k.words * e->mr * CONV_WORD_BYTES;
-        }
-    }
-}
-
-static float sum_pixels(const ls_tensor *dy, int64_t at, int64_t n) {
-    float row[256], sum = 0;
-    for (int64_t i = 0; i < n; i += 256) {
-        const int64_t count = min_of(256, n - i);
-        ls_convert(row, LS_DTYPE_F32,
-                   (const char *)dy->data + (at + i) * (int64_t)ls_dtype_bytes(dy->dtype),
-                   dy->dtype, count);
-        float part = 0;
-        for (int64_t k = 0; k < count; k++) part += row[k];
-        sum += part;
-    }
-    return sum;
-}
-
-static void add_bias(const weight_job *job, int64_t image, int is_first, float *sums) {
-    const int64_t m = job->shape.o;
-    for (int64_t o = 0; o < m; o++) {
-        const float sum =
-            sum_pixels(&job->launch->in[0], (image * m + o) * job->n_pixels, job->n_pixels);
-        sums[o] = is_first ? sum : sums[o] + sum;
-    }
-}
-
-static void add_image(const weight_job *job, int64_t image, int is_first, float *part,
-                      const weight_scratch *s) {
-    const ls_gemm_engine *e = job->engine->gemm;
-    const ls_conv_shape *v = &job->shape;
-    const ls_tensor *dy = &job->launch->in[0], *x = &job->launch->in[1];
-    const ls_gemm_operand a = {(const char *)dy->data + image * v->o * job->n_pixels *
-                                                            (int64_t)ls_dtype_bytes(dy->dtype),
-                               dy->dtype, job->n_pixels, 1};
-    ls_conv_planes_fill(&job->planes,
-                        (const char *)x->data +
-                            image * v->c * v->h * v->w * (int64_t)ls_dtype_bytes(x->dtype),
-                        x->dtype, job->engine->is_pairs, s->source);
-    for (int64_t k0 = 0; k0 < job->n_pixels; k0 += job->k.k_block) {
-        const int64_t range[4] = {0, v->o, k0, min_of(job->k.k_block, job->n_pixels - k0)};
-        e->pack_a(&a, range, job->k.words, s->a);
-        add_block(job, k0, is_first && k0 == 0, s->a, part, s);
-    }
-    const ls_conv2d_grad_weight_attr *attr = job->launch->sig->attr;
-    if (attr->has_bias) add_bias(job, image, is_first, part + v->o * job->n_taps);
-}
-
-static ls_status run_part(void *user, int64_t task, int worker) {
+static ls_status copy_pixel(void *user, int64_t pixel, int worker) {
     const weight_job *job = user;
-    const ls_gemm_engine *e = job->engine->gemm;
-    cursor at = {job->scratch + (size_t)worker * job->scratch_bytes, 0};
-    const weight_scratch s = lay_out(job, &at);
-    float *part = job->parts + task * job->part_count;
-    const int64_t first = job->shape.b * task / job->n_parts;
-    const int64_t end = job->shape.b * (task + 1) / job->n_parts;
-    if (e->begin) e->begin();
-    for (int64_t image = first; image < end; image++)
-        add_image(job, image, image == first, part, &s);
-    if (e->end) e->end();
+    const ls_conv_engine *e = job->engine;
+    const operand *o = job->copied;
+    const int64_t bytes = job->shape.b * o->n_channels * (int64_t)ls_dtype_bytes(o->tensor->dtype);
+    (void)worker;
+    const ls_conv_copy copy = {.from = (const char *)o->tensor->data + pixel * bytes,
+                               .dtype = o->tensor->dtype,
+                               .n_rows = job->shape.b,
+                               .n_cols = o->n_channels,
+                               .to = o->copy + pixel * o->pixel_bytes,
+                               .rows = job->words * (e->is_pairs ? 2 : 1),
+                               .cols = o->channels};
+    if (!e->is_pairs)
+        e->copy(&copy);
+    else if (o == &job->x && e->is_turned)
+        e->turn(&copy);
+    else
+        e->pair(&copy);
     return LS_OK;
 }
 
-/* parts[i] += parts[i + half] for a block of elements, halving until one part is left. */
-static ls_status add_parts(void *user, int64_t task, int worker) {
+static ls_status prepare(weight_job *job, operand *o, const ls_tensor *tensor) {
+    o->tensor = tensor;
+    o->data = o->copy ? o->copy : tensor->data;
+    job->copied = o;
+    return o->copy ? ls_pool_run(job->launch->pool, o->n_pixels, copy_pixel, job) : LS_OK;
+}
+
+/* --- products ---------------------------------------------------------------------------------------------------- */
+
+/* Coordinates i of dy with 0 <= i stride + r - padding < size: [out[0], out[1]) within [first, end). */
+static void find_range(const ls_conv_shape *v, int64_t r, int64_t size, int64_t out[2]) {
+    const int64_t low = v->padding - r, high = size + v->padding - r;
+    out[0] = max_of(out[0], low > 0 ? divide_up(low, v->stride) : 0);
+    out[1] = min_of(out[1], high > 0 ? divide_up(high, v->stride) : 0);
+}
+
+/* All channels of x against a panel, over n pixels of dy from (p, q) on. */
+static void add_block(const weight_job *job, const int64_t tap[2], const int64_t at[2], int64_t n,
+                      ls_conv_product *product) {
+    const ls_conv_engine *e = job->engine;
+    const ls_conv_shape *v = &job->shape;
+    const int64_t y = at[0] * v->stride + tap[0] - v->padding;
+    const int64_t x = at[1] * v->stride + tap[1] - v->padding;
+    const char *from = job->x.data + (y * v->w + x) * job->x.pixel_bytes;
+    const char *dy = product->dy;
+    float *sums = product->sums;
+    const int64_t channel_bytes = e->is_turned ? job->x.step : CONV_WORD_BYTES;
+    const int64_t n_tiles = divide_up(v->c, e->rows);
+    product->dy += (at[0] * v->q + at[1]) * job->dy.pixel_bytes;
+    product->n_pixels = n;
+    for (int64_t i = 0; i < n_tiles; i++) {
+        const int64_t c = min_of(e->is_turned ? i * e->rows : v->c * i / n_tiles, v->c);
+        const int64_t end = e->is_turned ? c + e->rows : v->c * (i + 1) / n_tiles;
+        product->n_rows = (int)(min_of(end, v->c) - c);
+        product->x = from + c * channel_bytes;
+        product->sums = sums + c * product->ld;
+        e->product(product);
+    }
+    product->dy = dy;
+    product->sums = sums;
+    product->first = 0;
+}
+
+/* One tap's weights of one panel, over the rows of one part. */
+static void run_tap(const weight_job *job, int64_t part, int64_t tap, int64_t panel) {
+    const ls_conv_engine *e = job->engine;
+    const ls_conv_shape *v = &job->shape;
+    const int64_t taps[2] = {tap / v->s, tap % v->s}, col = panel * e->cols;
+    int64_t p[2] = {v->p * part / job->n_parts, v->p * (part + 1) / job->n_parts}, q[2] = {0, v->q};
+    find_range(v, taps[0], v->h, p);
+    find_range(v, taps[1], v->w, q);
+    ls_conv_product product = {.dy = job->dy.data + col * CONV_WORD_BYTES,
+                               .x_pixel_bytes = v->stride * job->x.pixel_bytes,
+                               .dy_pixel_bytes = job->dy.pixel_bytes,
+                               .words = job->words,
+                               .x_step = job->x.step,
+                               .dy_step = job->dy.step,
+                               .n_cols = (int)min_of(e->cols, job->dy.channels - col),
+                               .sums = job->parts + part * job->part_count +
+                                       tap * v->c * job->dy.channels + col,
+                               .ld = job->dy.channels,
+                               .first = 1};
+    for (int64_t i = p[0]; i < p[1]; i++)
+        for (int64_t j = q[0]; j < q[1]; j += job->n_block)
+            add_block(job, taps, (int64_t[2]){i, j}, min_of(job->n_block, q[1] - j), &product);
+    if (product.first)
+        for (int64_t c = 0; c < v->c; c++)
+            memset(product.sums + c * product.ld, 0, (size_t)product.n_cols * sizeof(float));
+}
+
+static ls_status run_task(void *user, int64_t task, int worker) {
     const weight_job *job = user;
-    const int64_t first = task * ADD_BLOCK, end = min_of(first + ADD_BLOCK, job->part_count);
+    const int64_t n_taps = job->shape.r * job->shape.s, panel = task % job->n_panels;
+    const int64_t tap = task / job->n_panels % n_taps, part = task / job->n_panels / n_taps;
     (void)worker;
-    for (int64_t n = job->n_parts; n > 1; n = (n + 1) / 2)
-        for (int64_t i = 0; 2 * i + 1 < n; i++) {
-            /* pairs of neighbours, kept at the front: i <- 2 i + (2 i + 1) */
-            float *to = job->parts + i * job->part_count;
-            const float *a = job->parts + 2 * i * job->part_count, *b = a + job->part_count;
-            for (int64_t k = first; k < end; k++) to[k] = a[k] + b[k];
-            if (2 * i + 3 == n)
-                memcpy(to + job->part_count + first, b + job->part_count + first,
-                       (size_t)(end - first) * sizeof(float));
+    if (job->engine->begin) job->engine->begin();
+    run_tap(job, part, tap, panel);
+    if (job->engine->end) job->engine->end();
+    return LS_OK;
+}
+
+/* --- results ----------------------------------------------------------------------------------------------------- */
+
+/* LANES elements of every part, neighbours added until one is left, which is sum[0]. */
+static void add_parts(const weight_job *job, int64_t at, float sum[MAX_PARTS][LANES]) {
+    int64_t n = job->n_parts;
+    for (int64_t i = 0; i < n; i++)
+        memcpy(sum[i], job->parts + i * job->part_count + at, sizeof sum[i]);
+    for (; n > 1; n = (n + 1) / 2)
+        for (int64_t i = 0; 2 * i < n; i++) {
+            const int64_t two = 2 * i + 1 < n;
+            for (int k = 0; k < LANES; k++)
+                sum[i][k] = two ? sum[2 * i][k] + sum[2 * i + 1][k] : sum[2 * i][k];
         }
+}
+
+/* dw of LANES channels of dy: sums are [tap][c][o], dw is [o][c][tap]. */
+static ls_status write_channels(void *user, int64_t task, int worker) {
+    const weight_job *job = user;
+    const ls_conv_shape *v = &job->shape;
+    const int64_t o0 = task * LANES, n = min_of(LANES, v->o - o0), n_taps = v->r * v->s;
+    ls_tensor *dw = &job->launch->out[0];
+    float sum[MAX_PARTS][LANES];
+    (void)worker;
+    for (int64_t c = 0; c < v->c; c++)
+        for (int64_t tap = 0; tap < n_taps; tap++) {
+            add_parts(job, (tap * v->c + c) * job->dy.channels + o0, sum);
+            for (int64_t k = 0; k < n; k++) {
+                const int64_t to = ((o0 + k) * v->c + c) * n_taps + tap;
+                if (dw->dtype == LS_DTYPE_F32)
+                    ((float *)dw->data)[to] = sum[0][k];
+                else
+                    ls_tensor_set(dw, to, sum[0][k]);
+            }
+        }
+    return LS_OK;
+}
+
+/* dbias: pixels, then images, ascending, in f64. */
+static ls_status add_bias(void *user, int64_t channel, int worker) {
+    const weight_job *job = user;
+    const ls_tensor *dy = &job->launch->in[0];
+    double sum = 0;
+    (void)worker;
+    for (int64_t i = 0; i < job->dy.n_pixels * job->shape.b; i++)
+        sum += ls_tensor_get(dy, i * job->shape.o + channel);
+    ls_tensor_set(&job->launch->out[1], channel, sum);
     return LS_OK;
 }
 
 size_t ls_conv_grad_weight_workspace(const ls_conv_engine *engine, const ls_sig *sig,
                                      int n_threads) {
-    return make_job(engine, sig, NULL, n_threads).total_bytes;
+    (void)n_threads;
+    return make_job(engine, sig, NULL).total_bytes;
 }
 
 ls_status ls_conv_grad_weight(const ls_conv_engine *engine, const ls_launch *launch) {
-    weight_job job =
-        make_job(engine, launch->sig, launch->workspace, ls_pool_threads(launch->pool));
+    weight_job job = make_job(engine, launch->sig, launch->workspace);
     const ls_conv_shape *v = &job.shape;
-    const int64_t n_weights = v->o * job.n_taps;
+    ls_pool *pool = launch->pool;
     job.launch = launch;
-    int64_t k = 0;
-    for (int64_t c = 0; c < v->c; c++)
-        for (int64_t r = 0; r < v->r; r++)
-            for (int64_t s = 0; s < v->s; s++)
-                job.offset[k++] = (int32_t)ls_conv_planes_tap(&job.planes, c, r, s);
-    if (v->b == 0)
-        memset(job.parts, 0, (size_t)job.part_count * sizeof(float));
-    else
-        LS_TRY(ls_pool_run(launch->pool, job.n_parts, run_part, &job));
-    LS_TRY(ls_pool_run(launch->pool, divide_up(job.part_count, ADD_BLOCK), add_parts, &job));
-    ls_convert(launch->out[0].data, launch->out[0].dtype, job.parts, LS_DTYPE_F32, n_weights);
-    if (launch->sig->n_out > 1)
-        ls_convert(launch->out[1].data, launch->out[1].dtype, job.parts + n_weights, LS_DTYPE_F32,
-                   v->o);
-    return LS_OK;
+    LS_TRY(prepare(&job, &job.dy, &launch->in[0]));
+    LS_TRY(prepare(&job, &job.x, &launch->in[1]));
+    LS_TRY(ls_pool_run(pool, job.n_parts * v->r * v->s * job.n_panels, run_task, &job));
+    LS_TRY(ls_pool_run(pool, divide_up(v->o, LANES), write_channels, &job));
+    return launch->sig->n_out > 1 ? ls_pool_run(pool, v->o, add_bias, &job) : LS_OK;
 }

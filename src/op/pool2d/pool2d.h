@@ -1,4 +1,4 @@
-/* Pooling over square windows: x[B,C,H,W] -> y[B,C,P,Q], P = (H + 2 padding - window) / stride + 1 and Q alike. The maximum ignores
+/* Pooling over square windows: x[H,W,B,C] -> y[P,Q,B,C], P = (H + 2 padding - window) / stride + 1 and Q alike. The maximum ignores
  * the padding; the average counts it as zeros and always divides by window^2 (as PyTorch does by default). NaN wins every maximum.
  * pool2d_grad: dy (and x, for the maximum) -> dx; a maximum's gradient goes to the first place, row by row, that has it.
  * Errors as in lockstep/graph.h. Local. */

@@ -22,16 +22,16 @@ static const ls_pool2d_attr mean3 = {0, 3, 2, 1, 0, 0}, mean7 = {0, 7, 1, 0, 0, 
 static const ls_pool2d_attr gaps = {1, 2, 3, 0, 0, 0};
 
 static const ls_op_case cases[] = {
-    {"max 2", &max2, X(D(2, 3, 6, 8)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
-    {"max 2, odd", &max2, X(D(2, 3, 7, 5)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
-    {"max 3, padded", &max3, X(D(2, 2, 7, 8)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
-    {"max 3, overlapping", &max_dense, X(D(2, 2, 5, 6)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
-    {"max with gaps", &gaps, X(D(1, 2, 8, 9)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
-    {"mean 2", &mean2, X(D(2, 3, 6, 8)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
-    {"mean 3, padded", &mean3, X(D(2, 2, 7, 8)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
-    {"mean of all", &mean7, X(D(3, 5, 7, 7)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
-    {"no images", &max2, X(D(0, 3, 4, 4)), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
-    {"fashion", &max2, X(D(64, 16, 28, 28)), LS_CASE_FLOATS, 0, -1, 0, 0, 1},
+    {"max 2", &max2, X(D(6, 8, 2, 3)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
+    {"max 2, odd", &max2, X(D(7, 5, 2, 3)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
+    {"max 3, padded", &max3, X(D(7, 8, 2, 2)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
+    {"max 3, overlapping", &max_dense, X(D(5, 6, 2, 2)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
+    {"max with gaps", &gaps, X(D(8, 9, 1, 2)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
+    {"mean 2", &mean2, X(D(6, 8, 2, 3)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
+    {"mean 3, padded", &mean3, X(D(7, 8, 2, 2)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
+    {"mean of all", &mean7, X(D(7, 7, 3, 5)), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
+    {"no images", &max2, X(D(4, 4, 0, 3)), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
+    {"fashion", &max2, X(D(28, 28, 64, 16)), LS_CASE_FLOATS, 0, -1, 0, 0, 1},
 };
 LS_CASE_LIST(pool2d, cases);
 
@@ -40,13 +40,13 @@ static const ls_pool2d_attr grad_max_dense = {1, 3, 1, 1, 5, 6}, grad_28 = {1, 2
 #define DYX(dy, x) 2, IN({T, dy, 0, 0, 1, 0}, {T, x, 0, 0, 1, 0})
 
 static const ls_op_case grad_cases[] = {
-    {"max 3, padded", &grad_max3, DYX(D(2, 2, 4, 4), D(2, 2, 7, 8)), LS_CASE_FLOATS, 0, -1, 0, 0,
+    {"max 3, padded", &grad_max3, DYX(D(4, 4, 2, 2), D(7, 8, 2, 2)), LS_CASE_FLOATS, 0, -1, 0, 0,
      0},
     {"max 3, ties", &grad_max_dense, 2,
-     IN({T, D(2, 2, 5, 6), 0, 0, 1, 0}, {T, D(2, 2, 5, 6), LS_FILL_INTEGER, 0, 3, 0}),
+     IN({T, D(5, 6, 2, 2), 0, 0, 1, 0}, {T, D(5, 6, 2, 2), LS_FILL_INTEGER, 0, 3, 0}),
      LS_CASE_FLOATS, 0, -1, 0, 0, 0},
-    {"mean 3, padded", &grad_mean3, X(D(2, 2, 4, 4)), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
-    {"fashion", &grad_28, DYX(D(64, 16, 14, 14), D(64, 16, 28, 28)), LS_CASE_FLOATS, 0, -1, 0, 0,
+    {"mean 3, padded", &grad_mean3, X(D(4, 4, 2, 2)), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
+    {"fashion", &grad_28, DYX(D(14, 14, 64, 16), D(28, 28, 64, 16)), LS_CASE_FLOATS, 0, -1, 0, 0,
      1},
 };
 LS_CASE_LIST(pool2d_grad, grad_cases);

@@ -32,39 +32,39 @@ static const refusal refusals[] = {
      &ls_op_conv2d,
      &plain,
      2,
-     {TYPE(F32, 1, 3, 8, 8), TYPE(F32, 5, 4, 3, 3)}},
-    {"does not fit", &ls_op_conv2d, &plain, 2, {TYPE(F32, 1, 3, 2, 8), TYPE(F32, 5, 3, 3, 3)}},
+     {TYPE(F32, 8, 8, 1, 3), TYPE(F32, 5, 4, 3, 3)}},
+    {"does not fit", &ls_op_conv2d, &plain, 2, {TYPE(F32, 2, 8, 1, 3), TYPE(F32, 5, 3, 3, 3)}},
     {"must have 4 dims", &ls_op_conv2d, &plain, 2, {TYPE(F32, 3, 8, 8), TYPE(F32, 5, 3, 3, 3)}},
     {"stride must be",
      &ls_op_conv2d,
      &no_stride,
      2,
-     {TYPE(F32, 1, 3, 8, 8), TYPE(F32, 5, 3, 3, 3)}},
+     {TYPE(F32, 8, 8, 1, 3), TYPE(F32, 5, 3, 3, 3)}},
     {"padding at least 0",
      &ls_op_conv2d,
      &below,
      2,
-     {TYPE(F32, 1, 3, 8, 8), TYPE(F32, 5, 3, 3, 3)}},
+     {TYPE(F32, 8, 8, 1, 3), TYPE(F32, 5, 3, 3, 3)}},
     {"bias must be [5]",
      &ls_op_conv2d,
      &plain,
      3,
-     {TYPE(F32, 1, 3, 8, 8), TYPE(F32, 5, 3, 3, 3), TYPE(F32, 4)}},
-    {"float tensor", &ls_op_conv2d, &plain, 2, {TYPE(I32, 1, 3, 8, 8), TYPE(F32, 5, 3, 3, 3)}},
+     {TYPE(F32, 8, 8, 1, 3), TYPE(F32, 5, 3, 3, 3), TYPE(F32, 4)}},
+    {"float tensor", &ls_op_conv2d, &plain, 2, {TYPE(I32, 8, 8, 1, 3), TYPE(F32, 5, 3, 3, 3)}},
     {"x and w give 7 x 7",
      &ls_op_conv2d_grad_input,
      &odd_size,
      2,
-     {TYPE(F32, 1, 5, 6, 6), TYPE(F32, 5, 3, 3, 3)}},
+     {TYPE(F32, 6, 6, 1, 5), TYPE(F32, 5, 3, 3, 3)}},
     {"result a float",
      &ls_op_conv2d_grad_weight,
      &to_i32,
      2,
-     {TYPE(F32, 1, 5, 6, 6), TYPE(F32, 1, 3, 8, 8)}},
-    {"does not fit", &ls_op_pool2d, &max2, 1, {TYPE(F32, 1, 3, 1, 8)}},
-    {"half the window", &ls_op_pool2d, &too_padded, 1, {TYPE(F32, 1, 3, 8, 8)}},
-    {"window and stride", &ls_op_pool2d, &no_window, 1, {TYPE(F32, 1, 3, 8, 8)}},
-    {"takes dy and x", &ls_op_pool2d_grad, &grad_max, 1, {TYPE(F32, 1, 3, 2, 2)}},
+     {TYPE(F32, 6, 6, 1, 5), TYPE(F32, 8, 8, 1, 3)}},
+    {"does not fit", &ls_op_pool2d, &max2, 1, {TYPE(F32, 1, 8, 1, 3)}},
+    {"half the window", &ls_op_pool2d, &too_padded, 1, {TYPE(F32, 8, 8, 1, 3)}},
+    {"window and stride", &ls_op_pool2d, &no_window, 1, {TYPE(F32, 8, 8, 1, 3)}},
+    {"takes dy and x", &ls_op_pool2d_grad, &grad_max, 1, {TYPE(F32, 2, 2, 1, 3)}},
 };
 
 static void refuses_what_does_not_fit(void **state) {
@@ -90,7 +90,7 @@ static void correlates(void **state) {
     (void)state;
     run r;
     run_init(&r, &ls_op_conv2d, &plain, 2,
-             (ls_type[]){TYPE(F32, 1, 1, 2, 3), TYPE(F32, 1, 1, 1, 2)});
+             (ls_type[]){TYPE(F32, 2, 3, 1, 1), TYPE(F32, 1, 1, 1, 2)});
     memcpy(r.in[0].data, (float[]){1, 2, 3, 4, 5, 6}, 6 * sizeof(float));
     memcpy(r.in[1].data, (float[]){10, 1}, 2 * sizeof(float));
     run_chosen(&r);
@@ -103,13 +103,13 @@ static void pools(void **state) {
     (void)state;
     const ls_pool2d_attr mean_padded = {0, 3, 2, 1, 0, 0}, max_padded = {1, 3, 2, 1, 0, 0};
     run r;
-    const ls_type x = TYPE(F32, 1, 1, 3, 3);
+    const ls_type x = TYPE(F32, 3, 3, 1, 1);
     const float values[9] = {-1, -2, -3, -4, NAN, -6, -7, -8, -9};
     run_init(&r, &ls_op_pool2d, &max_padded, 1, &x);
     memcpy(r.in[0].data, values, sizeof values);
     run_chosen(&r);
     const float *y = r.out[0].data;
-    assert_int_equal(r.out_types[0].shape.dims[2], 2);
+    assert_int_equal(r.out_types[0].shape.dims[0], 2);
     assert_true(isnan(y[0]) && isnan(y[3])); /* every window has the NaN */
     ((float *)r.in[0].data)[4] = -5;
     run_chosen(&r);
@@ -124,13 +124,13 @@ static void pools(void **state) {
 
 static void only_the_batch_splits(void **state) {
     (void)state;
-    const ls_type in[2] = {TYPE(F32, 4, 3, 8, 8), TYPE(F32, 5, 3, 3, 3)};
+    const ls_type in[2] = {TYPE(F32, 8, 8, 4, 3), TYPE(F32, 5, 3, 3, 3)};
     ls_type out[LS_MAX_OUT];
     int n_out, split;
     assert_int_equal(ls_op_conv2d.infer(&plain, 2, in, &n_out, out), LS_OK);
     const ls_sig sig = {&ls_op_conv2d, &plain, 2, n_out, in, out};
-    assert_int_equal(ls_op_conv2d.shard(&sig, (int[]){0, LS_SHARD_REPLICATED}, &split), LS_OK);
-    assert_int_equal(split, 0);
+    assert_int_equal(ls_op_conv2d.shard(&sig, (int[]){2, LS_SHARD_REPLICATED}, &split), LS_OK);
+    assert_int_equal(split, 2);
     assert_int_equal(ls_op_conv2d.shard(&sig, (int[]){1, 1}, &split), LS_ERR_UNSUPPORTED);
     assert_non_null(strstr(ls_error_message(), "only the batch"));
 }
