@@ -22,9 +22,10 @@ typedef enum ls_config_type {
 typedef struct ls_config_field {
     const char *key;
     ls_config_type type;
-    size_t offset;              /* of the member in the struct */
-    const char *default_text;   /* parsed like a file value; NULL string = unset (NULL) */
-    double min, max;            /* INT and FLOAT: inclusive; both 0 = unbounded */
+    size_t offset; /* of the member in the struct */
+    const char
+        *default_text; /* parsed like a file value; NULL: a string that may be unset (NULL) */
+    double min, max;   /* INT and FLOAT: inclusive; both 0 = unbounded */
     const char *const *choices; /* ENUM: NULL-terminated */
     const char *help;           /* one line, units included */
 } ls_config_field;

@@ -148,6 +148,9 @@ ls_status ls_config_value_parse(const ls_config_field *field, ls_config_scalar s
     static const char *const booleans[] = {"false", "true", NULL};
     const ls_config_type type = field->type;
     if (type == LS_CONFIG_STRING) {
+        /* Who reads a field that has a default need not expect that there is none. */
+        if (field->default_text && (!scalar.text || !*scalar.text))
+            return refuse(field, scalar, "a value is needed");
         if (scalar.text && !is_utf8(scalar.text)) return refuse(field, scalar, "not UTF-8");
         out->text = scalar.text;
         return LS_OK;

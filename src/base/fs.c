@@ -117,8 +117,12 @@ ls_status ls_dir_make(const char *path) {
         if (*at != '/' && *at != '\0') continue;
         const char held = *at;
         *at = '\0';
-        if (mkdir(part, 0777) != 0 && !ls_path_is_dir(part))
-            status = ls_fs_fail(errno, "make the folder", part);
+        const int error = mkdir(part, 0777) != 0 ? errno : 0;
+        if (error && !ls_path_is_dir(part))
+            status =
+                error == EEXIST
+                    ? LS_FAIL(LS_ERR_IO, "cannot make the folder %s: a file has that name", part)
+                    : ls_fs_fail(error, "make the folder", part);
         *at = held;
         if (held == '\0') break;
     }

@@ -142,6 +142,12 @@ ls_status ls_ckpt_set_latest(const char *root, const char *name) {
     return ls_file_write_atomic(path, name, strlen(name));
 }
 
+/* Made by this program: letters, digits, punctuation. Nothing else is to reach a terminal in a message either. */
+static int is_plain(const char *name) {
+    while (*name > ' ' && *name < 0x7f) name++;
+    return !*name;
+}
+
 /* The folder that `root`/latest names: there, with a whole manifest and files of the right sizes. */
 static ls_status follow_latest(const char *root, const char *path, char **path_out) {
     char *name = NULL, *dir = NULL;
@@ -149,7 +155,11 @@ static ls_status follow_latest(const char *root, const char *path, char **path_o
     ls_ckpt *ckpt = NULL;
     LS_TRY(ls_file_read(path, &name, &bytes));
     ls_status status = LS_OK;
-    if (!*name || *name == '.' || strchr(name, '/') || strchr(name, '\n') || strlen(name) != bytes)
+    if (!is_plain(name) || strlen(name) != bytes)
+        status = LS_FAIL(LS_ERR_FORMAT,
+                         "'%s' should name a folder beside it, found %zu bytes that are no name",
+                         path, bytes);
+    else if (!*name || *name == '.' || strchr(name, '/'))
         status = LS_FAIL(LS_ERR_FORMAT, "'%s' should name a folder beside it, found '%.100s'", path,
                          name);
     if (status == LS_OK && !(dir = ls_format("%s/%s", root, name))) status = LS_ERR_NO_MEMORY;
@@ -166,6 +176,17 @@ static ls_status follow_latest(const char *root, const char *path, char **path_o
     return status;
 }
 
+static ls_status fail_nothing_there(const char *root) {
+    if (ls_path_is_dir(root))
+        return LS_FAIL(LS_ERR_NOT_FOUND,
+                       "'%s' holds no checkpoint: neither %s nor 'latest' is there", root,
+                       LS_CKPT_MANIFEST);
+    return LS_FAIL(LS_ERR_NOT_FOUND,
+                   "'%s' holds no checkpoint: %s; name the folder of a run (its `out`) or of a "
+                   "checkpoint",
+                   root, ls_path_exists(root) ? "it is a file" : "there is no such folder");
+}
+
 ls_status ls_ckpt_find_latest(const char *root, char **path_out) {
     char path[LS_CKPT_PATH];
     LS_TRY(ls_ckpt_path(root, LS_CKPT_MANIFEST, path));
@@ -175,8 +196,7 @@ ls_status ls_ckpt_find_latest(const char *root, char **path_out) {
     }
     LS_TRY(ls_ckpt_path(root, "latest", path));
     if (ls_path_exists(path)) return follow_latest(root, path, path_out);
-    return LS_FAIL(LS_ERR_NOT_FOUND, "'%s' holds no checkpoint: neither %s nor 'latest' is there",
-                   root, LS_CKPT_MANIFEST);
+    return fail_nothing_there(root);
 }
 
 ls_status ls_ckpt_find_newest(const char *root, char **path_out) {

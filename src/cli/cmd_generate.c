@@ -92,7 +92,7 @@ static const generate_options defaults = {
     .prompt = "", .n_tokens = 100, .seed = 1, .temperature = 0.8, .top_p = 1};
 
 const ls_cmd ls_cmd_generate = {
-    .usage = "DIR [KEY=VALUE...]",
+    .usage = "DIR [-p TEXT] [KEY=VALUE...]",
     .about = "Text from a trained checkpoint. Deterministic: the same checkpoint, options and seed "
              "give the same text.",
     .min_args = 1,

@@ -109,6 +109,11 @@ static void print_job(const job_table *job, ls_text *text) {
 static ls_status add_job(pid_t pid, int was_named, ls_text *text, json_t *all) {
     job_table job;
     const ls_status status = read_job(pid, &job);
+    if (status == LS_ERR_NOT_FOUND && was_named)
+        return LS_FAIL(status,
+                       "top: process %d is no `lockstep run` of yours on this host; without a "
+                       "number every job is shown",
+                       (int)pid);
     if (status != LS_OK) return was_named || status == LS_ERR_NO_MEMORY ? status : LS_OK;
     int failed = 0;
     if (all)

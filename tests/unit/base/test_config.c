@@ -37,7 +37,7 @@ static void test_assignments(void **state) {
     check_ok(ls_config_set(config, "lr=2E-3"));
     check_ok(ls_config_set(config, "model.tied=false"));
     check_ok(ls_config_set(config, "out=a=b c"));
-    check_ok(ls_config_set(config, "name="));
+    check_ok(ls_config_set(config, "name=x"));
     assert_int_equal(settings.steps, 7);
     assert_int_equal(settings.model.layers, 12);
     assert_true(settings.model.dropout == 0.25);
@@ -45,7 +45,7 @@ static void test_assignments(void **state) {
     assert_true(settings.lr == 2e-3);
     assert_int_equal(settings.tied, 0);
     assert_string_equal(settings.out, "a=b c");
-    assert_null(settings.name);
+    assert_string_equal(settings.name, "x");
     assert_string_equal(ls_config_origin(config, "out"), "command line");
     check_ok(ls_config_set(config, "out=other"));
     assert_string_equal(settings.out, "other");
@@ -97,6 +97,7 @@ static void test_bad_assignments(void **state) {
         {"model.activation=rleu", "did you mean 'relu'?"},
         {"model.activation=", "a value is needed"},
         {"out=\xff\xfe", "not UTF-8"},
+        {"name=", "name = null: a value is needed"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ls_config *config = create();
@@ -118,14 +119,14 @@ static void test_environment(void **state) {
     ls_config *config = create();
     setenv("LOCKSTEP_MODEL_LAYERS", "9", 1);
     setenv("LOCKSTEP_OUT", "x y", 1);
-    setenv("LOCKSTEP_NAME", "", 1);
+    setenv("LOCKSTEP_NAME", "z", 1);
     setenv("LOCKSTEP_ISA", "base", 1);
     setenv("LOCKSTEP_RUN_RANK", "3", 1);
     check_ok(ls_config_env_set("LOCKSTEP_FAULT", "kind=die"));
     check_ok(ls_config_read_env(config));
     assert_int_equal(settings.model.layers, 9);
     assert_string_equal(settings.out, "x y");
-    assert_null(settings.name);
+    assert_string_equal(settings.name, "z");
     assert_string_equal(ls_config_origin(config, "model.layers"),
                         "environment LOCKSTEP_MODEL_LAYERS");
     assert_string_equal(ls_config_env("LOCKSTEP_OUT"), "x y");

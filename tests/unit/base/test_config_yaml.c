@@ -39,9 +39,8 @@ static void test_a_file_nests_and_comments(void **state) {
     snprintf(wanted, sizeof wanted, "file %s:4", path);
     assert_string_equal(ls_config_origin(config, "model.layers"), wanted);
     assert_string_equal(ls_config_origin(config, "lr"), "default");
-    check_ok(ls_config_read_text(config, "out:\nname: ~\n", 13, "t"));
+    check_ok(ls_config_read_text(config, "out:\n", 5, "t"));
     assert_null(settings.out);
-    assert_null(settings.name);
     check_ok(ls_config_read_text(config, "out: \"\"\n", 8, "t"));
     assert_string_equal(settings.out, "");
     ls_config_destroy(config);
@@ -81,6 +80,8 @@ static void test_bad_files_name_line_and_problem(void **state) {
         {"steps: |\n  4\n", "it is quoted"},
         {"steps:", "steps = null: a value is needed"},
         {"steps: ~", "a value is needed"},
+        {"name:", "t.yaml:1: name = null: a value is needed"},
+        {"name: \"\"", "name = '': a value is needed"},
         {"steps: -3", "out of range; allowed: 0 to 1000000"},
         {"model: {tied: yes}", "true or false is needed"},
         {"model: {tied: \"true\"}", "it is quoted"},

@@ -327,6 +327,13 @@ static void test_unsafe_removals_are_refused(void **state) {
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         check_fails(ls_dir_remove(paths[i]), LS_ERR_INVALID, "refusing to remove");
     check_fails(ls_dir_make(""), LS_ERR_INVALID, "empty name");
+    check_fails(ls_dir_make("/dev/null"), LS_ERR_IO, "/dev/null: a file has that name");
+    check_fails(ls_dir_make("/dev/null/x"), LS_ERR_IO, "/dev/null: a file has that name");
+    /* The reason is mkdir's, not that of the look whether it is there already: nobody may make folders there. */
+    if (ls_path_is_dir("/sys/kernel")) {
+        assert_true(ls_dir_make("/sys/kernel/lockstep") != LS_OK);
+        if (strstr(ls_error_message(), "No such file")) fail_msg("%s", ls_error_message());
+    }
 }
 
 static ls_status use_files(void *user) {
