@@ -19,13 +19,15 @@ enum {
     PACK_PANELS = 4, /* panels of B a task packs: whole lines of memory */
     MOST_GROUPS = 8, /* of a task, one after the other */
     LINE_BYTES = 64,
-    STREAM_BYTES = 2 << 20, /* results from here on do not stay in the second-level cache */
+    PAGE_BYTES = 4096,      /* lines this far apart share a place in a first-level cache */
+    STREAM_BYTES = 2 << 20, /* of a result that goes past the caches */
     ALIGN_BYTES = 64
 };
 
 typedef struct gemm_plan {
     int64_t k_block, words; /* k's and words of a block (the last block may be shorter, padded) */
     int64_t n_k_blocks;
+    int a_in_place; /* whole tiles of A are not packed */
     int resident_a;
     int by_block;             /* resident a, a block of k at a time */
     int64_t group, n_groups;  /* panels of B packed at once, such groups of a task (resident a) */
@@ -105,12 +107,21 @@ static int64_t count_groups(const ls_gemm_engine *e, const ls_gemm *g, int64_t g
     return min_of(divide_up(groups, (int64_t)n_threads * TASKS_PER_THREAD), MOST_GROUPS);
 }
 
+/* Rows of A can be read where they lie if no word has to be filled up, and if a tile of them does not compete for the same few places of
+ * the first-level cache. */
+static int is_a_in_place(const ls_gemm_engine *e, const ls_gemm *g, const ls_gemm_k_plan *k) {
+    return e->tile_in_place && g->a.k_inner && g->a.dtype == e->in_place_dtype && g->m >= e->mr &&
+           g->k == k->n_blocks * k->k_block &&
+           g->a.ld * (int64_t)ls_dtype_bytes(g->a.dtype) % PAGE_BYTES != 0;
+}
+
 static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
     gemm_plan plan = {0};
     const ls_gemm_k_plan k_plan = ls_gemm_plan_k(e, g->k);
     plan.words = k_plan.words;
     plan.k_block = k_plan.k_block;
     plan.n_k_blocks = k_plan.n_blocks;
+    plan.a_in_place = is_a_in_place(e, g, &k_plan);
     const int64_t m_round = round_up(g->m, e->mr);
     const int64_t block_bytes = m_round * plan.words * WORD_BYTES;
     const int64_t a_bytes = block_bytes * plan.n_k_blocks;
@@ -215,25 +226,45 @@ static void ask_ahead(gemm_ahead *ahead) {
     }
 }
 
-/* Runs packed rows [row, row + n_rows) of A against one panel of B. `tile` comes with col, n_cols, first, last, and acc at
- * (row, col). */
-static void run_panel(const gemm_job *job, const char *a, const char *b, int64_t n_rows,
-                      ls_gemm_tile tile, float *c, gemm_ahead *ahead) {
+/* Rows of A against one panel of B. */
+typedef struct panel_run {
+    const char *a, *b; /* packed; whole tiles of A may be read in place */
+    int64_t n_rows, k_index;
+    float *c;
+    gemm_ahead ahead;
+} panel_run;
+
+static void run_tile(const gemm_job *job, const panel_run *r, const char *a,
+                     const ls_gemm_tile *tile) {
+    const ls_gemm_engine *e = job->engine;
+    const ls_gemm_operand *x = &job->gemm->a;
+    const int64_t words = job->plan.words, bytes = (int64_t)ls_dtype_bytes(x->dtype);
+    if (job->plan.a_in_place && tile->n_rows == e->mr)
+        e->tile_in_place(words,
+                         (const char *)x->data +
+                             (tile->row * x->ld + r->k_index * job->plan.k_block) * bytes,
+                         x->ld * bytes, r->b, r->c);
+    else
+        e->tile(words, tile->n_rows, a, r->b, r->c);
+    e->store(&job->gemm->out, tile);
+}
+
+/* `tile` comes with row, col, n_cols, first, last, and acc at (row, col). */
+static void run_panel(const gemm_job *job, panel_run *r, ls_gemm_tile tile) {
     const ls_gemm_engine *e = job->engine;
     const ls_gemm_out *out = &job->gemm->out;
-    const size_t step = (size_t)(job->plan.words * e->mr * WORD_BYTES);
-    tile.c = c;
-    for (int64_t i = 0; i < n_rows; i += e->mr, a += step) {
-        tile.n_rows = (int)min_of(e->mr, n_rows - i);
-        const int streams = job->streams && tile.n_rows == e->mr && tile.n_cols == e->nr;
-        if (!streams) prefetch_tile(out, &tile);
-        ask_ahead(ahead);
-        if (streams) {
+    const int64_t words = job->plan.words, step = words * e->mr * WORD_BYTES;
+    const char *a = r->a;
+    tile.c = r->c;
+    for (int64_t i = 0; i < r->n_rows; i += e->mr, a += step) {
+        tile.n_rows = (int)min_of(e->mr, r->n_rows - i);
+        ask_ahead(&r->ahead);
+        if (job->streams && tile.n_rows == e->mr && tile.n_cols == e->nr) {
             float *to = (float *)out->data + tile.row * out->ld + tile.col;
-            e->stream_tile(job->plan.words, a, b, to, out->ld);
+            e->stream_tile(words, a, r->b, to, out->ld);
         } else {
-            e->tile(job->plan.words, tile.n_rows, a, b, c);
-            e->store(out, &tile);
+            prefetch_tile(out, &tile);
+            run_tile(job, r, a, &tile);
         }
         tile.row += e->mr;
         if (tile.acc) tile.acc += e->mr * tile.acc_ld;
@@ -242,12 +273,21 @@ static void run_panel(const gemm_job *job, const char *a, const char *b, int64_t
 
 /* --- resident a -------------------------------------------------------------------------------------------------- */
 
+/* Tiles of A of all blocks of k, or of one; only the last rows where the others are read in place. */
+static int64_t count_packed_a(const gemm_job *job) {
+    const gemm_plan *plan = &job->plan;
+    const int64_t m = job->gemm->m, mr = job->engine->mr;
+    const int64_t tiles = plan->a_in_place ? m % mr != 0 : divide_up(m, mr);
+    return plan->by_block ? tiles : tiles * plan->n_k_blocks;
+}
+
 static ls_status pack_resident_a(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const ls_gemm_engine *e = job->engine;
     const gemm_plan *plan = &job->plan;
     (void)worker;
     const int64_t tiles = divide_up(job->gemm->m, e->mr);
+    if (plan->a_in_place) task = task * tiles + tiles - 1;
     const int64_t k_index = plan->by_block ? job->k_index : task / tiles;
     const int64_t i0 = task % tiles * e->mr;
     const int64_t range[4] = {i0, min_of(e->mr, job->gemm->m - i0), k_index * plan->k_block,
@@ -296,12 +336,13 @@ static void run_group(const gemm_job *job, int64_t col, int64_t k_index, char *p
     const int64_t end = min_of(col + plan->group * e->nr, g->n);
     const int64_t range[4] = {col, end - col, k_index * plan->k_block, k_count(job, k_index)};
     const int64_t a_words = round_up(g->m, e->mr) * plan->words;
-    const char *a = job->shared + (plan->by_block ? 0 : k_index * a_words * WORD_BYTES);
-    float *c = (float *)(panels + plan->panel_bytes);
-    gemm_ahead ahead = look_ahead(job, col, k_index);
+    panel_run r = {.a = job->shared + (plan->by_block ? 0 : k_index * a_words * WORD_BYTES),
+                   .n_rows = g->m,
+                   .k_index = k_index,
+                   .c = (float *)(panels + plan->panel_bytes),
+                   .ahead = look_ahead(job, col, k_index)};
     if (!g->packed_b) e->pack_b(&g->b, range, plan->words, panels);
     for (int64_t j = col; j < end; j += e->nr) {
-        const char *own = panels + (size_t)((j - col) * plan->words * WORD_BYTES);
         const int64_t step = plan->by_block ? 1 : round_up(g->m, e->mr); /* of acc, a column */
         const ls_gemm_tile tile = {.col = j,
                                    .n_cols = (int)min_of(e->nr, end - j),
@@ -309,7 +350,9 @@ static void run_group(const gemm_job *job, int64_t col, int64_t k_index, char *p
                                    .acc_ld = plan->by_block ? job->acc_ld : e->nr,
                                    .first = k_index == 0,
                                    .last = k_index + 1 == plan->n_k_blocks};
-        run_panel(job, a, g->packed_b ? packed_panel(job, j, k_index) : own, g->m, tile, c, &ahead);
+        r.b = g->packed_b ? packed_panel(job, j, k_index)
+                          : panels + (size_t)((j - col) * plan->words * WORD_BYTES);
+        run_panel(job, &r, tile);
     }
 }
 
@@ -344,7 +387,7 @@ static ls_status run_by_block(gemm_job *job, float *acc, ls_pool *pool) {
     job->acc = is_plain(&g->out) ? g->out.data : acc;
     job->acc_ld = is_plain(&g->out) ? g->out.ld : round_up(g->n, e->nr);
     for (job->k_index = 0; job->k_index < job->plan.n_k_blocks; job->k_index++) {
-        LS_TRY(ls_pool_run(pool, divide_up(g->m, e->mr), pack_resident_a, job));
+        LS_TRY(ls_pool_run(pool, count_packed_a(job), pack_resident_a, job));
         LS_TRY(ls_pool_run(pool, divide_up(g->n, width), run_resident_a, job));
     }
     return LS_OK;
@@ -365,6 +408,17 @@ static ls_status pack_shared_b(void *user, int64_t task, int worker) {
     return LS_OK;
 }
 
+/* Rows of a task, as panels; what is read in place is left out. */
+static void pack_rows(const gemm_job *job, int64_t m0, int64_t n_rows, char *dst) {
+    const ls_gemm_engine *e = job->engine;
+    const gemm_plan *plan = &job->plan;
+    const int64_t skip = plan->a_in_place ? n_rows / e->mr * e->mr : 0;
+    const int64_t range[4] = {m0 + skip, n_rows - skip, job->k_index * plan->k_block,
+                              k_count(job, job->k_index)};
+    if (skip < n_rows)
+        e->pack_a(&job->gemm->a, range, plan->words, dst + skip * plan->words * WORD_BYTES);
+}
+
 static ls_status run_shared_b(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const ls_gemm_engine *e = job->engine;
@@ -373,11 +427,12 @@ static ls_status run_shared_b(void *user, int64_t task, int worker) {
     const int64_t n_rows = min_of(plan->m_block, job->gemm->m - m0);
     const int64_t panels = divide_up(job->chunk_cols, e->nr);
     char *rows = scratch_of(job, worker);
-    float *c = (float *)(rows + plan->panel_bytes);
-    const int64_t range[4] = {m0, n_rows, job->k_index * plan->k_block, k_count(job, job->k_index)};
-    gemm_ahead ahead = {0};
+    panel_run r = {.a = rows,
+                   .n_rows = n_rows,
+                   .k_index = job->k_index,
+                   .c = (float *)(rows + plan->panel_bytes)};
     if (e->begin) e->begin();
-    e->pack_a(&job->gemm->a, range, plan->words, rows);
+    pack_rows(job, m0, n_rows, rows);
     for (int64_t p = panels * part / plan->n_split; p < panels * (part + 1) / plan->n_split; p++) {
         const int64_t j0 = p * e->nr;
         const ls_gemm_tile tile = {.row = m0,
@@ -387,10 +442,9 @@ static ls_status run_shared_b(void *user, int64_t task, int worker) {
                                    .acc_ld = job->acc_ld,
                                    .first = job->k_index == 0,
                                    .last = job->k_index + 1 == plan->n_k_blocks};
-        const char *own = job->shared + (size_t)(j0 * plan->words * WORD_BYTES);
-        const int is_packed = job->gemm->packed_b != NULL;
-        run_panel(job, rows, is_packed ? packed_panel(job, job->n0 + j0, job->k_index) : own,
-                  n_rows, tile, c, &ahead);
+        r.b = job->gemm->packed_b ? packed_panel(job, job->n0 + j0, job->k_index)
+                                  : job->shared + (size_t)(j0 * plan->words * WORD_BYTES);
+        run_panel(job, &r, tile);
     }
     if (e->end) e->end();
     return LS_OK;
@@ -415,11 +469,12 @@ static ls_status run_chunks(gemm_job *job, float *acc, ls_pool *pool) {
     return LS_OK;
 }
 
-/* A result too large for the caches is not read before it is written. */
+/* A large gradient of a weight (sums over rows of A) goes past the caches: it is read when the backward pass is over. */
 static int may_stream(const ls_gemm_engine *e, const ls_gemm *g, int64_t n_k_blocks) {
     const int64_t bytes = g->m * g->n * (int64_t)sizeof(float);
-    return e->stream_tile && n_k_blocks == 1 && is_plain(&g->out) && bytes >= STREAM_BYTES &&
-           g->out.ld % (LINE_BYTES / 4) == 0 && (uintptr_t)g->out.data % LINE_BYTES == 0;
+    return e->stream_tile && !g->a.k_inner && n_k_blocks == 1 && is_plain(&g->out) &&
+           bytes >= STREAM_BYTES && g->out.ld % (LINE_BYTES / 4) == 0 &&
+           (uintptr_t)g->out.data % LINE_BYTES == 0;
 }
 
 ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *workspace,
@@ -435,8 +490,7 @@ ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *w
     char *end = job.scratch + (size_t)n_threads * plan->scratch_bytes;
     if (plan->by_block) return run_by_block(&job, (float *)end, pool);
     if (plan->resident_a) {
-        LS_TRY(ls_pool_run(pool, divide_up(gemm->m, engine->mr) * plan->n_k_blocks, pack_resident_a,
-                           &job));
+        LS_TRY(ls_pool_run(pool, count_packed_a(&job), pack_resident_a, &job));
         return ls_pool_run(pool, divide_up(gemm->n, plan->n_groups * plan->group * engine->nr),
                            run_resident_a, &job);
     }

@@ -69,7 +69,10 @@ typedef struct ls_gemm_engine {
     void (*store)(const ls_gemm_out *out, const ls_gemm_tile *tile);
     void (*begin)(void); /* on each worker around its tiles; may be NULL */
     void (*end)(void);
-    /* The rest may be NULL. A whole tile into an f32 result past the caches; rows lie at multiples of 64 bytes. */
+    /* The rest may be NULL. A whole tile of rows of A (in_place_dtype, k's neighbours, words complete) that lie a_bytes apart. */
+    void (*tile_in_place)(int64_t words, const void *a, int64_t a_bytes, const void *b, float *c);
+    ls_dtype in_place_dtype; /* of A */
+    /* A whole tile into an f32 result past the caches; rows lie at multiples of 64 bytes. */
     void (*stream_tile)(int64_t words, const void *a, const void *b, float *out, int64_t ld);
     /* B in place: columns and k's of `range` by n_rows (1, 2, 4, 8, 12; up to 4 where B's k's are neighbours) of a[words][n_rows] to
      * c[groups of nr columns][n_rows][nr]. */

@@ -55,6 +55,8 @@ const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16 = {.mr = MR,
                                                         .store = store,
                                                         .stream_tile = stream_tile,
                                                         .end = end_streams,
+                                                        .tile_in_place = run_in_place,
+                                                        .in_place_dtype = LS_DTYPE_BF16,
                                                         .direct = run_direct,
                                                         .direct_dtype = LS_DTYPE_BF16};
 

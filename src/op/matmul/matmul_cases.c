@@ -93,6 +93,10 @@ static const ls_op_case cases[] = {
      LS_CASE_FLOATS, 3e-4, -1, 0, 0, 0},
     {"by block nt, f32 result", &to_f32, AB(D(270, 1026), D(530, 1026)), LS_CASE_BF16, 3e-4, -1, 0,
      0, 0},
+    /* A read in place, where no word is filled up: whole tiles and last rows, both ways to share the work, rows a page apart. */
+    {"a in place", &bias, ABX(D(43, 1536), D(70, 1536), D(70)), LS_CASE_FLOATS, 3e-4, -1, 0, 0, 0},
+    {"a in place, b shared", &nn, AB(D(110, 64), D(64, 40)), LS_CASE_FLOATS, 1e-4, -1, 0, 0, 0},
+    {"rows a page apart", &nt, AB(D(30, 2048), D(40, 2048)), LS_CASE_FLOATS, 3e-4, -1, 0, 0, 0},
     /* Past the caches: an f32 result of 2 MiB and more, whole tiles and edges. */
     {"large result", &sum_f32, AB(D(1, 40, 530), D(1, 40, 1040)), LS_CASE_FLOATS, 1e-4, -1, 0, 0,
      0},

@@ -58,6 +58,8 @@ static const ls_gemm_engine quads = {.mr = MR,
                                      .pack_b = pack_b,
                                      .tile = run_tile,
                                      .store = store,
+                                     .tile_in_place = run_in_place,
+                                     .in_place_dtype = LS_DTYPE_U8,
                                      .direct = run_direct,
                                      .direct_dtype = LS_DTYPE_I8};
 static const ls_scaled_engine engine = {&quads, &quads, 128};
