@@ -96,41 +96,41 @@ static float read_wide(const void *data, ls_dtype dtype, int64_t at) {
     return dtype == LS_DTYPE_BF16 ? half_from_bf16(bits) : half_from_f16(bits);
 }
 
-/* Weights of one column and k, all taps, to word `at` of the first tap. */
-static void pack_taps(const tap_job *job, int64_t from, int64_t k, char *at) {
-    const int64_t n_taps = job->shape.r * job->shape.s;
-    const int64_t step = job->words * job->engine->cols * CONV_WORD_BYTES;
+/* A k of one tap for n columns, `step` apart in the tensor, to words that lie side by side. */
+static void pack_columns(const tap_job *job, int64_t from, int64_t step, int64_t n, char *at) {
     const uint16_t *narrow = (const uint16_t *)job->weights + from;
     if (job->engine->is_pairs)
-        for (int64_t tap = 0; tap < n_taps; tap++, at += step)
-            memcpy(at + k % 2 * 2, &narrow[tap], sizeof narrow[tap]);
+        for (int64_t i = 0; i < n; i++)
+            memcpy(at + i * CONV_WORD_BYTES, &narrow[i * step], sizeof *narrow);
     else
-        for (int64_t tap = 0; tap < n_taps; tap++, at += step) {
-            const float x = read_wide(job->weights, job->weights_dtype, from + tap);
-            memcpy(at, &x, sizeof x);
+        for (int64_t i = 0; i < n; i++) {
+            const float x = read_wide(job->weights, job->weights_dtype, from + i * step);
+            memcpy(at + i * CONV_WORD_BYTES, &x, sizeof x);
         }
 }
 
-/* PACK_WORDS words of all taps of a panel. */
+/* PACK_WORDS words of all taps of a panel: what is read of the tensor, tap after tap, stays in the first-level cache. */
 static ls_status pack_weights(void *user, int64_t task, int worker) {
     const tap_job *job = user;
     const ls_conv_shape *v = &job->shape;
     const int64_t per_panel = divide_up(job->words, PACK_WORDS), cols = job->engine->cols;
     const int64_t col0 = task / per_panel * cols, word0 = task % per_panel * PACK_WORDS;
     const int64_t n_words = min_of(PACK_WORDS, job->words - word0), n_taps = v->r * v->s;
-    const int64_t per_word = job->engine->is_pairs ? 2 : 1;
-    const int64_t k0 = word0 * per_word, k_end = min_of((word0 + n_words) * per_word, job->n_k);
+    const int64_t per_word = job->engine->is_pairs ? 2 : 1, n = min_of(cols, job->n_cols - col0);
+    const int64_t k0 = word0 * per_word, k_end = min_of(k0 + n_words * per_word, job->n_k);
     const int64_t col_step = job->is_grad ? n_taps : v->c * n_taps;
     const int64_t k_step = job->is_grad ? v->c * n_taps : n_taps;
+    const int has_gaps = n < cols || k_end - k0 < n_words * per_word;
     char *panel = job->packed + task / per_panel * job->panel_bytes;
     (void)worker;
-    for (int64_t tap = 0; tap < n_taps; tap++)
-        memset(panel + (tap * job->words + word0) * cols * CONV_WORD_BYTES, 0,
-               (size_t)(n_words * cols * CONV_WORD_BYTES));
-    for (int64_t col = 0; col < min_of(cols, job->n_cols - col0); col++)
+    for (int64_t tap = 0; tap < n_taps; tap++) {
+        char *to = panel + (tap * job->words + word0) * cols * CONV_WORD_BYTES;
+        if (has_gaps) memset(to, 0, (size_t)(n_words * cols * CONV_WORD_BYTES));
         for (int64_t k = k0; k < k_end; k++)
-            pack_taps(job, (col0 + col) * col_step + k * k_step, k,
-                      panel + (k / per_word * cols + col) * CONV_WORD_BYTES);
+            pack_columns(job, col0 * col_step + k * k_step + tap, col_step, n,
+                         to + (k - k0) / per_word * cols * CONV_WORD_BYTES +
+                             k % per_word * (int64_t)sizeof(uint16_t));
+    }
     return LS_OK;
 }
 

@@ -60,9 +60,24 @@ V16_INLINE void copy_rows_wide(const ls_conv_copy *c) {
     memset(to, 0, (size_t)((c->rows - c->n_rows) * c->cols) * sizeof *to);
 }
 
+/* One channel to one word: a whole vector of rows at a time. */
+V16_INLINE void widen_channel(const ls_conv_copy *c) {
+    float *to = c->to;
+    for (int64_t i = 0; i < c->n_rows; i += 16) {
+        const v16h x = load_halves(c->from, i, c->n_rows - i);
+        const int64_t left = c->n_rows - i;
+        v16_store_f32_n(to + i, (v16)join_rows(x, (v16h){0}), left < 16 ? left : 16);
+    }
+    memset(to + c->n_rows, 0, (size_t)(c->rows - c->n_rows) * sizeof *to);
+}
+
 V16_INLINE void copy_rows_pairs(const ls_conv_copy *c) {
     const uint16_t *from = c->from;
     uint16_t *to = c->to;
+    if (c->n_cols == 1 && c->cols == 2) {
+        widen_channel(c);
+        return;
+    }
     for (int64_t i = 0; i < c->n_rows; i++, from += c->n_cols, to += c->cols) {
         memcpy(to, from, (size_t)c->n_cols * sizeof *to);
         memset(to + c->n_cols, 0, (size_t)(c->cols - c->n_cols) * sizeof *to);

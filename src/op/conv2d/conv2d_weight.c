@@ -186,32 +186,33 @@ static void add_parts(const weight_job *job, int64_t at, float sum[MAX_PARTS][LA
     for (int64_t i = 0; i < n; i++)
         memcpy(sum[i], job->parts + i * job->part_count + at, sizeof sum[i]);
     for (; n > 1; n = (n + 1) / 2)
-        for (int64_t i = 0; 2 * i < n; i++) {
-            const int64_t two = 2 * i + 1 < n;
-            for (int k = 0; k < LANES; k++)
-                sum[i][k] = two ? sum[2 * i][k] + sum[2 * i + 1][k] : sum[2 * i][k];
-        }
+        for (int64_t i = 0; 2 * i < n; i++)
+            if (2 * i + 1 < n)
+                for (int k = 0; k < LANES; k++) sum[i][k] = sum[2 * i][k] + sum[2 * i + 1][k];
+            else
+                memmove(sum[i], sum[2 * i], sizeof sum[i]);
 }
 
-/* dw of LANES channels of dy: sums are [tap][c][o], dw is [o][c][tap]. */
+/* dw of LANES channels of dy: sums are [tap][c][o], dw is [o][c][tap]; LANES c's at a time, so that both stay in the first-level cache. */
 static ls_status write_channels(void *user, int64_t task, int worker) {
     const weight_job *job = user;
     const ls_conv_shape *v = &job->shape;
     const int64_t o0 = task * LANES, n = min_of(LANES, v->o - o0), n_taps = v->r * v->s;
+    const int64_t step = v->c * n_taps, first = o0 * step;
     ls_tensor *dw = &job->launch->out[0];
     float sum[MAX_PARTS][LANES];
     (void)worker;
-    for (int64_t c = 0; c < v->c; c++)
-        for (int64_t tap = 0; tap < n_taps; tap++) {
+    for (int64_t i = 0; i < divide_up(v->c, LANES) * n_taps; i++) {
+        const int64_t tap = i % n_taps, c0 = i / n_taps * LANES;
+        for (int64_t c = c0; c < min_of(c0 + LANES, v->c); c++) {
+            const int64_t to = first + c * n_taps + tap;
             add_parts(job, (tap * v->c + c) * job->dy.channels + o0, sum);
-            for (int64_t k = 0; k < n; k++) {
-                const int64_t to = ((o0 + k) * v->c + c) * n_taps + tap;
-                if (dw->dtype == LS_DTYPE_F32)
-                    ((float *)dw->data)[to] = sum[0][k];
-                else
-                    ls_tensor_set(dw, to, sum[0][k]);
-            }
+            if (dw->dtype == LS_DTYPE_F32)
+                for (int64_t k = 0; k < n; k++) ((float *)dw->data)[to + k * step] = sum[0][k];
+            else
+                for (int64_t k = 0; k < n; k++) ls_tensor_set(dw, to + k * step, sum[0][k]);
         }
+    }
     return LS_OK;
 }
 
