@@ -77,12 +77,25 @@ typedef struct ls_train_progress {
 } ls_train_progress;
 typedef void (*ls_train_progress_fn)(void *user, const ls_train_progress *progress);
 
+/* Seconds from the start of the process to the end of its first step, stage after stage. */
+typedef struct ls_start_times {
+    double launch;  /* until ls_train was called: the program itself, its configuration, the ranks' meeting */
+    double data;    /* opened; encoded when that was not kept from before */
+    double plan;    /* of training and of evaluation */
+    double memory;  /* threads, lowering */
+    double weights; /* drawn, or loaded */
+    double records; /* the run's folder */
+    double first_step;
+    int64_t encoded_bytes; /* of text that this start encoded; 0: the tokens were there */
+} ls_start_times;
+
 typedef struct ls_train_result {
     int64_t steps; /* done in all, resumed ones included */
     double loss;   /* of the last step */
     double held_loss, held_bits_per_byte,
         held_accuracy; /* on the held-out part; NAN where it does not apply */
     double train_seconds, items_per_second, first_step_seconds;
+    ls_start_times start;
     int ranks;
     int64_t parameters, planned_bytes, allocated_bytes, /* bytes of this rank */
         run_allocations; /* heap allocations made inside the run loop */

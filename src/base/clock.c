@@ -36,7 +36,13 @@ static double start_seconds(void) {
     return strtod(at, NULL) / (double)sysconf(_SC_CLK_TCK);
 }
 
+/* The kernel rounds the start down to a tick (10 ms). Within the tick it was no earlier than the processor time used since: exact for a
+ * process that has not waited yet. */
 double ls_clock_process_seconds(void) {
+    const double tick = 1.0 / (double)sysconf(_SC_CLK_TCK);
     const double start = start_seconds(), now = read_clock(CLOCK_BOOTTIME);
-    return start >= 0 && now > start ? now - start : 0;
+    if (start < 0 || now <= start) return 0;
+    const double longest = now - start, shortest = longest > tick ? longest - tick : 0;
+    const double used = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+    return used > longest ? longest : used > shortest ? used : shortest;
 }

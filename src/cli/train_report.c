@@ -78,6 +78,15 @@ static json_t *report_json(const ls_train_result *r) {
         (json_int_t)r->allocated_bytes, "run_allocations", (json_int_t)r->run_allocations,
         "skipped_steps", (json_int_t)r->n_skipped, "interrupted", r->interrupted, "stopped_early",
         r->stopped_early, "checkpoint", r->checkpoint, "weights_sha256", r->weights_sha256);
+    const ls_start_times *s = &r->start;
+    if (report)
+        (void)json_object_set_new(report, "start",
+                                  json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:I}", "launch_seconds",
+                                            s->launch, "data_seconds", s->data, "plan_seconds",
+                                            s->plan, "memory_seconds", s->memory, "weights_seconds",
+                                            s->weights, "records_seconds", s->records,
+                                            "first_step_seconds", s->first_step, "encoded_bytes",
+                                            (json_int_t)s->encoded_bytes));
     if (report && *r->profile)
         (void)json_object_set_new(report, "profile", json_string(r->profile));
     return report;

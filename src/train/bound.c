@@ -9,7 +9,8 @@
 #include "base/fs.h"
 #include "base/log.h"
 
-enum { PROBE_BYTES = 32 << 20 };
+/* Written in pieces: the state fills memory already. */
+enum { PROBE_BYTES = 32 << 20, PIECE_BYTES = 1 << 20 };
 /* What was measured once comes again within half as much: other work on the machine, a disk that is also read. */
 static const double measured_factor = 1.5;
 /* A probe is short: a disk's own cache may take it all, and what it takes then is several times slower. */
@@ -79,11 +80,14 @@ void ls_bound_add_save(ls_bound *b, int64_t written_bytes, double seconds) {
 
 static ls_status write_probe(const char *path, int64_t bytes, double *seconds_out) {
     ls_file *file = NULL;
-    void *data = ls_alloc((size_t)bytes);
+    void *data = ls_alloc(PIECE_BYTES);
     if (!data) return LS_ERR_NO_MEMORY;
     const double start = ls_clock_seconds();
     ls_status status = ls_file_create(path, bytes, &file);
-    if (status == LS_OK) status = ls_file_pwrite(file, data, (size_t)bytes, 0);
+    for (int64_t at = 0; status == LS_OK && at < bytes; at += PIECE_BYTES) {
+        const int64_t left = bytes - at;
+        status = ls_file_pwrite(file, data, (size_t)(left < PIECE_BYTES ? left : PIECE_BYTES), at);
+    }
     if (status == LS_OK) status = ls_file_sync(file);
     *seconds_out = ls_clock_seconds() - start;
     ls_file_close(file);

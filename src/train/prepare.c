@@ -1,13 +1,10 @@
 /* Text to tokenizer and token shards, kept in a cache folder with a note of what they were made of. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/alloc.h"
 #include "base/fs.h"
-#include "base/json.h"
 #include "train/source.h"
+#include "train/source_note.h"
 
 enum { PATH_BYTES = 4096 };
 static const char *const part_names[] = {"all", "train", "stop", "held"};
@@ -17,64 +14,6 @@ static ls_status cache_path(const ls_train_config *c, const char *name, char out
                                 : snprintf(out, PATH_BYTES, "%s/data/%s", c->out, name);
     if (n < PATH_BYTES) return LS_OK;
     return LS_FAIL(LS_ERR_CONFIG, "data.cache: the path is longer than %d bytes", PATH_BYTES);
-}
-
-/* Size and time of one file or folder. */
-static ls_status describe_file(const char *path, ls_text *out) {
-    struct stat st;
-    if (stat(path, &st) != 0)
-        return LS_FAIL(LS_ERR_NOT_FOUND, "'%s': no such file or folder", path);
-    ls_text_append(out, "%s, %lld bytes, modified %lld.%09ld\n", path, (long long)st.st_size,
-                   (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
-    return out->status;
-}
-
-/* A folder's own time says nothing about changes within its files. */
-static ls_status describe_folder(const char *folder, ls_text *out) {
-    char **names = NULL;
-    int n = 0;
-    LS_TRY(ls_dir_list(folder, &names, &n));
-    ls_status status = LS_OK;
-    for (int i = 0; i < n; i++) {
-        char *path = status == LS_OK ? ls_format("%s/%s", folder, names[i]) : NULL;
-        if (status == LS_OK) status = path ? describe_file(path, out) : LS_ERR_NO_MEMORY;
-        ls_free(path);
-        ls_free(names[i]);
-    }
-    ls_free(names);
-    return status;
-}
-
-static int names_a_tokenizer_file(const ls_train_config *c) {
-    return strcmp(c->data.tokenizer, "byte") != 0 && strcmp(c->data.tokenizer, "bpe") != 0;
-}
-
-/* Text that changes whenever the shards would. */
-static ls_status describe_source(const ls_train_config *c, ls_text *out) {
-    if (!ls_path_exists(c->data.path))
-        return LS_FAIL(LS_ERR_NOT_FOUND, "data.path '%s': no such file or folder", c->data.path);
-    ls_text_append(out, "source 2: tokenizer %s, vocab %lld, split %d\n", c->data.tokenizer,
-                   (long long)c->data.vocab, c->data.split);
-    LS_TRY(describe_file(c->data.path, out));
-    if (ls_path_is_dir(c->data.path)) LS_TRY(describe_folder(c->data.path, out));
-    if (names_a_tokenizer_file(c)) {
-        const ls_status status = describe_file(c->data.tokenizer, out);
-        if (status != LS_OK) return ls_error_prefix(status, "data.tokenizer");
-    }
-    return out->status;
-}
-
-static ls_status cache_is_current(const ls_train_config *c, const ls_text *note, int *out) {
-    char path[PATH_BYTES];
-    char *stored = NULL;
-    size_t bytes = 0;
-    *out = 0;
-    LS_TRY(cache_path(c, "source.txt", path));
-    if (!ls_path_exists(path)) return LS_OK;
-    LS_TRY(ls_file_read(path, &stored, &bytes));
-    *out = bytes == note->size && memcmp(stored, note->data, bytes) == 0;
-    ls_free(stored);
-    return LS_OK;
 }
 
 static ls_status open_dataset(const ls_train_config *c, ls_split part, ls_dataset **out) {
@@ -96,36 +35,38 @@ static ls_status make_tokenizer(const ls_train_config *c, ls_progress_fn progres
 }
 
 static ls_status make_shard(const ls_train_config *c, ls_split part, const ls_tokenizer *tokenizer,
-                            ls_progress_fn progress, void *user) {
+                            const ls_tokens_options *options, int64_t *bytes_out) {
     char name[32], path[PATH_BYTES];
     snprintf(name, sizeof name, "%s.tok", part_names[part]);
     LS_TRY(cache_path(c, name, path));
     ls_dataset *dataset = NULL;
     const ls_split read = c->data.split ? part : LS_SPLIT_ALL;
     LS_TRY(open_dataset(c, read, &dataset));
-    const ls_tokens_options options = {ls_tokenizer_eot(tokenizer) >= 0, progress, user};
     ls_tokens_info info;
-    const ls_status status = ls_tokens_encode_file(dataset, tokenizer, &options, path, &info);
+    const ls_status status = ls_tokens_encode_file(dataset, tokenizer, options, path, &info);
     ls_dataset_close(dataset);
+    if (status == LS_OK) *bytes_out += info.n_text_bytes;
     return status;
 }
 
-static ls_status fill_cache(const ls_train_config *c, const ls_text *note, ls_progress_fn progress,
-                            void *user) {
+static ls_status fill_cache(const ls_train_config *c, ls_source_note *note, ls_progress_fn progress,
+                            void *user, int64_t *bytes_out) {
     char path[PATH_BYTES];
+    LS_TRY(ls_source_note_hash(note));
     LS_TRY(cache_path(c, "", path));
     LS_TRY(ls_dir_make(path));
     ls_tokenizer *tokenizer = NULL;
     LS_TRY(make_tokenizer(c, progress, user, &tokenizer));
     ls_status status = cache_path(c, "tokenizer.json", path);
     if (status == LS_OK) status = ls_tokenizer_save(tokenizer, path);
+    const ls_tokens_options options = {ls_tokenizer_eot(tokenizer) >= 0, progress, user};
     for (int part = LS_SPLIT_TRAIN;
          status == LS_OK && part <= (c->data.split ? LS_SPLIT_HELD : LS_SPLIT_TRAIN); part++)
-        status = make_shard(c, (ls_split)part, tokenizer, progress, user);
+        status = make_shard(c, (ls_split)part, tokenizer, &options, bytes_out);
     ls_tokenizer_destroy(tokenizer);
     /* Last: without the note the cache does not count. */
     if (status == LS_OK) status = cache_path(c, "source.txt", path);
-    return status == LS_OK ? ls_file_write_atomic(path, note->data, note->size) : status;
+    return status == LS_OK ? ls_source_note_store(note, path) : status;
 }
 
 static ls_status open_cache(const ls_train_config *c, ls_prepared *out) {
@@ -160,31 +101,39 @@ static int is_shard(const char *path) {
     return n > 4 && strcmp(path + n - 4, ".tok") == 0;
 }
 
+static ls_status cache_is_current(const ls_train_config *c, ls_source_note *note, int *out) {
+    char path[PATH_BYTES];
+    LS_TRY(cache_path(c, "source.txt", path));
+    return ls_source_note_matches(note, path, out);
+}
+
 ls_status ls_prepare_is_current(const ls_train_config *c, int *out) {
-    ls_text note = {0};
+    ls_source_note note;
     *out = 1;
     if (is_shard(c->data.path)) return LS_OK;
-    ls_status status = describe_source(c, &note);
+    ls_status status = ls_source_note_init(c, &note);
     if (status == LS_OK) status = cache_is_current(c, &note, out);
-    ls_text_deinit(&note);
+    ls_source_note_deinit(&note);
     return status;
+}
+
+static ls_status prepare_cache(const ls_train_config *c, ls_progress_fn progress, void *user,
+                               ls_prepared *out) {
+    ls_source_note note;
+    int current = 0;
+    ls_status status = ls_source_note_init(c, &note);
+    if (status == LS_OK) status = cache_is_current(c, &note, &current);
+    if (status == LS_OK && !current)
+        status = fill_cache(c, &note, progress, user, &out->encoded_bytes);
+    ls_source_note_deinit(&note);
+    return status == LS_OK ? open_cache(c, out) : status;
 }
 
 ls_status ls_prepare_text(const ls_train_config *c, ls_progress_fn progress, void *user,
                           ls_prepared *out) {
     *out = (ls_prepared){0};
-    ls_status status;
-    if (is_shard(c->data.path)) {
-        status = open_shards(c, out);
-    } else {
-        ls_text note = {0};
-        int current = 0;
-        status = describe_source(c, &note);
-        if (status == LS_OK) status = cache_is_current(c, &note, &current);
-        if (status == LS_OK && !current) status = fill_cache(c, &note, progress, user);
-        if (status == LS_OK) status = open_cache(c, out);
-        ls_text_deinit(&note);
-    }
+    const ls_status status =
+        is_shard(c->data.path) ? open_shards(c, out) : prepare_cache(c, progress, user, out);
     if (status != LS_OK) ls_prepared_close(out);
     return status;
 }

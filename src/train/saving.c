@@ -180,7 +180,8 @@ ls_status ls_saving_restore(ls_saving *saving, const char *resume, ls_train_stat
     if (!in_memory && !on_disk && resume)
         LS_TRY(ls_comm_agree(s->comm, "load the checkpoint", load_checkpoint(s, resume, state)));
     else if (!in_memory && !on_disk)
-        LS_TRY(ls_program_init(s->train, (uint64_t)s->config.seed));
+        LS_TRY(again || s->keep ? ls_program_init(s->train, (uint64_t)s->config.seed)
+                                : ls_program_init_new(s->train, (uint64_t)s->config.seed));
     *origin_out = in_memory           ? LS_FROM_MEMORY
                   : on_disk || resume ? LS_FROM_CHECKPOINT
                                       : LS_FROM_START;
@@ -259,11 +260,16 @@ static ls_status make_path(const ls_saving *saving, int64_t step, char path_out[
     return LS_FAIL(LS_ERR_CONFIG, "out: the path '%s' is too long", out);
 }
 
-ls_status ls_saving_time_step(ls_saving *saving, int64_t step, double seconds) {
+void ls_saving_time_step(ls_saving *saving, double seconds) {
     ls_bound_add_step(&saving->bound, seconds);
-    if (saving->n_steps++ > 0 || !saving->recorder) return LS_OK;
+}
+
+ls_status ls_saving_tell(ls_saving *saving, int64_t step, double *aside_seconds) {
+    const double start = ls_clock_seconds();
     ls_bound_probe(&saving->bound, saving->session->config.out);
-    return ls_bound_tell(&saving->bound, saving->recorder, step);
+    const ls_status status = ls_bound_tell(&saving->bound, saving->recorder, step);
+    *aside_seconds += ls_clock_seconds() - start;
+    return status;
 }
 
 /* A save took so long, of which so much was written: the rest was linked. */

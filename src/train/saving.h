@@ -12,7 +12,6 @@ typedef struct ls_saving {
     const struct ls_config *values;
     ls_recorder *recorder; /* NULL on all but the first rank */
     ls_bound bound;
-    int64_t n_steps;      /* of this process */
     ls_ckpt_saver *saver; /* NULL: saves wait for the disk */
     int64_t under_way;    /* step of the save that is being written; -1 = none */
     char path[1024];      /* of the last complete checkpoint; "" = none */
@@ -36,8 +35,11 @@ ls_status ls_saving_commit(ls_saving *saving, const ls_train_state *state);
 /* An ls_run_options.before_update body; user is the session. Local. */
 ls_status ls_saving_before_update(ls_session *session);
 
-/* A step took so long: what SIGTERM waits for. Said after the first. Local. */
-ls_status ls_saving_time_step(ls_saving *saving, int64_t step, double seconds);
+/* A step took so long: what SIGTERM waits for. Local. */
+void ls_saving_time_step(ls_saving *saving, double seconds);
+/* After the first step, when its record is written: how long SIGTERM may take, for which the disk is probed. Adds the time that it took to
+ * *aside_seconds. Local; the first rank's. */
+ls_status ls_saving_tell(ls_saving *saving, int64_t step, double *aside_seconds);
 
 /* Begins a checkpoint, or writes it when there is no saver. What fails here or later is told; the run goes on when on_save_error says so. */
 ls_status ls_saving_begin(ls_saving *saving, const ls_train_state *state);

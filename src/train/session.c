@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "train/start.h"
 
 int64_t ls_session_eval_rows(const ls_train_config *c) {
     return c->batch / c->lanes;
@@ -75,14 +76,18 @@ static ls_status make_programs(ls_session *s, int parts) {
     const int rank = ls_comm_rank(s->comm);
     if (parts & LS_SESSION_TRAIN) {
         LS_TRY(make_plan(&s->config, LS_PLAN_TRAIN, count, &s->train_plan));
+        ls_start_mark(&s->start, &s->start.times.plan);
         LS_TRY(open_keep(s, lower.kept));
         LS_TRY(ls_program_lower(s->train_plan, rank, &lower, &s->train));
+        ls_start_mark(&s->start, &s->start.times.memory);
     }
     if (parts & LS_SESSION_EVAL) {
         lower.weights_of = s->train;
         lower.kept[0] = lower.kept[1] = NULL;
         LS_TRY(make_plan(&s->config, LS_PLAN_FORWARD, count, &s->eval_plan));
+        ls_start_mark(&s->start, &s->start.times.plan);
         LS_TRY(ls_program_lower(s->eval_plan, rank, &lower, &s->eval));
+        ls_start_mark(&s->start, &s->start.times.memory);
     }
     return LS_OK;
 }
@@ -128,12 +133,16 @@ static ls_status fit_ranks(ls_session *s) {
 static ls_status open_session(ls_session *s, int parts) {
     LS_TRY(fit_ranks(s));
     LS_TRY(open_source(s));
+    s->start.times.encoded_bytes = ls_source_encoded_bytes(s->source);
+    ls_start_mark(&s->start, &s->start.times.data);
     LS_TRY(ls_session_open_device(s));
+    ls_start_mark(&s->start, &s->start.times.memory);
     return make_programs(s, parts);
 }
 
 ls_status ls_session_open(ls_session *s, const ls_train_config *config, ls_comm *comm, int parts) {
     *s = (ls_session){.config = *config, .comm = comm};
+    ls_start_begin(&s->start);
     const ls_status status = open_session(s, parts);
     if (status != LS_OK) ls_session_close(s);
     return status;

@@ -7,6 +7,12 @@
 #include "lockstep/train.h"
 #include "train/source.h"
 
+/* See train/start.h. */
+typedef struct ls_start_watch {
+    ls_start_times times;
+    double last; /* mark */
+} ls_start_watch;
+
 typedef struct ls_session {
     ls_train_config config;  /* model completed from the data */
     ls_source *source;       /* NULL for generation */
@@ -19,6 +25,7 @@ typedef struct ls_session {
     ls_program *train, *eval; /* eval shares train's weights when both are there */
     ls_trace *trace;          /* of the step at hand; NULL when it is not recorded */
     int64_t trace_step;
+    ls_start_watch start;
 } ls_session;
 
 enum { LS_SESSION_TRAIN = 1, LS_SESSION_EVAL = 2 };

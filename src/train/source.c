@@ -76,6 +76,10 @@ ls_status ls_source_open(const ls_train_config *c, ls_progress_fn progress, void
     return LS_OK;
 }
 
+int64_t ls_source_encoded_bytes(const ls_source *s) {
+    return s->text.encoded_bytes;
+}
+
 uint64_t ls_source_hash(const ls_source *s) {
     return s->images ? ls_images_hash(s->train_images)
                      : ls_tokens_get_info(s->text.parts[LS_SPLIT_TRAIN]).hash;

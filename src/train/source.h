@@ -11,6 +11,8 @@ ls_status ls_source_open(const ls_train_config *config, ls_progress_fn progress,
 void ls_source_close(ls_source *source);
 int ls_source_is_images(const ls_source *source);
 const ls_tokenizer *ls_source_tokenizer(const ls_source *source); /* NULL for images */
+/* Bytes of text that opening had to encode: 0 when the tokens were kept from before. */
+int64_t ls_source_encoded_bytes(const ls_source *source);
 /* Of the training part's content. */
 uint64_t ls_source_hash(const ls_source *source);
 /* Fills in what the model takes from the data: vocabulary, classes, image size. */
@@ -33,6 +35,7 @@ ls_status ls_source_eval_feed(ls_source *source, const char *name, ls_tensor *te
 typedef struct ls_prepared {
     ls_tokenizer *tokenizer;
     ls_tokens *parts[4]; /* by ls_split; ALL unused */
+    int64_t encoded_bytes;
 } ls_prepared;
 ls_status ls_prepare_text(const ls_train_config *config, ls_progress_fn progress, void *user,
                           ls_prepared *out);

@@ -10,7 +10,9 @@
 #include "train/profiler.h"
 #include "train/recorder.h"
 #include "train/saving.h"
+#include "train/start.h"
 #include "train/step_hash.h"
+#include "train/update_check.h"
 
 /* What a rank tells the others after each step. */
 typedef struct vote {
@@ -61,42 +63,6 @@ static ls_run_options run_options(trainer *t) {
                             .trace = t->session.trace};
 }
 
-/* Which rank, and where in it? Decided together: every rank looks at its own lanes; what they do not show again was seen when it
- * was added. */
-static ls_status diagnose(trainer *t, const ls_run_options *run) {
-    LS_TRY(ls_comm_agree(t->session.comm, "look for the first value that is not finite",
-                         ls_program_diagnose(t->session.train, run)));
-    return ls_comm_suspect_report(t->session.comm, run->step);
-}
-
-/* Overflow is answered by a smaller loss scale; at the smallest one it is no matter of scale. */
-static ls_status check_loss_scale(trainer *t, const ls_run_options *run) {
-    const double least = t->session.config.optim.loss_scale_min;
-    const int had_room = t->state.loss_scale == 0 || (double)t->state.loss_scale > least;
-    LS_TRY(ls_program_fetch_f32(t->session.train, "loss_scale", &t->state.loss_scale));
-    if (had_room) return LS_OK;
-    LS_TRY(diagnose(t, run));
-    return LS_FAIL(LS_ERR_NUMERIC,
-                   "step %lld: the gradient overflows f16 even at the smallest loss scale "
-                   "(optim.loss_scale_min = %g); lower the learning rate, or use bf16 or f32",
-                   (long long)t->state.step, least);
-}
-
-/* A skipped update means a gradient that is not finite: expected in f16, an error elsewhere. */
-static ls_status check_update(trainer *t, const ls_run_options *run) {
-    float scale;
-    LS_TRY(ls_program_fetch_f32(t->session.train, "grad_scale", &scale));
-    if (scale >= 0) return LS_OK;
-    t->state.n_skipped++;
-    if (t->session.config.precision == LS_PRECISION_F16) return check_loss_scale(t, run);
-    LS_TRY(diagnose(t, run));
-    return LS_FAIL(
-        LS_ERR_NUMERIC,
-        "step %lld: the gradient's norm is not finite, although every value of every lane is; "
-        "the weights were left as they are; lower the learning rate",
-        (long long)t->state.step);
-}
-
 /* Runs step state.step; the hook counts what it allocates. */
 static ls_status run_step(trainer *t) {
     const ls_run_options run = run_options(t);
@@ -110,7 +76,7 @@ static ls_status run_step(trainer *t) {
     LS_TRY(ls_program_fetch_f32(t->session.train, "sum/loss", &loss));
     LS_TRY(ls_program_fetch_f32(t->session.train, "sum/count", &count));
     LS_TRY(ls_program_fetch_f32(t->session.train, "grad_norm", &norm));
-    LS_TRY(check_update(t, &run));
+    LS_TRY(ls_update_check(&t->session, &t->state, &run));
     t->state.loss = count > 0 ? (double)loss / (double)count : NAN;
     t->state.grad_norm = (double)norm;
     t->state.step++;
@@ -120,7 +86,11 @@ static ls_status run_step(trainer *t) {
 static void time_step(trainer *t) {
     const double now = ls_clock_seconds(), seconds = now - t->start - t->eval_seconds;
     const int64_t done = t->state.step - t->first_step;
-    if (done == 1) t->result->first_step_seconds = ls_clock_process_seconds();
+    if (done == 1) {
+        ls_start_mark(&t->session.start, &t->session.start.times.first_step);
+        t->result->start = t->session.start.times;
+        t->result->first_step_seconds = ls_start_seconds(&t->result->start);
+    }
     t->state.seconds = t->seconds_before + seconds;
     t->progress.items_per_second =
         (double)done * ls_source_static_count(t->session.source, &t->session.config) / seconds;
@@ -206,6 +176,13 @@ static ls_status follow_up(trainer *t, int *stop_out) {
     return LS_OK;
 }
 
+/* What a run says once, when its first step is behind it. */
+static ls_status tell_start(trainer *t) {
+    if (t->state.step - t->first_step != 1 || !t->recorder) return LS_OK;
+    LS_TRY(ls_start_tell(&t->result->start, t->recorder, t->state.step));
+    return ls_saving_tell(&t->saving, t->state.step, &t->eval_seconds);
+}
+
 static ls_status run_loop(trainer *t, ls_origin origin) {
     int stop = 0;
     t->start = ls_clock_seconds();
@@ -216,9 +193,10 @@ static ls_status run_loop(trainer *t, ls_origin origin) {
         ls_profiler_begin_step(t->profiler, t->state.step);
         LS_TRY(run_step(t));
         time_step(t);
-        LS_TRY(ls_saving_time_step(&t->saving, t->state.step, ls_clock_seconds() - begun));
+        ls_saving_time_step(&t->saving, ls_clock_seconds() - begun);
         LS_TRY(ls_saving_commit(&t->saving, &t->state));
         LS_TRY(follow_up(t, &stop));
+        LS_TRY(tell_start(t));
         LS_TRY(ls_profiler_end_step(t->profiler, stop || t->state.step >= t->session.config.steps,
                                     t->result, &t->eval_seconds));
     }
@@ -244,6 +222,7 @@ static ls_status begin(trainer *t, const ls_train_config *config, const struct l
     t->result->allocated_bytes = (int64_t)t->session.device->peak_bytes;
     ls_train_state_init(&t->state, &config->optim);
     LS_TRY(ls_saving_restore(&t->saving, t->options->resume, &t->state, origin_out));
+    ls_start_mark(&t->session.start, &t->session.start.times.weights);
     t->first_step = t->state.step;
     LS_TRY(ls_step_hash_create(&t->session, &t->hash));
     LS_TRY(ls_profiler_create(&t->session, values, t->options, &t->profiler));
@@ -252,6 +231,7 @@ static ls_status begin(trainer *t, const ls_train_config *config, const struct l
         status = ls_recorder_open(
             &t->session, *origin_out == LS_FROM_START ? -1 : t->state.step + 1, &t->recorder);
     t->saving.recorder = t->recorder;
+    ls_start_mark(&t->session.start, &t->session.start.times.records);
     return ls_comm_agree(t->session.comm, "open the run's folder", status);
 }
 
