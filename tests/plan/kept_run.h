@@ -3,13 +3,8 @@
 #define LS_TESTS_KEPT_RUN_H
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/rng.h"
-#include "exec/program.h"
-#include "lockstep/model.h"
-#include "unit/base/check.h"
+#include "model_run.h"
 
 enum { LANES = 4, TOKENS = 8, VOCAB = 61, CLASSES = 10, MAX_RANKS = 4, MAX_STEPS = 8 };
 
@@ -24,39 +19,25 @@ typedef struct setup {
     int64_t width; /* 0: 24 */
 } setup;
 
-static inline ls_status build_model(const setup *s, ls_plan_mode mode,
-                                    const ls_optim_options *optim, ls_graph *graph) {
+static inline ls_plan *make_plan(const setup *s, ls_plan_mode mode) {
     const int training = mode == LS_PLAN_TRAIN;
-    ls_model_options model = ls_model_default();
+    ls_model_options model = small_gpt2(2, s->width ? s->width : 24, VOCAB, TOKENS);
     model.kind = s->model;
-    model.layers = s->model == LS_MODEL_RESNET ? 1 : 2;
-    model.width = s->width ? s->width : 24;
-    model.heads = 2;
-    model.vocab = VOCAB;
-    model.context = TOKENS;
+    if (s->model == LS_MODEL_RESNET) model.layers = 1;
     model.tied = s->tied;
     model.dropout = s->model == LS_MODEL_GPT2 ? 0.1 : 0;
     model.stages = 2;
     model.image = 8;
     model.classes = CLASSES;
-    const ls_model_batch batch = {.batch = 2,
-                                  .tokens = TOKENS,
-                                  .lanes = LANES,
-                                  .grad_scale = 1.0 / (2 * LANES * TOKENS),
-                                  .training = training,
-                                  .with_loss = 1,
-                                  .loss_scale = training && s->precision == LS_PRECISION_F16};
-    if (batch.loss_scale) ls_optim_loss_scale(graph, optim);
-    return ls_model_build(&model, &batch, graph);
-}
-
-static inline ls_plan *make_plan(const setup *s, ls_plan_mode mode) {
     ls_optim_options optim = ls_optim_default();
     optim.kind = (int)s->optim;
     optim.clip = 0.5;
     optim.momentum = s->momentum;
     optim.centered = s->centered;
     if (s->loss_scale > 0) optim.loss_scale = optim.loss_scale_max = s->loss_scale;
+    ls_model_batch batch = training_batch(2, TOKENS, LANES);
+    batch.training = training;
+    batch.loss_scale = training && s->precision == LS_PRECISION_F16;
     const ls_plan_options options = {.mode = mode,
                                      .device = "cpu",
                                      .threads = 1,
@@ -65,34 +46,17 @@ static inline ls_plan *make_plan(const setup *s, ls_plan_mode mode) {
                                      .recompute = s->recompute,
                                      .zero = s->zero,
                                      .hosts = s->hosts,
-                                     .kept = s->kept && mode == LS_PLAN_TRAIN,
+                                     .kept = s->kept && training,
                                      .bucket_bytes = 8000,
-                                     .optim = mode == LS_PLAN_TRAIN ? &optim : NULL,
+                                     .optim = training ? &optim : NULL,
                                      .static_count = 2.0 * LANES * TOKENS};
     const ls_mesh mesh = {.dp = s->ranks};
-    ls_graph *graph = NULL;
-    ls_plan *plan = NULL;
-    check_ok(ls_graph_create(&graph));
-    check_ok(build_model(s, mode, &optim, graph));
-    check_ok(ls_plan_make(graph, &mesh, &options, &plan));
-    ls_graph_destroy(graph);
-    return plan;
+    return plan_model(&model, &batch, &options, &mesh);
 }
 
-/* A pure function of (step, lane, position). */
 static inline ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
-    const uint64_t step = *(const uint64_t *)user;
-    if (lane < 0) {
-        ls_tensor_set(tensor, 0, 1e-2);
-        return LS_OK;
-    }
-    const ls_rng_key key = {11, step * 1024 + (uint64_t)lane, ls_rng_stream(name)};
-    const uint64_t below = strcmp(name, "labels") == 0 ? CLASSES : VOCAB;
-    for (int64_t i = 0; i < ls_shape_count(&tensor->shape); i++)
-        ls_tensor_set(tensor, i,
-                      tensor->dtype == LS_DTYPE_I32 ? (double)ls_rng_below(key, (uint64_t)i, below)
-                                                    : ls_rng_normal(key, (uint64_t)i));
-    return LS_OK;
+    return feed_values(tensor, name, *(const uint64_t *)user, lane,
+                       strcmp(name, "labels") == 0 ? CLASSES : VOCAB);
 }
 
 /* --- ranks, each a thread; a script says what they do ---------------------------------------------------------------- */
@@ -125,29 +89,8 @@ struct rank_run {
 
 static __thread rank_run *here;
 
-static inline size_t state_bytes(const ls_plan *plan) {
-    size_t bytes = 0;
-    for (int64_t v = 0; v < plan->graph->n_values; v++) {
-        const ls_value_info *info = &plan->graph->values[v];
-        const ls_type type = ls_value_whole_type(info);
-        if (info->kind == LS_VALUE_PARAM || info->kind == LS_VALUE_STATE)
-            bytes += ls_type_bytes(&type);
-    }
-    return bytes;
-}
-
 static inline ls_status fetch_state(rank_run *r) {
-    const ls_graph *g = r->plan->graph;
-    size_t at = 0;
-    r->bytes = state_bytes(r->plan);
-    r->state = calloc(1, r->bytes);
-    for (int64_t v = 0; v < g->n_values; v++) {
-        const ls_value_info *info = &g->values[v];
-        const ls_type type = ls_value_whole_type(info);
-        if (info->kind != LS_VALUE_PARAM && info->kind != LS_VALUE_STATE) continue;
-        LS_TRY(ls_program_fetch(r->program, info->name, r->state + at, r->bytes - at));
-        at += ls_type_bytes(&type);
-    }
+    LS_TRY(fetch_whole_state(r->plan, r->program, &r->state, &r->bytes));
     if (r->s->precision == LS_PRECISION_F16)
         LS_TRY(ls_program_fetch_f32(r->program, "skipped_steps", &r->skipped));
     return ls_program_fetch_f32(r->program, "sum/loss", &r->loss);

@@ -3,20 +3,9 @@
  * weights and optimizer state of one rank, bit for bit; bytes per rank are those of the formula and those allocated; plans
  * for many ranks are made quickly; what cannot be is refused with a sentence. */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
-
-#include "base/alloc.h"
 #include "base/fs.h"
-#include "base/rng.h"
-#include "exec/program.h"
-#include "lockstep/model.h"
+#include "model_run.h"
 
 enum { LANES = 8, STEPS = 3, TOKENS = 8, VOCAB = 61, MAX_RANKS = 8 };
 
@@ -31,26 +20,15 @@ typedef struct setup {
 } setup;
 
 static ls_status try_plan(const setup *s, const char *device, ls_plan **out) {
-    ls_model_options model = ls_model_default();
+    ls_model_options model = small_gpt2(2, 24, VOCAB, TOKENS);
     model.kind = s->model;
-    model.layers = 2;
-    model.width = 24;
-    model.heads = 2;
-    model.vocab = VOCAB;
-    model.context = TOKENS;
     model.tied = s->tied;
     model.dropout = s->model == LS_MODEL_GPT2 ? 0.1 : 0;
     ls_optim_options optim = ls_optim_default();
     optim.kind = (int)s->optim;
     optim.clip = 0.5;
     const int lanes = s->lanes ? s->lanes : LANES;
-    const double count = (double)lanes * TOKENS;
-    const ls_model_batch batch = {.batch = 1,
-                                  .tokens = TOKENS,
-                                  .lanes = lanes,
-                                  .grad_scale = 1 / count,
-                                  .training = 1,
-                                  .with_loss = 1};
+    const ls_model_batch batch = training_batch(1, TOKENS, lanes);
     const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
                                      .device = device,
                                      .threads = 1,
@@ -64,27 +42,13 @@ static ls_status try_plan(const setup *s, const char *device, ls_plan **out) {
                                      .bucket_bytes = s->bucket_bytes,
                                      .logits_bytes = s->logits_bytes,
                                      .optim = &optim,
-                                     .static_count = count};
+                                     .static_count = (double)lanes * TOKENS};
     const ls_mesh mesh = {.dp = s->ranks};
-    ls_graph *graph = NULL;
-    assert_int_equal(ls_graph_create(&graph), LS_OK);
-    ls_status status = ls_model_build(&model, &batch, graph);
-    if (status == LS_OK) status = ls_plan_make(graph, &mesh, &options, out);
-    ls_graph_destroy(graph);
-    return status;
+    return try_plan_model(&model, &batch, &options, &mesh, out);
 }
 
-/* Tokens are a pure function of (step, lane, position). */
 static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
-    const uint64_t step = *(const uint64_t *)user;
-    if (lane < 0) {
-        ls_tensor_set(tensor, 0, 1e-2);
-        return LS_OK;
-    }
-    const ls_rng_key key = {11, step * 1024 + (uint64_t)lane, ls_rng_stream(name)};
-    for (int64_t i = 0; i < ls_shape_count(&tensor->shape); i++)
-        ls_tensor_set(tensor, i, (double)ls_rng_below(key, (uint64_t)i, VOCAB));
-    return LS_OK;
+    return feed_values(tensor, name, *(const uint64_t *)user, lane, VOCAB);
 }
 
 typedef struct rank_run {
@@ -100,37 +64,8 @@ typedef struct rank_run {
     float loss;
 } rank_run;
 
-static size_t state_bytes(const ls_plan *plan) {
-    size_t bytes = 0;
-    for (int64_t v = 0; v < plan->graph->n_values; v++) {
-        const ls_value_info *info = &plan->graph->values[v];
-        const ls_type type = ls_value_whole_type(info);
-        if (info->kind == LS_VALUE_PARAM || info->kind == LS_VALUE_STATE)
-            bytes += ls_type_bytes(&type);
-    }
-    return bytes;
-}
-
-static int compare_names(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static ls_status fetch_state(rank_run *r) {
-    const ls_graph *g = r->plan->graph;
-    const char *names[512];
-    size_t n = 0, at = 0;
-    for (int64_t v = 0; v < g->n_values; v++)
-        if (g->values[v].kind == LS_VALUE_PARAM || g->values[v].kind == LS_VALUE_STATE)
-            names[n++] = g->values[v].name;
-    assert_true(n < 512);
-    qsort(names, n, sizeof *names, compare_names);
-    r->bytes = state_bytes(r->plan);
-    r->state = malloc(r->bytes);
-    for (size_t i = 0; i < n; i++) {
-        const ls_type type = ls_value_whole_type(&g->values[ls_graph_find(g, names[i])]);
-        LS_TRY(ls_program_fetch(r->program, names[i], r->state + at, r->bytes - at));
-        at += ls_type_bytes(&type);
-    }
+    LS_TRY(fetch_whole_state(r->plan, r->program, &r->state, &r->bytes));
     return ls_program_fetch_f32(r->program, "sum/loss", &r->loss);
 }
 

@@ -1,18 +1,7 @@
 /* The end of a language model: a tied weight has one gradient, made in one place; large logits are made block by block with the bits of
  * the graph that stores them; a loss that is not a number still stops the step. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/rng.h"
 #include "base/thread.h"
-#include "exec/program.h"
-#include "lockstep/model.h"
+#include "model_run.h"
 #include "op/cross_entropy_head/cross_entropy_head.h"
 #include "op/embedding/embedding.h"
 #include "op/op.h"
@@ -30,24 +19,14 @@ typedef struct setup {
 } setup;
 
 static ls_plan *make_plan(const setup *s) {
-    ls_model_options model = ls_model_default();
+    ls_model_options model = small_gpt2(1, WIDTH, VOCAB, s->tokens);
     model.kind = s->model;
-    model.layers = 1;
-    model.width = WIDTH;
-    model.heads = 2;
-    model.vocab = VOCAB;
-    model.context = s->tokens;
     model.tied = s->tied;
     model.label_smoothing = s->smoothing;
     ls_optim_options optim = ls_optim_default();
-    const double count = (double)s->lanes * s->batch * s->tokens;
-    const ls_model_batch batch = {.batch = s->batch,
-                                  .tokens = s->tokens,
-                                  .lanes = s->lanes,
-                                  .grad_scale = 1 / count,
-                                  .training = s->mode == LS_PLAN_TRAIN,
-                                  .with_loss = 1,
-                                  .loss_scale = s->precision == LS_PRECISION_F16};
+    ls_model_batch batch = training_batch(s->batch, s->tokens, s->lanes);
+    batch.training = s->mode == LS_PLAN_TRAIN;
+    batch.loss_scale = s->precision == LS_PRECISION_F16;
     const ls_plan_options options = {.mode = s->mode,
                                      .device = "cpu",
                                      .threads = s->threads ? s->threads : 1,
@@ -55,18 +34,10 @@ static ls_plan *make_plan(const setup *s) {
                                      .precision = s->precision,
                                      .logits_bytes = s->logits_bytes,
                                      .optim = &optim,
-                                     .static_count = count};
+                                     .static_count =
+                                         (double)s->lanes * (double)s->batch * (double)s->tokens};
     const ls_mesh mesh = {.dp = 1};
-    ls_graph *graph = NULL;
-    ls_plan *plan = NULL;
-    assert_int_equal(ls_graph_create(&graph), LS_OK);
-    ls_status status = LS_OK;
-    if (s->precision == LS_PRECISION_F16) ls_optim_loss_scale(graph, &optim);
-    status = ls_model_build(&model, &batch, graph);
-    if (status == LS_OK) status = ls_plan_make(graph, &mesh, &options, &plan);
-    if (status != LS_OK) fail_msg("%s", ls_error_message());
-    ls_graph_destroy(graph);
-    return plan;
+    return plan_model(&model, &batch, &options, &mesh);
 }
 
 typedef struct feeder {
@@ -80,10 +51,7 @@ static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *ten
         ls_tensor_set(tensor, 0, f->lr);
         return LS_OK;
     }
-    const ls_rng_key key = {11, f->step * 64 + (uint64_t)lane, ls_rng_stream(name)};
-    for (int64_t i = 0; i < ls_shape_count(&tensor->shape); i++)
-        ls_tensor_set(tensor, i, (double)ls_rng_below(key, (uint64_t)i, VOCAB));
-    return LS_OK;
+    return feed_values(tensor, name, f->step, lane, VOCAB);
 }
 
 static ls_status run_steps(ls_program *program, const setup *s) {

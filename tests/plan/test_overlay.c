@@ -1,16 +1,6 @@
 /* Gradients over dead copies and activations: nothing alive is overwritten, the bytes are as planned, and the weights are those of a
  * program in which everything has memory of its own. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/rng.h"
-#include "exec/program.h"
-#include "lockstep/model.h"
+#include "model_run.h"
 
 enum { STEPS = 3, VOCAB = 43, TOKENS = 8, BATCH = 2, CLASSES = 10 };
 
@@ -33,27 +23,17 @@ static const setup setups[] = {
 enum { N_SETUPS = sizeof setups / sizeof setups[0] };
 
 static ls_plan *make_plan(const setup *s) {
-    ls_model_options model = ls_model_default();
+    ls_model_options model = small_gpt2(3, 24, VOCAB, TOKENS);
     model.kind = s->model;
-    model.layers = s->model == LS_MODEL_RESNET ? 1 : 3;
-    model.width = 24;
-    model.heads = 2;
-    model.vocab = VOCAB;
-    model.context = TOKENS;
+    if (s->model == LS_MODEL_RESNET) model.layers = 1;
     model.tied = s->tied;
     model.stages = 2;
     model.image = 8;
     model.classes = CLASSES;
     model.dropout = 0;
     ls_optim_options optim = ls_optim_default();
-    const double count = (double)s->lanes * BATCH * TOKENS;
-    const ls_model_batch batch = {.batch = BATCH,
-                                  .tokens = TOKENS,
-                                  .lanes = s->lanes,
-                                  .grad_scale = 1 / count,
-                                  .training = 1,
-                                  .with_loss = 1,
-                                  .loss_scale = s->precision == LS_PRECISION_F16};
+    ls_model_batch batch = training_batch(BATCH, TOKENS, s->lanes);
+    batch.loss_scale = s->precision == LS_PRECISION_F16;
     const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
                                      .device = "cpu",
                                      .threads = 1,
@@ -62,17 +42,9 @@ static ls_plan *make_plan(const setup *s) {
                                      .recompute = s->recompute,
                                      .kept = s->kept,
                                      .optim = &optim,
-                                     .static_count = count};
+                                     .static_count = (double)s->lanes * BATCH * TOKENS};
     const ls_mesh mesh = {.dp = 1};
-    ls_graph *graph = NULL;
-    ls_plan *plan = NULL;
-    assert_int_equal(ls_graph_create(&graph), LS_OK);
-    if (batch.loss_scale) ls_optim_loss_scale(graph, &optim);
-    ls_status status = ls_model_build(&model, &batch, graph);
-    if (status == LS_OK) status = ls_plan_make(graph, &mesh, &options, &plan);
-    if (status != LS_OK) fail_msg("%s", ls_error_message());
-    ls_graph_destroy(graph);
-    return plan;
+    return plan_model(&model, &batch, &options, &mesh);
 }
 
 /* --- what the plan says ---------------------------------------------------------------------------------------------- */
@@ -187,18 +159,8 @@ static void test_plan_prints_it(void **state) {
 /* --- what the program makes ------------------------------------------------------------------------------------------- */
 
 static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
-    const uint64_t step = *(const uint64_t *)user;
-    if (lane < 0) {
-        ls_tensor_set(tensor, 0, 1e-2);
-        return LS_OK;
-    }
-    const ls_rng_key key = {11, step, ls_rng_stream(name)};
-    const uint64_t below = strcmp(name, "labels") == 0 ? CLASSES : VOCAB;
-    for (int64_t i = 0; i < ls_shape_count(&tensor->shape); i++)
-        ls_tensor_set(tensor, i,
-                      tensor->dtype == LS_DTYPE_I32 ? (double)ls_rng_below(key, (uint64_t)i, below)
-                                                    : ls_rng_normal(key, (uint64_t)i));
-    return LS_OK;
+    return feed_values(tensor, name, *(const uint64_t *)user, lane,
+                       strcmp(name, "labels") == 0 ? CLASSES : VOCAB);
 }
 
 /* All persistent values and lane sums after STEPS steps; *bytes_out of them. */

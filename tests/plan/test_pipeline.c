@@ -2,19 +2,9 @@
  * fake device (golden text: commands, slots, bytes per rank) and run by two threads of one process with the bits of the
  * uncut run. LS_UPDATE_GOLDEN=1 rewrites the goldens. */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "base/fs.h"
-#include "base/rng.h"
-#include "exec/program.h"
-#include "lockstep/model.h"
+#include "model_run.h"
 
 enum { LANES = 4, STEPS = 3, TOKENS = 16, VOCAB = 96, MAX_STAGES = 4 };
 
@@ -29,24 +19,12 @@ typedef struct setup {
 } setup;
 
 static ls_plan *make_plan(const setup *s) {
-    ls_model_options model = ls_model_default();
-    model.kind = LS_MODEL_GPT2;
-    model.layers = 4;
-    model.width = 32;
-    model.heads = 2;
-    model.vocab = VOCAB;
-    model.context = TOKENS;
+    ls_model_options model = small_gpt2(4, 32, VOCAB, TOKENS);
     model.tied = s->tied;
     model.dropout = 0.1;
     ls_optim_options optim = ls_optim_default();
     optim.clip = s->clip;
-    const double count = LANES * 2.0 * TOKENS;
-    const ls_model_batch batch = {.batch = 2,
-                                  .tokens = TOKENS,
-                                  .lanes = LANES,
-                                  .grad_scale = 1 / count,
-                                  .training = 1,
-                                  .with_loss = 1};
+    const ls_model_batch batch = training_batch(2, TOKENS, LANES);
     const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
                                      .device = s->device,
                                      .threads = 1,
@@ -56,28 +34,13 @@ static ls_plan *make_plan(const setup *s) {
                                      .logits_bytes = s->logits_bytes,
                                      .reference_kernels = s->reference,
                                      .optim = &optim,
-                                     .static_count = count};
+                                     .static_count = LANES * 2.0 * TOKENS};
     const ls_mesh mesh = {.dp = 1, .tp = 1, .pp = s->n_stages, .cp = 1, .ep = 1};
-    ls_graph *graph = NULL;
-    ls_plan *plan = NULL;
-    assert_int_equal(ls_graph_create(&graph), LS_OK);
-    if (ls_model_build(&model, &batch, graph) != LS_OK) fail_msg("%s", ls_error_message());
-    if (ls_plan_make(graph, &mesh, &options, &plan) != LS_OK) fail_msg("%s", ls_error_message());
-    ls_graph_destroy(graph);
-    return plan;
+    return plan_model(&model, &batch, &options, &mesh);
 }
 
-/* Tokens are a pure function of (step, lane, position); targets likewise. */
 static ls_status feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
-    const uint64_t step = *(const uint64_t *)user;
-    if (lane < 0) {
-        ls_tensor_set(tensor, 0, 1e-2);
-        return LS_OK;
-    }
-    const ls_rng_key key = {11, step * LANES + (uint64_t)lane, ls_rng_stream(name)};
-    for (int64_t i = 0; i < ls_shape_count(&tensor->shape); i++)
-        ls_tensor_set(tensor, i, (double)ls_rng_below(key, (uint64_t)i, VOCAB));
-    return LS_OK;
+    return feed_values(tensor, name, *(const uint64_t *)user, lane, VOCAB);
 }
 
 typedef struct rank_run {

@@ -4,11 +4,8 @@
 #include <math.h>
 
 #include "base/fs.h"
-#include "base/rng.h"
 #include "ckpt/ckpt.h"
-#include "exec/program.h"
-#include "lockstep/model.h"
-#include "unit/base/check.h"
+#include "model_run.h"
 #include "unit/comm/ranks.h"
 
 enum { WORLD_LANES = 8, WORLD_TOKENS = 4, WORLD_VOCAB = 16 };
@@ -29,49 +26,22 @@ typedef struct world {
 } world;
 
 static inline ls_plan *world_plan(int ranks, int zero, int lanes) {
-    ls_model_options model = ls_model_default();
-    model.kind = LS_MODEL_GPT2;
-    model.layers = 1;
-    model.width = 16;
-    model.heads = 2;
-    model.vocab = WORLD_VOCAB;
-    model.context = WORLD_TOKENS;
+    const ls_model_options model = small_gpt2(1, 16, WORLD_VOCAB, WORLD_TOKENS);
+    const ls_model_batch batch = training_batch(1, WORLD_TOKENS, lanes);
     const ls_optim_options optim = ls_optim_default();
-    const double count = (double)lanes * WORLD_TOKENS;
-    const ls_model_batch batch = {.batch = 1,
-                                  .tokens = WORLD_TOKENS,
-                                  .lanes = lanes,
-                                  .grad_scale = 1 / count,
-                                  .training = 1,
-                                  .with_loss = 1};
     const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
                                      .device = "cpu",
                                      .threads = 1,
                                      .lanes = lanes,
                                      .zero = zero,
                                      .optim = &optim,
-                                     .static_count = count};
+                                     .static_count = (double)lanes * WORLD_TOKENS};
     const ls_mesh mesh = {.dp = ranks};
-    ls_graph *graph = NULL;
-    ls_plan *plan = NULL;
-    check_ok(ls_graph_create(&graph));
-    check_ok(ls_model_build(&model, &batch, graph));
-    check_ok(ls_plan_make(graph, &mesh, &options, &plan));
-    ls_graph_destroy(graph);
-    return plan;
+    return plan_model(&model, &batch, &options, &mesh);
 }
 
-/* Tokens are a pure function of (step, lane, position). */
 static inline ls_status world_feed(void *user, const char *name, int64_t lane, ls_tensor *tensor) {
-    const uint64_t step = *(const uint64_t *)user;
-    if (lane < 0) {
-        ls_tensor_set(tensor, 0, 1e-2);
-        return LS_OK;
-    }
-    const ls_rng_key key = {11, step * 1024 + (uint64_t)lane, ls_rng_stream(name)};
-    for (int64_t i = 0; i < ls_shape_count(&tensor->shape); i++)
-        ls_tensor_set(tensor, i, (double)ls_rng_below(key, (uint64_t)i, WORLD_VOCAB));
-    return LS_OK;
+    return feed_values(tensor, name, *(const uint64_t *)user, lane, WORLD_VOCAB);
 }
 
 static inline ls_status world_step(world_rank *r, uint64_t step) {

@@ -6,29 +6,16 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/rng.h"
 #include "comm/job.h"
 #include "keep/keep.h"
 #include "keep/keeper.h"
-#include "lockstep/model.h"
-#include "unit/base/check.h"
+#include "model_run.h"
 
 enum { LANES = 8, TOKENS = 8, MAX_RANKS = 8 };
 
 static inline ls_plan *make_plan(int ranks, int zero, int layers) {
-    ls_model_options model = ls_model_default();
-    model.kind = LS_MODEL_GPT2;
-    model.layers = layers;
-    model.width = 16;
-    model.heads = 2;
-    model.vocab = 61;
-    model.context = TOKENS;
-    const ls_model_batch batch = {.batch = 1,
-                                  .tokens = TOKENS,
-                                  .lanes = LANES,
-                                  .grad_scale = 1.0 / (LANES * TOKENS),
-                                  .training = 1,
-                                  .with_loss = 1};
+    const ls_model_options model = small_gpt2(layers, 16, 61, TOKENS);
+    const ls_model_batch batch = training_batch(1, TOKENS, LANES);
     const ls_optim_options optim = ls_optim_default();
     const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
                                      .device = "cpu",
@@ -39,13 +26,7 @@ static inline ls_plan *make_plan(int ranks, int zero, int layers) {
                                      .optim = &optim,
                                      .static_count = LANES * TOKENS};
     const ls_mesh mesh = {.dp = ranks};
-    ls_graph *graph = NULL;
-    ls_plan *plan = NULL;
-    check_ok(ls_graph_create(&graph));
-    check_ok(ls_model_build(&model, &batch, graph));
-    check_ok(ls_plan_make(graph, &mesh, &options, &plan));
-    ls_graph_destroy(graph);
-    return plan;
+    return plan_model(&model, &batch, &options, &mesh);
 }
 
 typedef void (*element_fn)(void *user, char *at, size_t bytes, uint64_t value);
