@@ -2,8 +2,10 @@
  *
  * labels: slow timeout=300 */
 #include "base/log.h"
+#include "exec/trace.h"
 #include "lockstep/train.h"
 #include "plan/plan.h"
+#include "trace_format.h"
 #include "train_run.h"
 #include "unit/observe/markup.h"
 
@@ -97,9 +99,120 @@ static void check_nodes(const json_t *events, int rank, int64_t step, const coun
     assert_int_equal(feeds, wanted->feeds);
 }
 
+/* --- docs/profile.md, "What is recorded" --- */
+
+enum { DOC_ROWS = 16, DOC_NAMES = 8, DOC_KEYS = 16 };
+
+typedef struct doc_row {
+    char names[DOC_NAMES][64], keys[DOC_KEYS][32];
+    int n_names, n_keys;
+} doc_row;
+
+/* Numbers and N are alike. */
+static void copy_name(char out[64], const char *name, size_t n) {
+    size_t used = 0;
+    for (size_t i = 0; i < n && used < 63; i++) {
+        const int is_digit = name[i] >= '0' && name[i] <= '9';
+        if (!is_digit && name[i] != 'N')
+            out[used++] = name[i];
+        else if (used == 0 || out[used - 1] != '#')
+            out[used++] = '#';
+    }
+    out[used] = '\0';
+}
+
+/* A cell's names in backticks, and the first word of each argument. */
+static void read_row(char *names, char *keys, doc_row *row) {
+    for (char *at = names; (at = strchr(at, '`')) != NULL; at++) {
+        const size_t n = strcspn(at + 1, "`");
+        assert_true(row->n_names < DOC_NAMES);
+        copy_name(row->names[row->n_names++], at + 1, n);
+        at += n + 1;
+    }
+    for (char *key = strtok(keys, ","); key; key = strtok(NULL, ",")) {
+        assert_true(row->n_keys < DOC_KEYS);
+        if (sscanf(key, " %31s", row->keys[row->n_keys]) == 1) row->n_keys++;
+    }
+}
+
+static int read_doc(doc_row rows[DOC_ROWS]) {
+    char *text = NULL, *line, *rest;
+    size_t bytes;
+    int n = 0;
+    check_ok(ls_file_read("docs/profile.md", &text, &bytes));
+    char *at = strstr(text, "## What is recorded");
+    assert_non_null(at);
+    *strstr(at + 3, "\nEach event has") = '\0';
+    for (line = strtok_r(at, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        char *cells[3] = {0};
+        int n_cells = 0;
+        if (*line != '|') continue;
+        for (char *cell = line; cell && n_cells < 3; n_cells++) {
+            cells[n_cells] = cell + 1;
+            cell = strchr(cell + 1, '|');
+            if (cell) *cell = '\0';
+        }
+        if (n_cells < 3 || !strchr(cells[1], '`') || strstr(cells[1], "trace.json")) continue;
+        assert_true(n < DOC_ROWS);
+        memset(&rows[n], 0, sizeof rows[n]);
+        read_row(cells[1], cells[2], &rows[n++]);
+    }
+    ls_free(text);
+    return n;
+}
+
+static const doc_row *find_row(const doc_row *rows, int n, const json_t *event) {
+    char name[64];
+    const int is_kernel = json_object_get(json_object_get(event, "args"), "node") != NULL;
+    const char *text = json_string_value(json_object_get(event, "name"));
+    copy_name(name, text, strlen(text));
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < rows[i].n_names; k++)
+            if (is_kernel ? strncmp(rows[i].names[k], "matmul ", 7) == 0
+                          : strcmp(rows[i].names[k], name) == 0)
+                return &rows[i];
+    return NULL;
+}
+
+static int has_key(const doc_row *row, const char *key) {
+    for (int i = 0; i < row->n_keys; i++)
+        if (strcmp(row->keys[i], key) == 0) return 1;
+    return strcmp(key, "step") == 0 || strcmp(key, "lane") == 0;
+}
+
+/* Each event stands in the table, with these arguments and no others. */
+static void check_documented(const json_t *events) {
+    static const char *const rates[] = {"GFLOP/s", "GB/s", "threads"};
+    doc_row rows[DOC_ROWS];
+    const int n = read_doc(rows);
+    assert_int_equal(n, 8);
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        const json_t *e = json_array_get(events, i), *args = json_object_get(e, "args");
+        const char *name = json_string_value(json_object_get(e, "name")), *key;
+        json_t *value;
+        if (strcmp(json_string_value(json_object_get(e, "ph")), "X") != 0) continue;
+        const doc_row *row = find_row(rows, n, e);
+        if (!row) fail_msg("docs/profile.md has no event '%s'", name);
+        if (!json_object_get(args, "step")) fail_msg("'%s' has no step", name);
+        json_object_foreach((json_t *)args, key, value) if (!has_key(row, key))
+            fail_msg("docs/profile.md does not say that '%s' has '%s'", name, key);
+        for (int k = 0; k < row->n_keys; k++) {
+            int is_rate = 0;
+            for (int r = 0; r < 3; r++) is_rate |= strcmp(row->keys[k], rates[r]) == 0;
+            if (is_rate && to_ns(e, "dur") == 0) continue;
+            if (!json_object_get(args, row->keys[k]))
+                fail_msg("'%s' has no '%s', as docs/profile.md says", name, row->keys[k]);
+        }
+    }
+}
+
+/* The trace is in the format that viewers read, and says what the documentation says. */
 static json_t *read_trace(const char *dir) {
     json_t *root = NULL;
+    char fault[256] = "";
     check_ok(ls_json_read(text_of("%s/trace.json", dir), &root));
+    if (find_trace_fault(root, fault, sizeof fault)) fail_msg("%s/trace.json: %s", dir, fault);
+    check_documented(json_object_get(root, "traceEvents"));
     return root;
 }
 
@@ -220,6 +333,12 @@ static void test_two_ranks(void **state) {
     }
 }
 
+/* "64 bytes each". */
+static void test_event_bytes(void **state) {
+    (void)state;
+    assert_int_equal(sizeof(ls_trace_event), 64);
+}
+
 static void test_terminal(void **state) {
     (void)state;
     const char *line = text_of("train " SMALL_RUN "out='%s/words' data.cache='%s/cache' --profile "
@@ -333,7 +452,7 @@ int main(void) {
         cmocka_unit_test(test_one_rank), cmocka_unit_test(test_two_ranks),
         cmocka_unit_test(test_terminal), cmocka_unit_test(test_full_buffer),
         cmocka_unit_test(test_failures), cmocka_unit_test(test_resumed),
-        cmocka_unit_test(test_torture),
+        cmocka_unit_test(test_torture),  cmocka_unit_test(test_event_bytes),
     };
     return cmocka_run_group_tests(tests, make_run_folder, remove_run_folder);
 }
