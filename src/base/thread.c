@@ -6,6 +6,7 @@
 #include "base/thread.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/spin.h"
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -59,14 +60,6 @@ static void futex_wait(_Atomic uint32_t *word, uint32_t seen) {
 
 static void futex_wake(_Atomic uint32_t *word, int n) {
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
-}
-
-static void pause_cpu(void) {
-#if defined(LS_X86)
-    __builtin_ia32_pause();
-#else
-    atomic_signal_fence(memory_order_seq_cst);
-#endif
 }
 
 /* Claims a few tasks: [*first, *first + return value), or 0 when none is left. */
@@ -135,7 +128,7 @@ static void wait_for_news(ls_pool *pool, uint32_t seen) {
         do {
             for (int i = 0; i < PAUSES_PER_LOOK; i++) {
                 if (has_news(pool, seen)) return;
-                pause_cpu();
+                ls_spin_pause();
             }
         } while (ls_clock_seconds() < until);
     }
@@ -258,7 +251,7 @@ static void wait_until_done(ls_pool *pool) {
     while (pool->may_spin && ls_clock_seconds() < until)
         for (int i = 0; i < PAUSES_PER_LOOK; i++) {
             if (atomic_load_explicit(&pool->unfinished, memory_order_acquire) == 0) return;
-            pause_cpu();
+            ls_spin_pause();
         }
     atomic_store(&pool->caller_sleeps, 1);
     for (;;) {

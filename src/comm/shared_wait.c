@@ -1,5 +1,6 @@
 /* Waiting: a short spin, then sleep in slices, each time asking whether it still makes sense to wait. */
 #include "base/clock.h"
+#include "base/spin.h"
 #include "comm/shared_internal.h"
 #include <sched.h>
 #include <time.h>
@@ -17,14 +18,6 @@ typedef struct waiting {
     int ticket, peer;
     ls_shared_wait_kind kind;
 } waiting;
-
-static void pause_cpu(void) {
-#if defined(LS_X86)
-    __builtin_ia32_pause();
-#else
-    atomic_signal_fence(memory_order_seq_cst);
-#endif
-}
 
 /* A slot's `started` is exactly the call's number + 1 while anybody needs it; `done` only grows. */
 static int is_over(const waiting *w) {
@@ -46,7 +39,7 @@ static int spin(const waiting *w) {
     const double until = ls_clock_seconds() + spin_seconds;
     do {
         for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
-            for (int i = 0; i < PAUSES_PER_LOOK; i++) pause_cpu();
+            for (int i = 0; i < PAUSES_PER_LOOK; i++) ls_spin_pause();
             if (is_over(w)) return 1;
         }
     } while (ls_clock_seconds() < until);
