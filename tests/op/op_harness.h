@@ -34,13 +34,19 @@ typedef struct op_timing {
     const char *kernel; /* " kept" behind it: an update with results in other memory */
     ls_dtype dtype;
     int threads;
-    double seconds; /* best of the runs */
+    double seconds;                   /* best of the runs */
+    double bytes_read, bytes_written; /* by the op's cost rule */
     double gflops, gbps;
     double ratio; /* reference seconds / seconds; 0 where the reference is too slow to time */
 } op_timing;
 typedef void (*op_timing_fn)(void *user, const op_timing *timing);
-/* Times each kernel on each dtype of the case; `seconds` is the least time spent on one. */
-ls_status op_time_case(const ls_op *op, const ls_op_case *c, int threads, double seconds,
+typedef struct op_timing_options {
+    int threads;
+    double seconds;    /* the least time spent on one kernel */
+    int is_first_only; /* only the kernel that a plan would choose; the reference is not timed */
+} op_timing_options;
+/* Times each kernel on each dtype of the case. */
+ls_status op_time_case(const ls_op *op, const ls_op_case *c, const op_timing_options *options,
                        op_timing_fn fn, void *user);
 
 #endif

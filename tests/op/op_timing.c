@@ -29,38 +29,49 @@ static ls_status time_kernel(const ls_kernel *kernel, applied *a, const ls_tenso
     return status;
 }
 
+typedef struct timing_run {
+    const op_timing_options *options;
+    ls_pool *pool;
+    op_timing_fn fn;
+    void *user;
+} timing_run;
+
 /* Every kernel, with inputs at `in`; `suffix` behind the kernels' names. */
-static ls_status time_kernels(applied *a, const ls_tensor *in, ls_pool *pool, double seconds,
-                              const char *suffix, op_timing_fn fn, void *user) {
+static ls_status time_kernels(const timing_run *run, applied *a, const ls_tensor *in,
+                              const char *suffix) {
     const ls_kernel *reference = ls_kernel_reference(a->op);
     const ls_cost cost = op_sig_cost(&a->sig);
+    const int is_first_only = run->options->is_first_only;
     double slow = 0;
-    if (cost.flops < 4e9 && cost.bytes_read < 1e8)
+    if (!is_first_only && cost.flops < 4e9 && cost.bytes_read < 1e8)
         LS_TRY(time_kernel(reference, a, in, NULL, 0, &slow));
     for (const ls_kernel *const *k = a->op->kernels; *k; k++) {
         if (!op_kernel_runs_here(*k, &a->sig) || (*k == reference && slow == 0)) continue;
         char name[128];
         snprintf(name, sizeof name, "%s%s", (*k)->name, suffix);
         double best = slow;
-        if (*k != reference) LS_TRY(time_kernel(*k, a, in, pool, seconds, &best));
+        if (*k != reference)
+            LS_TRY(time_kernel(*k, a, in, run->pool, run->options->seconds, &best));
         const op_timing timing = {a->op->name,
                                   a->c->name,
                                   name,
                                   a->dtype,
-                                  ls_pool_threads(pool),
+                                  ls_pool_threads(run->pool),
                                   best,
+                                  cost.bytes_read,
+                                  cost.bytes_written,
                                   cost.flops / best * 1e-9,
                                   (cost.bytes_read + cost.bytes_written) / best * 1e-9,
                                   slow / best};
-        fn(user, &timing);
+        run->fn(run->user, &timing);
+        if (is_first_only) break;
     }
     return LS_OK;
 }
 
 /* Updates twice: in place, and with results in other memory (plan option `kept`). */
-static ls_status time_dtype(applied *a, ls_pool *pool, double seconds, op_timing_fn fn,
-                            void *user) {
-    if (!(a->op->flags & LS_OP_UPDATE)) return time_kernels(a, a->in, pool, seconds, "", fn, user);
+static ls_status time_dtype(const timing_run *run, applied *a) {
+    if (!(a->op->flags & LS_OP_UPDATE)) return time_kernels(run, a, a->in, "");
     ls_tensor *in = ls_alloc(sizeof *in * (size_t)a->sig.n_in);
     if (!in) return LS_ERR_NO_MEMORY;
     memcpy(in, a->in, sizeof *in * (size_t)a->sig.n_in);
@@ -68,23 +79,23 @@ static ls_status time_dtype(applied *a, ls_pool *pool, double seconds, op_timing
         const int of = a->op->alias(&a->sig, i);
         if (of >= 0) in[of].data = a->out[i].data;
     }
-    ls_status status = time_kernels(a, in, pool, seconds, "", fn, user);
-    if (status == LS_OK) status = time_kernels(a, a->in, pool, seconds, " kept", fn, user);
+    ls_status status = time_kernels(run, a, in, "");
+    if (status == LS_OK) status = time_kernels(run, a, a->in, " kept");
     ls_free(in);
     return status;
 }
 
-ls_status op_time_case(const ls_op *op, const ls_op_case *c, int threads, double seconds,
+ls_status op_time_case(const ls_op *op, const ls_op_case *c, const op_timing_options *options,
                        op_timing_fn fn, void *user) {
-    ls_pool *pool = NULL;
-    ls_status status = ls_pool_create(threads, 0, &pool);
+    timing_run run = {.options = options, .fn = fn, .user = user};
+    ls_status status = ls_pool_create(options->threads, 0, &run.pool);
     for (size_t d = 0; status == LS_OK && d < OP_TESTED_DTYPES; d++) {
         if (!op_case_has_dtype(c, op_tested_dtypes[d])) continue;
         applied a;
         status = op_applied_init(&a, op, c, op_tested_dtypes[d], 0);
-        if (status == LS_OK) status = time_dtype(&a, pool, seconds, fn, user);
+        if (status == LS_OK) status = time_dtype(&run, &a);
         op_applied_deinit(&a);
     }
-    ls_pool_destroy(pool);
+    ls_pool_destroy(run.pool);
     return status;
 }

@@ -297,12 +297,25 @@ static void count_timing(void *user, const op_timing *t) {
     count->sane += t->seconds > 0 && t->gbps > 0 && t->ratio > 0 && t->threads == 2;
 }
 
+static void count_first(void *user, const op_timing *t) {
+    timing_count *count = user;
+    count->n++;
+    count->sane += t->seconds > 0 && t->ratio == 0 && t->bytes_read > 0 && t->bytes_written > 0 &&
+                   strstr(t->kernel, "ref") == NULL;
+}
+
 static void test_timing(void **state) {
     timing_count count = {0};
     (void)state;
-    assert_int_equal(op_time_case(&ls_op_scale, &plain, 2, 0, count_timing, &count), LS_OK);
+    op_timing_options options = {.threads = 2};
+    assert_int_equal(op_time_case(&ls_op_scale, &plain, &options, count_timing, &count), LS_OK);
     assert_true(count.n >= 2);
     assert_int_equal(count.sane, count.n);
+    options.is_first_only = 1;
+    count = (timing_count){0};
+    assert_int_equal(op_time_case(&ls_op_scale, &plain, &options, count_first, &count), LS_OK);
+    assert_int_equal(count.n, 1);
+    assert_int_equal(count.sane, 1);
 }
 
 int main(void) {

@@ -1,5 +1,5 @@
 #include "op/op_case.h"
-#include "op/optim_step.h"
+#include "op/optim_step_case.h"
 
 static const ls_step_attr attr_plain = {.beta1 = 0.9, .beta2 = 0.99};
 static const ls_case_in in_plain[] = {
@@ -53,6 +53,7 @@ static const ls_op_case cases[] = {
      .tolerance = 2e-6,
      .grad_step = -1,
      .in_place = 1},
+    STEP_BENCH_CASES(&attr_plain, 1),
 };
 
 LS_CASE_LIST(lion_step, cases);

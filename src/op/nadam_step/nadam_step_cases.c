@@ -1,5 +1,5 @@
 #include "op/op_case.h"
-#include "op/optim_step.h"
+#include "op/optim_step_case.h"
 
 static const ls_step_attr attr_plain = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
 static const ls_case_in in_plain[] = {
@@ -57,6 +57,7 @@ static const ls_op_case cases[] = {
      .tolerance = 2e-6,
      .grad_step = -1,
      .in_place = 1},
+    STEP_BENCH_CASES(&attr_plain, 2),
 };
 
 LS_CASE_LIST(nadam_step, cases);

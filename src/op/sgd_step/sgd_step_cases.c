@@ -1,5 +1,5 @@
 #include "op/op_case.h"
-#include "op/optim_step.h"
+#include "op/optim_step_case.h"
 
 static const ls_step_attr attr_plain = {.weight_decay = 0.1};
 static const ls_case_in in_plain[] = {
@@ -41,15 +41,6 @@ static const ls_case_in in_skipped[] = {
 };
 
 static const ls_step_attr attr_big = {.momentum = 0.9};
-static const ls_case_in in_big[] = {
-    {.dtype = LS_DTYPE_F32, .shape = {2, {1024, 2048}}, .fill = LS_FILL_NORMAL, .b = 1},
-    {.dtype = LS_DTYPE_F32, .shape = {2, {1024, 2048}}, .fill = LS_FILL_NORMAL, .b = 1},
-    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 0.01},
-    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 7},
-    {.dtype = LS_DTYPE_F32, .fill = LS_FILL_CONSTANT, .a = 1},
-    {.dtype = LS_DTYPE_F32, .shape = {2, {1024, 2048}}, .fill = LS_FILL_NORMAL, .b = 0.3},
-};
-
 static const ls_op_case cases[] = {
     {.name = "plain",
      .attr = &attr_plain,
@@ -79,14 +70,7 @@ static const ls_op_case cases[] = {
      .tolerance = 2e-6,
      .grad_step = -1,
      .in_place = 1},
-    {.name = "big",
-     .attr = &attr_big,
-     .n_in = 6,
-     .in = in_big,
-     .tolerance = 2e-6,
-     .grad_step = -1,
-     .in_place = 1,
-     .bench = 1},
+    STEP_BENCH_CASES(&attr_big, 1),
 };
 
 LS_CASE_LIST(sgd_step, cases);
