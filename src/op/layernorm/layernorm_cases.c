@@ -33,6 +33,7 @@ static const ls_op_case cases[] = {
      IN({T, D(4, 256), 0, 100, 1, 0}, {T, D(256), 0, 1, 0.3, 0}, {T, D(256), 0, 0, 1, 0}),
      LS_CASE_F32, 1e-4, -1, 0, 0, 0},
     {"demo layer", &attr, XGB(D(4096, 256), 256, LS_DTYPE_F32), LS_CASE_FLOATS, 0, -1, 0, 0, 1},
+    {"dram", &attr, XGB(D(49152, 768), 768, LS_DTYPE_F32), LS_CASE_FLOATS, 0, -1, 0, 0, 1},
 };
 LS_CASE_LIST(layernorm, cases);
 
@@ -78,6 +79,11 @@ static const ls_op_case grad_cases[] = {
     {"three blocks", &f32_both, GRAD_IN(D(130, 17), D(130), 17, T), LS_CASE_FLOATS, 3e-5, -1, 0, 0,
      0},
     {"demo layer", &f32_both, GRAD_IN(D(4096, 256), D(4096), 256, LS_DTYPE_F32), LS_CASE_FLOATS,
+     3e-4, -1, 0, 0, 1},
+    {"dram", &f32_both, GRAD_IN(D(49152, 768), D(49152), 768, LS_DTYPE_F32), LS_CASE_FLOATS, 3e-4,
+     -1, 0, 0, 1},
+    {"dram, residual", &residual,
+     MORE_IN(1, D(49152, 768), D(49152), 768, LS_DTYPE_F32, MORE(D(49152, 768))), LS_CASE_FLOATS,
      3e-4, -1, 0, 0, 1},
 };
 LS_CASE_LIST(layernorm_grad, grad_cases);

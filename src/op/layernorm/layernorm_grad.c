@@ -93,8 +93,14 @@ static const ls_kernel layernorm_grad_ref = {
     .name = "layernorm_grad_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};
 
 LS_DECLARE_CPU_KERNELS(layernorm_grad)
-static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(layernorm_grad), &layernorm_grad_ref,
-                                           NULL};
+#ifdef LS_X86
+extern const ls_kernel ls_kernel_layernorm_grad_avx512bf16;
+#endif
+static const ls_kernel *const kernels[] = {
+#ifdef LS_X86
+    &ls_kernel_layernorm_grad_avx512bf16,
+#endif
+    LS_CPU_KERNELS(layernorm_grad), &layernorm_grad_ref, NULL};
 
 const ls_op ls_op_layernorm_grad = {
     .name = "layernorm_grad",

@@ -2,16 +2,24 @@
  *
  * A task is LS_NORM_ROW_BLOCK rows; rows are independent. NORM_GROUP rows are walked side by side, so that the sums of one hide the
  * latency of the others'; each row's sum is taken in its own order all the same. Forward reads rows again, from the first-level cache,
- * rather than keep them as f32. Sums over rows (dgamma, dbeta) are taken in row order inside a block and in tree order
- * over blocks. Workspace, floats: gamma, beta [n_pad] each; in backward n_blocks partial sums [2][n_pad], then
- * rows [2][NORM_GROUP][n_pad] per worker. */
+ * rather than keep them as f32; so does backward, but for a dy that is a sum. Sums over rows (dgamma, dbeta) are taken in row order inside
+ * a block and in tree order over blocks. Workspace, floats: gamma, beta [n_pad] each; in backward n_blocks partial sums [2][n_pad], then
+ * rows [NORM_GROUP][n_pad] per worker. */
 #ifndef LS_OP_LAYERNORM_NORM_ROWS_H
 #define LS_OP_LAYERNORM_NORM_ROWS_H
 #include "op/cpu_kernel.h"
 #include "op/layernorm/layernorm.h"
-#include "op/simd.h"
+#include "op/simd_bf16.h"
 
 enum { LS_NORM_ROW_BLOCK = 64, NORM_COLUMN_BLOCK = 256 };
+/* Results of this many bytes and more are in no cache any more when they are read: they are written past the caches, so that their lines
+ * are not read first. */
+enum { NORM_STREAM_BYTES = 32 << 20 };
+#ifdef __AVX512BF16__
+enum { NORM_BF16_ONLY = 1 };
+#else
+enum { NORM_BF16_ONLY = 0 };
+#endif
 /* As many as the level's registers hold sums for. */
 #if defined(__AVX512F__)
 enum { NORM_GROUP = 4 };
@@ -30,7 +38,8 @@ typedef struct norm_job {
     float eps;
     float *gamma, *beta; /* beta NULL: none */
     float *parts;        /* [n_blocks][2][n_pad] */
-    float *rows;         /* [n_workers][2][NORM_GROUP][n_pad] */
+    float *rows;         /* [n_workers][NORM_GROUP][n_pad] */
+    int stream;          /* y or dx goes past the caches: its rows are aligned to 64 bytes */
     int64_t n, n_pad, n_rows, n_blocks;
 } norm_job;
 
@@ -49,8 +58,17 @@ static inline int64_t norm_parts(int64_t n_rows) {
 
 /* n_parts: norm_parts in backward, 0 in forward. */
 static inline size_t norm_workspace(int64_t n, int64_t n_parts, int n_threads) {
-    const int64_t n_rows = n_parts ? 2 * NORM_GROUP * n_threads : 0;
+    const int64_t n_rows = n_parts ? NORM_GROUP * n_threads : 0;
     return (size_t)norm_pad(n) * (size_t)(2 + 2 * n_parts + n_rows) * sizeof(float);
+}
+
+/* Not where the result takes the place of an operand, whose lines are at hand. */
+static inline int norm_streams(const ls_launch *l, int64_t n) {
+    const ls_tensor *to = &l->out[0];
+    for (int i = 0; i < l->sig->n_in; i++)
+        if (l->in[i].data == to->data) return 0;
+    return ls_tensor_bytes(to) >= NORM_STREAM_BYTES && (uintptr_t)to->data % 64 == 0 &&
+           (size_t)n * ls_dtype_bytes(to->dtype) % 64 == 0;
 }
 
 /* Fills in the sizes and cuts up the workspace. */
@@ -65,6 +83,7 @@ static inline void norm_prepare(norm_job *job, const ls_launch *l, const ls_tens
     job->beta = beta ? job->gamma + job->n_pad : NULL;
     job->parts = job->gamma + 2 * job->n_pad;
     job->rows = job->parts + 2 * job->n_pad * norm_parts(job->n_rows);
+    job->stream = norm_streams(l, job->n);
     row_load(job->gamma, gamma->data, gamma->dtype, 0, job->n, 0);
     if (beta) row_load(job->beta, beta->data, beta->dtype, 0, job->n, 0);
 }
@@ -88,7 +107,26 @@ V16_INLINE norm_view norm_view_of(const ls_tensor *tensor, int64_t n, int64_t fi
 }
 
 V16_INLINE v16 norm_get(norm_view view, ls_dtype dtype, int k, int64_t i, int64_t lanes) {
-    return v16_load_n(view.data, dtype, (view.first + k) * view.n + i, lanes, 0);
+    return v16_read_n(view.data, dtype, (view.first + k) * view.n + i, lanes, 0);
+}
+
+/* The result's vector; a row that streams is whole vectors. */
+V16_INLINE void norm_store(void *to, ls_dtype dtype, int64_t at, v16 x, int64_t lanes, int stream) {
+    if (!stream)
+        v16_write_n(to, dtype, at, x, lanes);
+    else if (dtype == LS_DTYPE_F32)
+        v16_stream_f32((float *)to + at, x);
+    else
+        v16h_stream((uint16_t *)to + at,
+                    dtype == LS_DTYPE_BF16 ? v16_narrow_bf16(x) : v16_to_f16(x));
+}
+
+/* Fetches vector i of the rows of the next group: the walk of several rows at a time is none that a processor foresees. What lies past the
+ * end is fetched in vain. */
+V16_INLINE void norm_fetch(const void *data, ls_dtype dtype, norm_view x, int n_rows, int64_t i) {
+    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
+    const char *next = (const char *)data + ((x.first + n_rows) * x.n + i) * bytes;
+    for (int k = 0; k < n_rows; k++) __builtin_prefetch(next + k * x.n * bytes);
 }
 
 V16_INLINE void norm_add(norm_view x, ls_dtype dtype, int n_rows, int64_t i, int64_t lanes,
@@ -117,8 +155,10 @@ V16_INLINE void norm_row_squares(norm_view x, ls_dtype dtype, int n_rows, const 
                                  v16 *sum) {
     int64_t i = 0;
     for (int k = 0; k < n_rows; k++) sum[k] = v16_set(0);
-    for (; i + V16_LANES <= x.n; i += V16_LANES)
+    for (; i + V16_LANES <= x.n; i += V16_LANES) {
+        norm_fetch(x.data, dtype, x, n_rows, i);
         norm_add_squares(x, dtype, n_rows, i, V16_LANES, mean, sum);
+    }
     if (i < x.n) norm_add_squares(x, dtype, n_rows, i, x.n - i, mean, sum);
 }
 
@@ -145,22 +185,23 @@ typedef struct norm_group {
     float mean[NORM_GROUP], rstd[NORM_GROUP];
 } norm_group;
 
-V16_INLINE void norm_put(const norm_group *g, ls_dtype dtype, int n_rows, int has_beta, int64_t i,
-                         int64_t lanes) {
+V16_INLINE void norm_put(const norm_group *g, ls_dtype dtype, int k, int has_beta, int stream,
+                         int64_t i, int64_t lanes) {
     const v16 gamma = v16_load_f32(g->gamma + i);
-    const v16 beta = has_beta ? v16_load_f32(g->beta + i) : v16_set(0);
-    for (int k = 0; k < n_rows; k++) {
-        const v16 unit = (norm_get(g->x, dtype, k, i, lanes) - g->mean[k]) * g->rstd[k] * gamma;
-        v16_store_n(g->to, dtype, (g->x.first + k) * g->x.n + i,
-                    has_beta ? norm_rounded(unit) + beta : unit, lanes);
-    }
+    const v16 unit = (norm_get(g->x, dtype, k, i, lanes) - g->mean[k]) * g->rstd[k] * gamma;
+    const v16 y = has_beta ? norm_rounded(unit) + v16_load_f32(g->beta + i) : unit;
+    norm_store(g->to, dtype, (g->x.first + k) * g->x.n + i, y, lanes, stream);
 }
 
-V16_INLINE void norm_put_rows(const norm_group *g, ls_dtype dtype, int n_rows, int has_beta) {
-    int64_t i = 0;
-    for (; i + V16_LANES <= g->x.n; i += V16_LANES)
-        norm_put(g, dtype, n_rows, has_beta, i, V16_LANES);
-    if (i < g->x.n) norm_put(g, dtype, n_rows, has_beta, i, g->x.n - i);
+/* One row after the other: nothing waits for a sum, and a cache line is written at once. */
+V16_INLINE void norm_put_rows(const norm_group *g, ls_dtype dtype, int n_rows, int has_beta,
+                              int stream) {
+    for (int k = 0; k < n_rows; k++) {
+        int64_t i = 0;
+        for (; i + V16_LANES <= g->x.n; i += V16_LANES)
+            norm_put(g, dtype, k, has_beta, stream, i, V16_LANES);
+        if (i < g->x.n) norm_put(g, dtype, k, has_beta, 0, i, g->x.n - i);
+    }
 }
 
 V16_INLINE void normalize_group(const norm_job *job, int64_t first, int n_rows, ls_dtype dtype) {
@@ -181,9 +222,9 @@ V16_INLINE void normalize_group(const norm_job *job, int64_t first, int n_rows, 
     for (int k = 0; k < n_rows; k++) g.rstd[k] = 1.0f / sqrtf(v16_sum(sum[k]) / n + job->eps);
     memcpy((float *)job->rstd_out->data + first, g.rstd, sizeof(float) * (size_t)n_rows);
     if (g.beta)
-        norm_put_rows(&g, dtype, n_rows, 1);
+        norm_put_rows(&g, dtype, n_rows, 1, job->stream);
     else
-        norm_put_rows(&g, dtype, n_rows, 0);
+        norm_put_rows(&g, dtype, n_rows, 0, job->stream);
 }
 
 V16_INLINE void normalize_range(const norm_job *job, int64_t begin, int64_t end, ls_dtype dtype) {
@@ -201,12 +242,13 @@ static inline ls_status normalize_block(void *user, int64_t task, int worker) {
     const norm_job *job = user;
     const int64_t begin = task * LS_NORM_ROW_BLOCK, end = norm_block_end(job, task);
     (void)worker;
-    if (job->x->dtype == LS_DTYPE_F32)
-        normalize_range(job, begin, end, LS_DTYPE_F32);
-    else if (job->x->dtype == LS_DTYPE_BF16)
+    if (NORM_BF16_ONLY || job->x->dtype == LS_DTYPE_BF16)
         normalize_range(job, begin, end, LS_DTYPE_BF16);
+    else if (job->x->dtype == LS_DTYPE_F32)
+        normalize_range(job, begin, end, LS_DTYPE_F32);
     else
         normalize_range(job, begin, end, LS_DTYPE_F16);
+    if (job->stream) v16_stream_end();
     return LS_OK;
 }
 
@@ -215,7 +257,7 @@ static inline ls_status normalize_block(void *user, int64_t task, int worker) {
 
 /* What a store to the dtype and a load would leave of x. */
 V16_INLINE v16 norm_as(ls_dtype dtype, v16 x) {
-    if (dtype == LS_DTYPE_BF16) return v16_from_bf16(v16_to_bf16(x));
+    if (dtype == LS_DTYPE_BF16) return v16_round_bf16(x);
     return dtype == LS_DTYPE_F16 ? v16_from_f16(v16_to_f16(x)) : x;
 }
 
@@ -226,18 +268,38 @@ typedef struct norm_pull {
     const void *residual;
     const float *gamma;
     char *to;
-    float *h, *g; /* rows [NORM_GROUP][n_pad] */
+    float *up; /* rows of dy [NORM_GROUP][n_pad], where it is a sum */
     int64_t n_pad;
     float mean[NORM_GROUP], rstd[NORM_GROUP], mean_g[NORM_GROUP], mean_gh[NORM_GROUP];
 } norm_pull;
 
-/* dy: the sum of its terms, each addition rounded to the dtype. */
+/* up = a row of `from` (NULL: up) and of `term`, rounded to the dtype. */
+V16_INLINE void norm_add_term(float *up, ls_dtype dtype, const void *from, const void *term,
+                              int64_t at, int64_t n) {
+    int64_t i = 0;
+    for (; i + V16_LANES <= n; i += V16_LANES) {
+        const v16 sum = from ? v16_read(from, dtype, at + i) : v16_load_f32(up + i);
+        v16_store_f32(up + i, norm_as(dtype, sum + v16_read(term, dtype, at + i)));
+    }
+    if (i == n) return;
+    const v16 sum = from ? v16_load_n(from, dtype, at + i, n - i, 0) : v16_load_f32(up + i);
+    v16_store_f32(up + i, norm_as(dtype, sum + v16_load_n(term, dtype, at + i, n - i, 0)));
+}
+
+/* The sum of dy's terms, of the group's rows: loops of their own, for the number of terms is no constant. */
+V16_INLINE void norm_add_dy(const norm_pull *p, ls_dtype dtype, int n_rows) {
+    for (int k = 0; k < n_rows; k++) {
+        const int64_t at = (p->x.first + k) * p->x.n;
+        float *up = p->up + k * p->n_pad;
+        norm_add_term(up, dtype, p->dy[0].data, p->dy[1].data, at, p->x.n);
+        for (int m = 2; m <= p->n_more; m++)
+            norm_add_term(up, dtype, NULL, p->dy[m].data, at, p->x.n);
+    }
+}
+
 V16_INLINE v16 norm_up(const norm_pull *p, ls_dtype dtype, int k, int64_t i, int64_t lanes) {
-    const int64_t at = (p->x.first + k) * p->x.n + i;
-    v16 up = v16_load_n(p->dy[0].data, dtype, at, lanes, 0);
-    for (int m = 1; m <= p->n_more; m++)
-        up = norm_as(dtype, up + v16_load_n(p->dy[m].data, dtype, at, lanes, 0));
-    return up;
+    if (p->n_more > 0) return v16_load_f32(p->up + k * p->n_pad + i);
+    return v16_read_n(p->dy[0].data, dtype, (p->x.first + k) * p->x.n + i, lanes, 0);
 }
 
 typedef struct norm_terms { /* of a block's sums, and the rows' own */
@@ -245,43 +307,51 @@ typedef struct norm_terms { /* of a block's sums, and the rows' own */
     v16 g[NORM_GROUP], gh[NORM_GROUP];
 } norm_terms;
 
-/* h and g of the rows; their terms are added, row by row. */
+V16_INLINE v16 norm_unit(const norm_pull *p, ls_dtype dtype, int k, int64_t i, int64_t lanes) {
+    return (norm_get(p->x, dtype, k, i, lanes) - p->mean[k]) * p->rstd[k];
+}
+
+/* The terms of the rows are added, row by row. */
 V16_INLINE void norm_add_terms(const norm_pull *p, ls_dtype dtype, int n_rows, int64_t i,
                                int64_t lanes, norm_terms *sum) {
     const v16 gamma = v16_load_f32(p->gamma + i);
     v16 to_gamma = v16_load_f32(sum->dgamma + i), to_beta = v16_load_f32(sum->dbeta + i);
     for (int k = 0; k < n_rows; k++) {
-        const v16 h = (norm_get(p->x, dtype, k, i, lanes) - p->mean[k]) * p->rstd[k];
+        const v16 h = norm_unit(p, dtype, k, i, lanes);
         const v16 up = norm_up(p, dtype, k, i, lanes), g = norm_rounded(up * gamma);
         to_gamma += up * h;
         to_beta += up;
         sum->g[k] += g;
         sum->gh[k] += g * h;
-        v16_store_f32(p->h + k * p->n_pad + i, h);
-        v16_store_f32(p->g + k * p->n_pad + i, g);
     }
     v16_store_f32(sum->dgamma + i, to_gamma);
     v16_store_f32(sum->dbeta + i, to_beta);
 }
 
-V16_INLINE void norm_pull_one(const norm_pull *p, ls_dtype dtype, int n_rows, int has_residual,
-                              int64_t i, int64_t lanes) {
-    for (int k = 0; k < n_rows; k++) {
-        const int64_t at = (p->x.first + k) * p->x.n + i;
-        const v16 g = v16_load_f32(p->g + k * p->n_pad + i) - p->mean_g[k];
-        const v16 h = v16_load_f32(p->h + k * p->n_pad + i);
-        v16 dx = p->rstd[k] * (g - h * p->mean_gh[k]);
-        if (has_residual)
-            dx = norm_rounded(norm_as(dtype, dx)) + v16_load_n(p->residual, dtype, at, lanes, 0);
-        v16_store_n(p->to, dtype, at, dx, lanes);
-    }
+/* How dx is written: constants but for stream. */
+typedef struct norm_form {
+    ls_dtype dtype;
+    int n_rows, has_residual, stream;
+} norm_form;
+
+/* h and g once more: a row is nearer in its own type than as f32. */
+V16_INLINE void norm_pull_one(const norm_pull *p, norm_form form, int k, int64_t i, int64_t lanes) {
+    const ls_dtype dtype = form.dtype;
+    const int64_t at = (p->x.first + k) * p->x.n + i;
+    const v16 h = norm_unit(p, dtype, k, i, lanes);
+    const v16 g = norm_rounded(norm_up(p, dtype, k, i, lanes) * v16_load_f32(p->gamma + i));
+    v16 dx = p->rstd[k] * ((g - p->mean_g[k]) - h * p->mean_gh[k]);
+    if (form.has_residual)
+        dx = norm_rounded(norm_as(dtype, dx)) + v16_read_n(p->residual, dtype, at, lanes, 0);
+    norm_store(p->to, dtype, at, dx, lanes, form.stream);
 }
 
-V16_INLINE void norm_pull_rows(const norm_pull *p, ls_dtype dtype, int n_rows, int has_residual) {
-    int64_t i = 0;
-    for (; i + V16_LANES <= p->x.n; i += V16_LANES)
-        norm_pull_one(p, dtype, n_rows, has_residual, i, V16_LANES);
-    if (i < p->x.n) norm_pull_one(p, dtype, n_rows, has_residual, i, p->x.n - i);
+V16_INLINE void norm_pull_rows(const norm_pull *p, norm_form form) {
+    for (int k = 0; k < form.n_rows; k++) {
+        int64_t i = 0;
+        for (; i + V16_LANES <= p->x.n; i += V16_LANES) norm_pull_one(p, form, k, i, V16_LANES);
+        if (i < p->x.n) norm_pull_one(p, form, k, i, p->x.n - i);
+    }
 }
 
 V16_INLINE void differentiate_group(const norm_job *job, norm_pull *p, int n_rows, ls_dtype dtype,
@@ -292,45 +362,59 @@ V16_INLINE void differentiate_group(const norm_job *job, norm_pull *p, int n_row
         p->mean[k] = job->mean ? ((const float *)job->mean->data)[first + k] : 0;
         p->rstd[k] = ((const float *)job->rstd->data)[first + k];
     }
+    if (p->n_more > 0) norm_add_dy(p, dtype, n_rows);
     int64_t i = 0;
-    for (; i + V16_LANES <= n; i += V16_LANES) norm_add_terms(p, dtype, n_rows, i, V16_LANES, &sum);
+    for (; i + V16_LANES <= n; i += V16_LANES) {
+        norm_fetch(p->x.data, dtype, p->x, n_rows, i);
+        if (p->n_more == 0) norm_fetch(p->dy[0].data, dtype, p->x, n_rows, i);
+        norm_add_terms(p, dtype, n_rows, i, V16_LANES, &sum);
+    }
     if (i < n) norm_add_terms(p, dtype, n_rows, i, n - i, &sum);
     for (int k = 0; k < n_rows; k++) {
         p->mean_g[k] = job->mean ? v16_sum(sum.g[k]) / (float)n : 0;
         p->mean_gh[k] = v16_sum(sum.gh[k]) / (float)n;
     }
     if (p->residual)
-        norm_pull_rows(p, dtype, n_rows, 1);
+        norm_pull_rows(p, (norm_form){dtype, n_rows, 1, job->stream});
     else
-        norm_pull_rows(p, dtype, n_rows, 0);
+        norm_pull_rows(p, (norm_form){dtype, n_rows, 0, job->stream});
 }
 
-V16_INLINE void differentiate_range(const norm_job *job, int64_t task, int worker, ls_dtype dtype) {
-    const int64_t end = norm_block_end(job, task), rows = NORM_GROUP * job->n_pad;
+/* n_more: the job's, a constant where it is 0. */
+V16_INLINE void differentiate_range(const norm_job *job, int64_t task, int worker, ls_dtype dtype,
+                                    int n_more) {
+    const int64_t end = norm_block_end(job, task);
     float *part = job->parts + task * 2 * job->n_pad;
     norm_pull p = {.x = norm_view_of(job->x, job->n, task * LS_NORM_ROW_BLOCK), .dy = job->dy};
-    p.n_more = job->n_more;
+    p.n_more = n_more;
     p.residual = job->residual ? job->residual->data : NULL;
     p.gamma = job->gamma;
     p.to = job->dx->data;
     p.n_pad = job->n_pad;
-    p.h = job->rows + worker * 2 * rows;
-    p.g = p.h + rows;
+    p.up = job->rows + worker * NORM_GROUP * job->n_pad;
     for (; p.x.first + NORM_GROUP <= end; p.x.first += NORM_GROUP)
         differentiate_group(job, &p, NORM_GROUP, dtype, part);
     for (; p.x.first < end; p.x.first++) differentiate_group(job, &p, 1, dtype, part);
+}
+
+V16_INLINE void differentiate_as(const norm_job *job, int64_t task, int worker, ls_dtype dtype) {
+    if (job->n_more == 0)
+        differentiate_range(job, task, worker, dtype, 0);
+    else
+        differentiate_range(job, task, worker, dtype, job->n_more);
 }
 
 /* x, dy and dx of one dtype. */
 static inline ls_status differentiate_block(void *user, int64_t task, int worker) {
     const norm_job *job = user;
     memset(job->parts + task * 2 * job->n_pad, 0, sizeof(float) * (size_t)(2 * job->n_pad));
-    if (job->x->dtype == LS_DTYPE_F32)
-        differentiate_range(job, task, worker, LS_DTYPE_F32);
-    else if (job->x->dtype == LS_DTYPE_BF16)
-        differentiate_range(job, task, worker, LS_DTYPE_BF16);
+    if (NORM_BF16_ONLY || job->x->dtype == LS_DTYPE_BF16)
+        differentiate_as(job, task, worker, LS_DTYPE_BF16);
+    else if (job->x->dtype == LS_DTYPE_F32)
+        differentiate_as(job, task, worker, LS_DTYPE_F32);
     else
-        differentiate_range(job, task, worker, LS_DTYPE_F16);
+        differentiate_as(job, task, worker, LS_DTYPE_F16);
+    if (job->stream) v16_stream_end();
     return LS_OK;
 }
 
@@ -368,6 +452,7 @@ static inline ls_status differentiate_rows(norm_job *job, ls_pool *pool, ls_tens
 
 /* The first operand that is not f32, bf16 or f16. */
 static inline const char *norm_refuses(const ls_sig *sig) {
+    if (NORM_BF16_ONLY && sig->in[0].dtype != LS_DTYPE_BF16) return "x is not bf16";
     for (int i = 0; i < sig->n_in; i++)
         if (!v16_accepts(sig->in[i].dtype)) return "an input is not f32, bf16 or f16";
     for (int i = 0; i < sig->n_out; i++)

@@ -5,7 +5,7 @@
 #include "op/simd.h"
 #include "op/tile.h"
 
-enum { REDUCE_COLUMNS = 512, REDUCE_TASK_ELEMENTS = 16384 };
+enum { REDUCE_COLUMNS = 2048, REDUCE_TASK_ELEMENTS = 16384 };
 
 typedef struct reduce_job {
     const ls_tensor *x, *y;
@@ -69,38 +69,33 @@ static inline ls_status run_line_block(void *user, int64_t task, int worker) {
     return LS_OK;
 }
 
-/* Vectors of a row that are reduced side by side: whole cache lines are read, row after row. */
-#if defined(__AVX512F__)
-enum { REDUCE_STRIP = 8 };
-#else
-enum { REDUCE_STRIP = 4 };
-#endif
+/* Rows that are walked side by side, from one end to the other: memory is read in order, and a column's result so far is loaded and
+ * stored once for all of them. */
+enum { REDUCE_GROUP = 4 };
 
-/* n_vectors whole vectors at `at` of each row; rows are `stride` elements apart. dtype, kind and n_vectors are constants where this is
+/* The whole vectors of n_rows rows from `at` on, which are `stride` elements apart. dtype, kind and n_rows are constants where this is
  * inlined. */
-V16_INLINE void reduce_strip(const void *data, ls_dtype dtype, int64_t at, int64_t stride,
-                             int64_t n_rows, int n_vectors, ls_reduce_kind kind, float *acc) {
-    v16 sum[REDUCE_STRIP];
-    for (int k = 0; k < n_vectors; k++) sum[k] = v16_set(reduce_identity(kind));
-    for (int64_t r = 0; r < n_rows; r++)
-        for (int k = 0; k < n_vectors; k++)
-            sum[k] =
-                reduce_pair(kind, sum[k], v16_load(data, dtype, at + r * stride + k * V16_LANES));
-    for (int k = 0; k < n_vectors; k++) v16_store_f32(acc + k * V16_LANES, sum[k]);
+V16_INLINE void reduce_group(const void *data, ls_dtype dtype, int64_t at, int64_t stride,
+                             int n_rows, int64_t n, ls_reduce_kind kind, float *acc) {
+    for (int64_t j = 0; j + V16_LANES <= n; j += V16_LANES) {
+        v16 sum = v16_load_f32(acc + j);
+        for (int k = 0; k < n_rows; k++)
+            sum = reduce_pair(kind, sum, v16_load(data, dtype, at + k * stride + j));
+        v16_store_f32(acc + j, sum);
+    }
 }
 
 /* The vectors of a block that are whole; returns the columns that are done. */
 V16_INLINE int64_t reduce_whole(const reduce_job *job, ls_dtype dtype, int64_t at, int64_t n_rows,
                                 int64_t n, ls_reduce_kind kind, float *acc) {
-    enum { COLUMNS = REDUCE_STRIP * V16_LANES };
     const void *data = job->x->data;
-    const int64_t stride = job->view.inner;
-    int64_t j = 0;
-    for (; j + COLUMNS <= n; j += COLUMNS)
-        reduce_strip(data, dtype, at + j, stride, n_rows, REDUCE_STRIP, kind, acc + j);
-    for (; j + V16_LANES <= n; j += V16_LANES)
-        reduce_strip(data, dtype, at + j, stride, n_rows, 1, kind, acc + j);
-    return j;
+    const int64_t stride = job->view.inner, whole = n / V16_LANES * V16_LANES;
+    int64_t r = 0;
+    for (int64_t j = 0; j < whole; j++) acc[j] = reduce_identity(kind);
+    for (; r + REDUCE_GROUP <= n_rows; r += REDUCE_GROUP)
+        reduce_group(data, dtype, at + r * stride, stride, REDUCE_GROUP, whole, kind, acc);
+    for (; r < n_rows; r++) reduce_group(data, dtype, at + r * stride, stride, 1, whole, kind, acc);
+    return whole;
 }
 
 /* REDUCE_ROWS rows of REDUCE_COLUMNS columns to acc (padded with the identity). */

@@ -74,7 +74,14 @@ static const ls_kernel rmsnorm_ref = {
     .name = "rmsnorm_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};
 
 LS_DECLARE_CPU_KERNELS(rmsnorm)
-static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(rmsnorm), &rmsnorm_ref, NULL};
+#ifdef LS_X86
+extern const ls_kernel ls_kernel_rmsnorm_avx512bf16;
+#endif
+static const ls_kernel *const kernels[] = {
+#ifdef LS_X86
+    &ls_kernel_rmsnorm_avx512bf16,
+#endif
+    LS_CPU_KERNELS(rmsnorm), &rmsnorm_ref, NULL};
 
 const ls_op ls_op_rmsnorm = {
     .name = "rmsnorm",

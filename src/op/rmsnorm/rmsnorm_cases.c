@@ -28,6 +28,7 @@ static const ls_op_case cases[] = {
     {"rows past a block", &attr, XG(D(130, 17), 17, T), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
     {"no rows", &attr, XG(D(0, 8), 8, T), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
     {"llama layer", &attr, XG(D(2048, 512), 512, T), LS_CASE_FLOATS, 0, -1, 0, 0, 1},
+    {"dram", &attr, XG(D(49152, 768), 768, T), LS_CASE_FLOATS, 0, -1, 0, 0, 1},
 };
 LS_CASE_LIST(rmsnorm, cases);
 
@@ -68,5 +69,6 @@ static const ls_op_case grad_cases[] = {
      0},
     {"llama layer", &f32_sum, GRAD_IN(D(2048, 512), D(2048), 512, T), LS_CASE_FLOATS, 3e-4, -1, 0,
      0, 1},
+    {"dram", &f32_sum, GRAD_IN(D(49152, 768), D(49152), 768, T), LS_CASE_FLOATS, 3e-4, -1, 0, 0, 1},
 };
 LS_CASE_LIST(rmsnorm_grad, grad_cases);

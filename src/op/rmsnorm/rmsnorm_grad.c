@@ -76,7 +76,14 @@ static const ls_kernel rmsnorm_grad_ref = {
     .name = "rmsnorm_grad_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};
 
 LS_DECLARE_CPU_KERNELS(rmsnorm_grad)
-static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(rmsnorm_grad), &rmsnorm_grad_ref, NULL};
+#ifdef LS_X86
+extern const ls_kernel ls_kernel_rmsnorm_grad_avx512bf16;
+#endif
+static const ls_kernel *const kernels[] = {
+#ifdef LS_X86
+    &ls_kernel_rmsnorm_grad_avx512bf16,
+#endif
+    LS_CPU_KERNELS(rmsnorm_grad), &rmsnorm_grad_ref, NULL};
 
 const ls_op ls_op_rmsnorm_grad = {
     .name = "rmsnorm_grad",
