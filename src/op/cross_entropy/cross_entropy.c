@@ -169,10 +169,16 @@ static ls_status launch_ref(const ls_launch *launch) {
 }
 
 LS_DECLARE_CPU_KERNELS(cross_entropy_fwd)
+#ifdef LS_X86
+extern const ls_kernel ls_kernel_cross_entropy_fwd_avx512bf16;
+#endif
 static const ls_kernel cross_entropy_fwd_ref = {
     .name = "cross_entropy_fwd_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};
-static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(cross_entropy_fwd),
-                                           &cross_entropy_fwd_ref, NULL};
+static const ls_kernel *const kernels[] = {
+#ifdef LS_X86
+    &ls_kernel_cross_entropy_fwd_avx512bf16,
+#endif
+    LS_CPU_KERNELS(cross_entropy_fwd), &cross_entropy_fwd_ref, NULL};
 
 const ls_op ls_op_cross_entropy = {.name = "cross_entropy",
                                    .min_in = 2,

@@ -21,6 +21,8 @@ static const ls_case_in large[] = {
 static const ls_case_in tasks[] = {T(2, {700, 130}), IDS(130, 1, {700})};
 static const ls_case_in demo[] = {T(2, {4096, 2048}), IDS(2048, 1, {4096})};
 static const ls_case_in gpt2[] = {T(2, {128, 50257}), IDS(50257, 1, {128})};
+/* Larger than the caches. */
+static const ls_case_in dram[] = {T(2, {1024, 50257}), IDS(50257, 1, {1024})};
 
 static const ls_op_case cases[] = {
     {.name = "one_row", .attr = &plain, .n_in = 2, .in = one, .dtypes = LS_CASE_FLOATS},
@@ -59,6 +61,13 @@ static const ls_op_case cases[] = {
      .attr = &plain,
      .n_in = 2,
      .in = gpt2,
+     .dtypes = LS_CASE_F32 | LS_CASE_BF16,
+     .grad_step = -1,
+     .bench = 1},
+    {.name = "dram",
+     .attr = &plain,
+     .n_in = 2,
+     .in = dram,
      .dtypes = LS_CASE_F32 | LS_CASE_BF16,
      .grad_step = -1,
      .bench = 1},

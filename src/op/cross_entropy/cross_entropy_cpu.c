@@ -1,17 +1,18 @@
-/* One row at a time, the logits read from memory once and their gradient written once: the row is walked in tiles; a tile is turned to
- * f32 while its maximum m_t is found, and exp(x - m_t) kept while its sum is carried on with the running maximum: in a row of scratch
- * (of the worker, in its second-level cache), in f32 in the gradient's own place. The gradient is then that times exp(m_t - m) / sum:
- * one exponential per logit. A tile is read before its place is written: the gradient may lie over the logits. Tasks are blocks of rows. */
+/* One row at a time, the logits read from memory once and their gradient written once: the row is walked in tiles. Of a tile exp(x - m_t)
+ * is kept, m_t its maximum or one that will do, while it is summed and the next tile is fetched: in a row of scratch (of the worker, in
+ * its second-level cache), in f32 in the gradient's own place. The gradient is then that times exp(m_t - m) / sum: one exponential
+ * per logit. A tile is read before its place is written: the gradient may lie over the logits. Tasks are blocks of rows. */
 #include "op/cross_entropy/cross_entropy.h"
 #include "op/cross_entropy/cross_entropy_rows.h"
+#include "op/exp_row.h"
 #include "op/tile.h"
 
-enum { LOSS_TILE = 1024, LOSS_TASK_LOGITS = 32768 };
+enum { LOSS_TILE = 2048, LOSS_TASK_LOGITS = 32768 };
 
 typedef struct loss_job {
     const ls_launch *launch;
     const ls_cross_entropy_attr *attr;
-    float *scratch; /* per worker: padded row, tile maxima */
+    float *scratch; /* per worker: padded row, tile maxima, tile sums */
     int64_t n, v, row_floats, rows_per_task;
     float scale;
 } loss_job;
@@ -20,74 +21,24 @@ static int64_t count_tiles(int64_t v) {
     return (v + LOSS_TILE - 1) / LOSS_TILE;
 }
 
-/* Floats of scratch of one worker: row, then tile maxima, in whole cache lines. */
+/* Room for a float per tile, in whole vectors. */
+static int64_t pad_tiles(int64_t v) {
+    return (count_tiles(v) + V16_LANES - 1) / V16_LANES * V16_LANES;
+}
+
+/* Floats of scratch of one worker: row, then maxima and sums of its tiles, in whole cache lines. */
 static int64_t count_row_floats(int64_t v) {
-    return count_tiles(v) * LOSS_TILE + (count_tiles(v) + 15) / 16 * 16;
+    return count_tiles(v) * LOSS_TILE + 2 * pad_tiles(v);
 }
 
-/* The larger of two, without v16_max's care for NaN: a NaN among the logits makes the sum of exponentials NaN in any case. */
-V16_INLINE v16 larger(v16 a, v16 b) {
-#ifdef __AVX512F__
-    return (v16)_mm512_max_ps((__m512)a, (__m512)b);
-#else
-    return v16_select(v16_gt(a, b), a, b);
-#endif
-}
-
-/* Logits [at, at + n) as f32, padded with -inf to a whole vector; returns the largest. */
-V16_INLINE float load_as(float *part, const void *x, ls_dtype dtype, int64_t at, int64_t n) {
-    v16 largest = v16_set(-INFINITY), second = largest;
-    int64_t i = 0;
-    for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
-        const v16 a = v16_load(x, dtype, at + i), b = v16_load(x, dtype, at + i + V16_LANES);
-        largest = larger(a, largest);
-        second = larger(b, second);
-        v16_store_f32(part + i, a);
-        v16_store_f32(part + i + V16_LANES, b);
-    }
-    for (; i < n; i += V16_LANES) {
-        const int64_t left = n - i < V16_LANES ? n - i : V16_LANES;
-        const v16 a = v16_load_n(x, dtype, at + i, left, -INFINITY);
-        largest = larger(a, largest);
-        v16_store_f32(part + i, a);
-    }
-    return v16_max_of(v16_max(largest, second));
-}
-
-static float load_tile(float *part, const ls_tensor *x, int64_t at, int64_t n) {
-    if (x->dtype == LS_DTYPE_F32) return load_as(part, x->data, LS_DTYPE_F32, at, n);
-    if (x->dtype == LS_DTYPE_BF16) return load_as(part, x->data, LS_DTYPE_BF16, at, n);
-    return load_as(part, x->data, LS_DTYPE_F16, at, n);
-}
-
-/* x becomes exp(x - m), the sum of which is returned. */
-static float exp_row(float *x, int64_t n, float m) {
-    v16 sum = v16_set(0);
-    for (int64_t i = 0; i < n; i += V16_LANES) {
-        const v16 e = v16_exp(v16_load_f32(x + i) - m);
-        v16_store_f32(x + i, e);
-        sum += e;
-    }
-    return v16_sum(sum);
-}
-
-/* Sum of the first n, n as given (the padding is -inf). */
-static float sum_row(const float *x, int64_t n) {
+/* Sum of logits [at, at + n). */
+V16_INLINE float sum_as(const void *x, ls_dtype dtype, int64_t at, int64_t n) {
     v16 sum = v16_set(0);
     int64_t i = 0;
-    for (; i + V16_LANES <= n; i += V16_LANES) sum += v16_load_f32(x + i);
-    if (i < n) sum += v16_load_f32_n(x + i, n - i, 0);
+    for (; i + V16_LANES <= n; i += V16_LANES) sum += v16_load(x, dtype, at + i);
+    if (i < n) sum += v16_load_n(x, dtype, at + i, n - i, 0);
     return v16_sum(sum);
 }
-
-static float exp_of(float x) {
-    return v16_exp(v16_set(x))[0];
-}
-
-typedef struct row_sums {
-    float largest, sum,
-        total; /* maximum, sum of exp(x - maximum), sum of x (label smoothing only) */
-} row_sums;
 
 /* The maximum to subtract: a tile of -inf alone must not make inf - inf. */
 static float pivot(float largest) {
@@ -102,69 +53,100 @@ static float *find_place(const loss_job *job, int64_t at, int64_t from, float *s
     return dx->dtype == LS_DTYPE_F32 && is_whole ? (float *)dx->data + at + from : scratch + from;
 }
 
-static row_sums scan_row(const loss_job *job, int64_t at, float *e, float *maxima) {
-    const ls_tensor *x = &job->launch->in[0];
-    row_sums s = {-INFINITY, 0, 0};
-    for (int64_t t = 0; t < count_tiles(job->v); t++) {
-        const int64_t from = t * LOSS_TILE, left = job->v - from;
-        const int64_t n = left < LOSS_TILE ? left : LOSS_TILE;
-        float *part = find_place(job, at, from, e);
-        maxima[t] = load_tile(part, x, at + from, n);
-        if (job->attr->label_smoothing > 0) s.total += sum_row(part, n);
-        const float sum = exp_row(part, n, pivot(maxima[t]));
-        const float largest = v16_max(v16_set(s.largest), v16_set(maxima[t]))[0];
-        const float m = pivot(largest);
-        s.sum = s.sum * exp_of(pivot(s.largest) - m) + sum * exp_of(pivot(maxima[t]) - m);
-        s.largest = largest;
-    }
-    return s;
+static int64_t tile_length(const loss_job *job, int64_t from) {
+    return job->v - from < LOSS_TILE ? job->v - from : LOSS_TILE;
 }
 
-/* n elements of e * factor - even, from `at` on. */
-V16_INLINE void store_as(void *dx, ls_dtype dtype, int64_t at, const float *e, int64_t n,
-                         float factor, float even) {
-    int64_t i = 0;
-    for (; i + V16_LANES <= n; i += V16_LANES)
-        v16_store(dx, dtype, at + i, v16_load_f32(e + i) * factor - even);
-    if (i < n) v16_store_n(dx, dtype, at + i, v16_load_f32(e + i) * factor - even, n - i);
+typedef struct row_sums {
+    float largest, sum;   /* maximum, sum of exp(x - maximum) */
+    float total;          /* sum of x, with label smoothing only */
+    float *maxima, *sums; /* per tile: what was subtracted, sum of exp(x - that) */
+} row_sums;
+
+/* A maximum for rows of 16-bit logits, which lie unchanged until all of them are read: of a few logits only. Where it proves too small
+ * for a tile, that tile is walked again with its own. */
+enum { LOSS_SAMPLE = 256 };
+static const float most_sum = 0x1p60f;
+
+V16_INLINE void scan_tile(const loss_job *job, ls_dtype dtype, int64_t at, int64_t from, float *e,
+                          row_sums *s) {
+    const void *x = job->launch->in[0].data;
+    const int64_t n = tile_length(job, from), t = from / LOSS_TILE;
+    float *place = find_place(job, at, from, e), m = s->largest, sum = INFINITY;
+    if (dtype != LS_DTYPE_F32 && m > -INFINITY)
+        sum = exp_row(place, x, dtype, at + from, n, m, LOSS_TILE);
+    if (!(sum <= most_sum)) {
+        m = exp_row_max(x, dtype, at + from, n);
+        sum = exp_row(place, x, dtype, at + from, n, pivot(m), LOSS_TILE);
+    }
+    if (m > s->largest) s->largest = m;
+    s->maxima[t] = m;
+    s->sums[t] = sum;
+}
+
+V16_INLINE void scan_as(const loss_job *job, ls_dtype dtype, int64_t at, float *e, row_sums *s) {
+    const void *x = job->launch->in[0].data;
+    const int64_t few = job->v < LOSS_SAMPLE ? job->v : LOSS_SAMPLE;
+    if (dtype != LS_DTYPE_F32) s->largest = exp_row_max(x, dtype, at, few);
+    for (int64_t from = 0; from < job->v; from += LOSS_TILE) {
+        if (job->attr->label_smoothing > 0)
+            s->total += sum_as(x, dtype, at + from, tile_length(job, from));
+        scan_tile(job, dtype, at, from, e, s);
+    }
+}
+
+/* The row's sum from those of its tiles; a tile's maximum becomes the factor exp(maximum - row's). */
+static void join_tiles(int64_t v, row_sums *s) {
+    v16 sum = v16_set(0);
+    for (int64_t t = count_tiles(v); t < pad_tiles(v); t++)
+        s->maxima[t] = -INFINITY, s->sums[t] = 0;
+    for (int64_t t = 0; t < pad_tiles(v); t += V16_LANES) {
+        const v16 factor =
+            exp_row_one(v16_load_f32(s->maxima + t) - pivot(s->largest), LS_DTYPE_F32);
+        v16_store_f32(s->maxima + t, factor);
+        sum += factor * v16_load_f32(s->sums + t);
+    }
+    s->sum = v16_sum(sum);
+}
+
+static row_sums scan_row(const loss_job *job, int64_t at, float *e) {
+    const ls_dtype dtype = job->launch->in[0].dtype;
+    row_sums s = {.largest = -INFINITY, .maxima = e + count_tiles(job->v) * LOSS_TILE};
+    s.sums = s.maxima + pad_tiles(job->v);
+    if (dtype == LS_DTYPE_F32)
+        scan_as(job, LS_DTYPE_F32, at, e, &s);
+    else if (dtype == LS_DTYPE_BF16)
+        scan_as(job, LS_DTYPE_BF16, at, e, &s);
+    else
+        scan_as(job, LS_DTYPE_F16, at, e, &s);
+    join_tiles(job->v, &s);
+    return s;
 }
 
 static void store_tile(const ls_tensor *dx, int64_t at, const float *e, int64_t n, float factor,
                        float even) {
     if (dx->dtype == LS_DTYPE_F32)
-        store_as(dx->data, LS_DTYPE_F32, at, e, n, factor, even);
+        exp_row_store(dx->data, LS_DTYPE_F32, at, e, n, factor, even);
     else if (dx->dtype == LS_DTYPE_BF16)
-        store_as(dx->data, LS_DTYPE_BF16, at, e, n, factor, even);
+        exp_row_store(dx->data, LS_DTYPE_BF16, at, e, n, factor, even);
     else
-        store_as(dx->data, LS_DTYPE_F16, at, e, n, factor, even);
+        exp_row_store(dx->data, LS_DTYPE_F16, at, e, n, factor, even);
 }
 
-/* The same for the tile with the target, whose share is taken off before rounding. */
-static void store_target_tile(const loss_job *job, int64_t at, float *e, int64_t n, float factor,
-                              float even, int64_t target) {
-    const ls_tensor *dx = &job->launch->out[2];
-    for (int64_t i = 0; i < n; i += V16_LANES)
-        v16_store_f32(e + i, v16_load_f32(e + i) * factor - even);
-    e[target] -= job->scale * (1.0f - job->attr->label_smoothing);
-    row_store(dx->data, dx->dtype, at, e, n);
-}
-
+/* The target's share is taken off before its gradient is rounded. */
 static void write_gradient(const loss_job *job, int64_t at, int32_t target, const row_sums *s,
-                           float *e, const float *maxima) {
-    ls_tensor *dx = &job->launch->out[2];
+                           float *e) {
+    const ls_tensor *dx = &job->launch->out[2];
     const float smoothing = job->attr->label_smoothing;
-    const float even = job->scale * smoothing / (float)job->v;
-    const float m = pivot(s->largest), scale = job->scale / s->sum;
-    for (int64_t t = 0; t < count_tiles(job->v); t++) {
-        const int64_t from = t * LOSS_TILE, left = job->v - from;
-        const int64_t n = left < LOSS_TILE ? left : LOSS_TILE;
-        const float factor = exp_of(pivot(maxima[t]) - m) * scale;
-        float *part = find_place(job, at, from, e);
-        if (target >= from && target < from + n)
-            store_target_tile(job, at + from, part, n, factor, even, target - from);
-        else
-            store_tile(dx, at + from, part, n, factor, even);
-    }
+    const float even = job->scale * smoothing / (float)job->v, scale = job->scale / s->sum;
+    const float share = job->scale * (1.0f - smoothing);
+    const int64_t home = target / LOSS_TILE * LOSS_TILE;
+    const float own = find_place(job, at, home, e)[target - home];
+    for (int64_t from = 0; from < job->v; from += LOSS_TILE)
+        store_tile(dx, at + from, find_place(job, at, from, e), tile_length(job, from),
+                   s->maxima[from / LOSS_TILE] * scale, even);
+    const v16 of_target = v16_set(own) * (s->maxima[home / LOSS_TILE] * scale) - even - share;
+    v16_store_n(dx->data, dx->dtype, at + target, of_target, 1);
 }
 
 static void clear_gradient(const loss_job *job, int64_t at) {
@@ -176,14 +158,13 @@ static float run_row(const loss_job *job, int64_t row, float *scratch) {
     const int32_t target = ((const int32_t *)job->launch->in[1].data)[row];
     const int64_t at = row * job->v;
     const float smoothing = job->attr->label_smoothing;
-    float *maxima = scratch + count_tiles(job->v) * LOSS_TILE;
     if (target == job->attr->ignore_index) {
         clear_gradient(job, at);
         return 0;
     }
     const float picked = read_scalar(&job->launch->in[0], at + target);
-    const row_sums s = scan_row(job, at, scratch, maxima);
-    write_gradient(job, at, target, &s, scratch, maxima);
+    const row_sums s = scan_row(job, at, scratch);
+    write_gradient(job, at, target, &s, scratch);
     /* logarithm and difference in double: the loss of a row keeps f32's digits also where it is small */
     const double log_sum = (double)s.largest + log((double)s.sum);
     const double loss = (1.0 - (double)smoothing) * (log_sum - (double)picked);
@@ -222,6 +203,9 @@ static size_t workspace(const ls_sig *sig, int n_threads) {
 }
 
 static const char *refuses(const ls_sig *sig) {
+#ifdef __AVX512BF16__
+    if (sig->in[0].dtype != LS_DTYPE_BF16) return "logits are not bf16";
+#endif
     if (!v16_accepts(sig->in[0].dtype)) return "logits are not f32, bf16 or f16";
     return sig->n_in > 2 && !v16_accepts(sig->in[2].dtype) ? "loss_scale is f64" : NULL;
 }

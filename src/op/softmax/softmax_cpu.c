@@ -1,5 +1,5 @@
-/* A row at a time: a row of scratch per worker holds x and then exp(x - max) in f32. The gradient reads its row twice. Tasks are
- * blocks of rows. */
+/* A row at a time: a row of scratch per worker holds exp(x - max) in f32. The gradient reads its row twice. Tasks are blocks of rows. */
+#include "op/exp_row.h"
 #include "op/softmax/softmax.h"
 #include "op/tile.h"
 
@@ -19,19 +19,19 @@ static int64_t row_length(const ls_sig *sig) {
     return sig->in[0].shape.dims[sig->in[0].shape.n_dims - 1];
 }
 
+V16_INLINE void softmax_as(const void *x, void *y, ls_dtype dtype, int64_t at, int64_t n,
+                           float *e) {
+    const float m = exp_row_max(x, dtype, at, n), sum = exp_row(e, x, dtype, at, n, m, n);
+    exp_row_store(y, dtype, at, e, n, 1.0f / sum, 0);
+}
+
 static void softmax_row(const ls_tensor *x, const ls_tensor *y, int64_t at, int64_t n, float *e) {
-    v16 largest = v16_set(-INFINITY), sum = v16_set(0);
-    row_load(e, x->data, x->dtype, at, n, -INFINITY);
-    for (int64_t j = 0; j < n; j += V16_LANES) largest = v16_max(largest, v16_load_f32(e + j));
-    const float m = v16_max_of(largest);
-    for (int64_t j = 0; j < n; j += V16_LANES) {
-        const v16 value = v16_exp(v16_load_f32(e + j) - m);
-        v16_store_f32(e + j, value);
-        sum += value;
-    }
-    const float total = v16_sum(sum);
-    for (int64_t j = 0; j < n; j += V16_LANES) v16_store_f32(e + j, v16_load_f32(e + j) / total);
-    row_store(y->data, y->dtype, at, e, n);
+    if (x->dtype == LS_DTYPE_F32)
+        softmax_as(x->data, y->data, LS_DTYPE_F32, at, n, e);
+    else if (x->dtype == LS_DTYPE_BF16)
+        softmax_as(x->data, y->data, LS_DTYPE_BF16, at, n, e);
+    else
+        softmax_as(x->data, y->data, LS_DTYPE_F16, at, n, e);
 }
 
 static ls_status run_rows(void *user, int64_t task, int worker) {
@@ -43,21 +43,30 @@ static ls_status run_rows(void *user, int64_t task, int worker) {
     return LS_OK;
 }
 
-static void grad_row(const ls_launch *launch, int64_t at, int64_t n) {
-    const ls_tensor *y = &launch->in[0], *dy = &launch->in[1], *dx = &launch->out[0];
+V16_INLINE void grad_as(const ls_launch *launch, ls_dtype dtype, int64_t at, int64_t n) {
+    const void *y = launch->in[0].data, *dy = launch->in[1].data;
+    void *dx = launch->out[0].data;
     v16 sum = v16_set(0);
     for (int64_t j = 0; j < n; j += V16_LANES) {
         const int64_t left = n - j < V16_LANES ? n - j : V16_LANES;
-        sum += v16_load_n(y->data, y->dtype, at + j, left, 0) *
-               v16_load_n(dy->data, dy->dtype, at + j, left, 0);
+        sum += v16_read_n(y, dtype, at + j, left, 0) * v16_read_n(dy, dtype, at + j, left, 0);
     }
     const float dot = v16_sum(sum);
     for (int64_t j = 0; j < n; j += V16_LANES) {
         const int64_t left = n - j < V16_LANES ? n - j : V16_LANES;
-        const v16 g = v16_load_n(dy->data, dy->dtype, at + j, left, 0) - dot;
-        v16_store_n(dx->data, dx->dtype, at + j, v16_load_n(y->data, y->dtype, at + j, left, 0) * g,
-                    left);
+        const v16 g = v16_read_n(dy, dtype, at + j, left, 0) - dot;
+        v16_write_n(dx, dtype, at + j, v16_read_n(y, dtype, at + j, left, 0) * g, left);
     }
+}
+
+/* y, dy and dx are of one dtype. */
+static void grad_row(const ls_launch *launch, int64_t at, int64_t n) {
+    if (launch->in[0].dtype == LS_DTYPE_F32)
+        grad_as(launch, LS_DTYPE_F32, at, n);
+    else if (launch->in[0].dtype == LS_DTYPE_BF16)
+        grad_as(launch, LS_DTYPE_BF16, at, n);
+    else
+        grad_as(launch, LS_DTYPE_F16, at, n);
 }
 
 static ls_status run_grad_rows(void *user, int64_t task, int worker) {

@@ -2,6 +2,7 @@
     "-Wpsabi" /* vectors are passed between functions of this file only */
 /* The vector layer (compiled here at the baseline level): accuracy of the functions against double, special values, conversions
  * against the scalar ones for every bit pattern, tails, and that a lane's result does not depend on its place. */
+#include "op/exp_row.h"
 #include "op/simd.h"
 
 #include <setjmp.h>
@@ -210,13 +211,75 @@ static void test_lanes_are_alike(void **state) {
         }
 }
 
+/* The bounds that op/exp_row.h and docs/numerics.md give. */
+static void test_exponential_of_rows(void **state) {
+    static const struct {
+        ls_dtype dtype;
+        double least;
+    } table[] = {{LS_DTYPE_F32, 2e-7}, {LS_DTYPE_F16, 2e-7}, {LS_DTYPE_BF16, 3.1e-6}};
+    (void)state;
+    for (size_t d = 0; d < sizeof table / sizeof table[0]; d++) {
+        double worst = 0;
+        for (int i = 0; i < 1 << 18; i++) {
+            const float x = -87.0f + 130.0f * (float)i / (float)(1 << 18);
+            const double want = exp((double)x);
+            const double got = (double)exp_row_one(v16_set(x), table[d].dtype)[5];
+            const double error = fabs(got / want - 1) - 8e-8 * fabs((double)x);
+            worst = error > worst ? error : worst;
+        }
+        if (!(worst <= table[d].least && worst > table[d].least / 4))
+            fail_msg("%s: %g", ls_dtype_name(table[d].dtype), worst);
+        assert_true(exp_row_one(v16_set(0), table[d].dtype)[0] == 1);
+        assert_true(exp_row_one(v16_set(-INFINITY), table[d].dtype)[1] == 0);
+        assert_true(isnan(exp_row_one(v16_set(NAN), table[d].dtype)[2]));
+        assert_true(exp_row_one(v16_set(-200), table[d].dtype)[3] < 1e-38f);
+        assert_true(exp_row_one(v16_set(1e30f), table[d].dtype)[3] > 0x1p120f);
+    }
+}
+
+static void test_exponentials_of_rows(void **state) {
+    (void)state;
+    for (int64_t n = 1; n <= 70; n++) {
+        float x[96], e[96];
+        double want = 0;
+        for (int64_t i = 0; i < 96; i++) x[i] = i < n ? (float)(i * 29 % 17) - 20 : 1e9f;
+        const float m = exp_row_max(x, LS_DTYPE_F32, 0, n);
+        for (int64_t i = 0; i < n; i++) {
+            assert_true(x[i] <= m);
+            want += exp((double)x[i] - (double)m);
+        }
+        const float sum = exp_row(e, x, LS_DTYPE_F32, 0, n, m, n);
+        assert_true(fabs((double)sum - want) < 1e-6 * want);
+        for (int64_t i = n; i < (n + 15) / 16 * 16; i++) assert_true(e[i] == 0);
+        memset(x, 0xee, sizeof x);
+        exp_row_store(x, LS_DTYPE_F32, 0, e, n, 2, 1);
+        for (int64_t i = 0; i < n; i++) assert_true(x[i] == e[i] * 2 - 1);
+        unsigned char after;
+        memcpy(&after, x + n, 1);
+        assert_int_equal(after, 0xee);
+        assert_true(isnan(exp_row(e, (const float[]){NAN, 1}, LS_DTYPE_F32, 0, 2, 1, 0)));
+    }
+}
+
+/* The same bits as the general conversions, whatever instruction there is. */
+static void test_narrow_and_widen(void **state) {
+    (void)state;
+    for (uint64_t first = 0; first < 1ull << 32; first += 0x7ff1 * V16_LANES) {
+        v16u bits;
+        for (int k = 0; k < V16_LANES; k++) bits[k] = (uint32_t)(first + (uint64_t)k * 0x7ff1);
+        const v16h want = v16_to_bf16((v16)bits), got = v16_narrow_bf16((v16)bits);
+        assert_memory_equal(&got, &want, sizeof got);
+        const v16 wide = v16_from_bf16(want), back = v16_widen_bf16(got);
+        assert_memory_equal(&back, &wide, sizeof back);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accuracy),
-        cmocka_unit_test(test_special_values),
-        cmocka_unit_test(test_maximum_keeps_nan),
-        cmocka_unit_test(test_half_conversions),
-        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_exponential_of_rows), cmocka_unit_test(test_exponentials_of_rows),
+        cmocka_unit_test(test_narrow_and_widen),    cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_special_values),      cmocka_unit_test(test_maximum_keeps_nan),
+        cmocka_unit_test(test_half_conversions),    cmocka_unit_test(test_rows),
         cmocka_unit_test(test_lanes_are_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
