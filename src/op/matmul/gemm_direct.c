@@ -4,11 +4,11 @@
 enum {
     WORD_BYTES = 4,
     ALIGN_BYTES = 64,
-    MOST_ROWS = 12,      /* of one pass over B */
-    ROWS_K_APART = 16,   /* up to here, where neighbours of a row of B are columns */
-    ROWS_K_TOGETHER = 4, /* where they are k's: each pass has to turn them */
-    WIDE_COLUMNS = 256,  /* taken at a time by one pass */
-    NARROW_COLUMNS = 64, /* by several: what they share stays in the second-level cache */
+    MOST_ROWS = 12,       /* of one pass over B */
+    ROWS_K_APART = 24,    /* up to here, where neighbours of a row of B are columns */
+    ROWS_K_TOGETHER = 12, /* where they are k's: each pass has to turn them */
+    WIDE_COLUMNS = 256,   /* taken at a time by one pass */
+    NARROW_COLUMNS = 64,  /* by several: what they share stays in the second-level cache */
     TASKS_PER_THREAD = 4
 };
 

@@ -82,34 +82,45 @@ V16_INLINE void add_turned(const v16u r[16], int64_t n_words, int rows, const ui
                            vec *sum) {
 #pragma GCC unroll 16
     for (int w = 0; w < n_words; w++)
-#pragma GCC unroll 4
+#pragma GCC unroll 12
         for (int i = 0; i < rows; i++)
             sum[i] = MULTIPLY_WORD(sum[i], (word_vec){0} + a[w * rows + i], (word_vec)r[w]);
 }
 
-/* B with rows of columns: NR (or the last few) of them. c is [rows][NR]. */
-V16_INLINE void direct_turned(const ls_gemm_operand *b, const int64_t range[4], int64_t words,
-                              int rows, const uint32_t *a, float *c) {
-    const int64_t ld = b->ld * DIRECT_BYTES, n_bytes = range[3] * DIRECT_BYTES;
-    const char *first = (const char *)b->data + (range[0] * b->ld + range[2]) * DIRECT_BYTES;
-    vec sum[2][4];
-#pragma GCC unroll 4
+/* B with rows of columns: 16 * halves (1 or 2) of them from `first` on, or the n that are left. c is [rows][NR]. */
+V16_INLINE void direct_turned(const char *first, int64_t ld, int64_t n, int64_t n_bytes,
+                              int64_t words, int rows, int halves, const uint32_t *a, float *c) {
+    vec sum[2][MR];
+#pragma GCC unroll 12
     for (int i = 0; i < rows; i++) sum[0][i] = sum[1][i] = (vec){0};
     for (int64_t w = 0; w < words; w += 16, a += 16 * rows) {
 #pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) {
+        for (int h = 0; h < halves; h++) {
             v16u r[16];
-            load_turned(first + 16 * h * ld + 4 * w, ld, range[1] - 16 * h, n_bytes - 4 * w, r);
+            load_turned(first + 16 * h * ld + 4 * w, ld, n - 16 * h, n_bytes - 4 * w, r);
             if (words - w >= 16)
                 add_turned(r, 16, rows, a, sum[h]);
             else
                 add_turned(r, words - w, rows, a, sum[h]);
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) ((vec *)c)[2 * i + h] = sum[h][i];
+        for (int h = 0; h < halves; h++) ((vec *)c)[2 * i + h] = sum[h][i];
+}
+
+/* One group: both halves at once (the sums of few rows wait for one another), or as many sums as there are registers for. */
+V16_INLINE void turn_group(const ls_gemm_operand *b, const int64_t range[4], int64_t words,
+                           int rows, const uint32_t *a, float *c) {
+    const int64_t ld = b->ld * DIRECT_BYTES, n_bytes = range[3] * DIRECT_BYTES;
+    const char *first = (const char *)b->data + (range[0] * b->ld + range[2]) * DIRECT_BYTES;
+    if (rows <= 4) {
+        direct_turned(first, ld, range[1], n_bytes, words, rows, 2, a, c);
+        return;
+    }
+    direct_turned(first, ld, range[1], n_bytes, words, rows, 1, a, c);
+    direct_turned(first + 16 * ld, ld, range[1] - 16, n_bytes, words, rows, 1, a, c + 16);
 }
 
 /* As many groups of NR columns at once as there are registers for, the rest one by one. */
@@ -120,10 +131,10 @@ V16_INLINE void direct_groups(const ls_gemm_operand *b, const int64_t range[4], 
     for (; !b->k_inner && rest[1] >= step; rest[0] += step, rest[1] -= step, c += rows * step)
         direct_columns(b, rest, words, rows, groups, a, c);
     for (; rest[1] > 0; rest[0] += NR, rest[1] -= NR, c += rows * NR) {
-        if (!b->k_inner)
+        if (b->k_inner)
+            turn_group(b, rest, words, rows, a, c);
+        else
             direct_columns(b, rest, words, rows, 1, a, c);
-        else if (rows <= 4)
-            direct_turned(b, rest, words, rows, a, c);
     }
 }
 

@@ -110,6 +110,7 @@ static const ls_op_case cases[] = {
     {"two rows nt", &nt, AB(D(2, 1050), D(50, 1050)), LS_CASE_FLOATS, 3e-4, -1, 0, 0, 0},
     {"four rows nt, dressed", &gelu_tanh, ABX(D(4, 47), D(100, 47), D(100)), LS_CASE_FLOATS, 1e-4,
      -1, 0, 0, 0},
+    {"twelve rows nt", &nt, AB(D(12, 1055), D(77, 1055)), LS_CASE_FLOATS, 3e-4, -1, 0, 0, 0},
     {"one row of a transposed a", &tn, AB(D(40, 1), D(40, 70)), LS_CASE_FLOATS, 1e-4, -1, 0, 0, 0},
     {"demo forward", &nt, AB(D(4096, 256), D(1024, 256)), LS_CASE_FLOATS, 0, -1, 0, 0, 1},
     {"demo weight gradient", &sum_f32, AB(D(4096, 256), D(4096, 1024)), LS_CASE_FLOATS, 0, -1, 0, 0,

@@ -67,6 +67,7 @@ static const ls_op_case cases[] = {
      IN(U8(16, 67), I8(67, 45), SCALE(16), SCALE(45), ZERO(16), BIAS(45)), 0, 0, -1, 0, 0, 0},
     {"four rows nt", &nt_all, 6,
      IN(I8(4, 2150), I8(50, 2150), SCALE(4), SCALE(50), ZERO(4), BIAS(50)), 0, 0, -1, 0, 0, 0},
+    {"seven rows nt", &nt, 4, IN(U8(7, 135), I8(39, 135), SCALE(7), SCALE(39)), 0, 0, -1, 0, 0, 0},
     {"largest sum", &nt, 4,
      IN(TOP(LS_DTYPE_U8, 255, 2, LS_SCALED_MATMUL_MAX_K),
         TOP(LS_DTYPE_I8, -128, 3, LS_SCALED_MATMUL_MAX_K), SCALE(2), SCALE(3)),
