@@ -5,43 +5,10 @@
 # usage: test_chaos_hosts.sh BUILD_DIR [PART...]   (blows, own, verdict, orphan; default: all)
 #   KILLS=50 test_chaos_hosts.sh BUILD_DIR campaign   the full campaign, with each MPI; prints its report
 set -eu
-if [ "$(id -u)" -ne 0 ] && unshare --user --map-root-user --mount true 2>/dev/null; then
-    exec unshare --user --map-root-user --mount "$0" "$@"
-fi
-build=$(readlink -f "$1")
-shift
-program=$build/lockstep
-HOSTS_LIBRARY=yes . tools/hosts.sh
-
-reason=$(hosts_missing)
-if [ -n "$reason" ]; then
-    echo "test_chaos_hosts: skipped: $reason"
-    exit 0
-fi
-mpis=
-for mpi in ${LS_ELASTIC_MPI:-openmpi mpich}; do
-    if ! command -v mpirun."$mpi" >/dev/null; then
-        echo "test_chaos_hosts: not with $mpi: no mpirun.$mpi (tools/deps.sh build)"
-    elif [ ! -e "$build/liblockstep_mpi_$mpi.so" ]; then
-        echo "test_chaos_hosts: not with $mpi: this build has no plugin for it"
-    else
-        mpis="$mpis $mpi"
-    fi
-done
-if [ -z "$mpis" ]; then
-    echo "test_chaos_hosts: skipped: no MPI"
-    exit 0
-fi
-
-tmp=$(mktemp -d)
-trap 'hosts_stop; rm -rf "$tmp"' EXIT
-trap 'exit 130' INT TERM HUP
-fail() {
-    echo "FAILED: $*"
-    [ ! -e "$tmp/err" ] || tail -n 60 "$tmp/err" | sed 's/^/    /'
-    [ ! -e "$tmp/out" ] || sed 's/^/    /' "$tmp/out"
-    exit 1
-}
+# shellcheck source=tests/ranks/elastic_hosts.sh
+. "$(dirname "$0")/elastic_hosts.sh"
+# shellcheck disable=SC2034
+cut_off=all # any link may have been
 
 # make_hosts N: host1 to hostN, one rank each, and the controller's behind them, which is never struck.
 make_hosts() {
@@ -53,34 +20,22 @@ make_hosts() {
 
 # chaos MPI OPTIONS... -- KEY=VALUE...: its report in $tmp/out; returns its status.
 chaos() {
-    local mpi=$1 args options=()
+    local mpi=$1 options=()
     shift
     while [ "$1" != -- ]; do options+=("$1") && shift; done
     shift
-    case $mpi in
-    openmpi) args="--mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0" ;;
-    mpich) args="-iface eth0" ;;
-    esac
     # Rank 0 sleeps before each collective: there is time to disturb.
     hosts_on "$controller" env LOCKSTEP_FAULT="kind=slow,rank=0,step=1,seconds=0.005,attempt=all" FI_TCP_IFACE=eth0 \
         FI_SOCKETS_IFACE=eth0 "$program" chaos --hosts "$tmp/hosts" --agent "$hosts_dir/agent" --launcher "$mpi" \
-        --launcher-args "$args" --wait 60 "${options[@]}" -- train configs/exact_gpt.yaml steps=400 optim.warmup=2 \
+        --launcher-args "$(interface_words "$mpi")" --wait 60 "${options[@]}" -- train configs/exact_gpt.yaml steps=400 optim.warmup=2 \
         save_every=40 threads=1 "data.cache=$tmp/cache" "out=$tmp/chaos" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
 }
 
 # Everything is as it was: no process, every link up.
 check_nothing_left() {
-    local k id left
+    local k
+    check_no_processes
     for k in $(seq "$hosts_n"); do
-        for _ in $(seq 100); do
-            left=
-            for id in $(hosts_processes "host$k"); do
-                left="$left$(tr '\0' ' ' <"/proc/$id/cmdline" 2>/dev/null | grep -v -e orted -e hydra_pmi_proxy)" || true
-            done
-            [ -n "$left" ] || break
-            sleep 0.05
-        done
-        [ -z "$left" ] || fail "left on host$k: $left"
         link_is "$k" UP || fail "the link of host$k is down"
     done
 }
@@ -173,12 +128,12 @@ check_orphan() {
 }
 
 part_blows() {
-    check_blows "$first" 4 6
-    [ "$first" = "$last" ] || check_blows "$last" 2 4
+    check_blows "$first_mpi" 4 6
+    [ "$first_mpi" = "$last_mpi" ] || check_blows "$last_mpi" 2 4
 }
-part_own() { check_own "$last"; }
-part_verdict() { check_verdict "$first"; }
-part_orphan() { check_orphan "$first"; }
+part_own() { check_own "$last_mpi"; }
+part_verdict() { check_verdict "$first_mpi"; }
+part_orphan() { check_orphan "$first_mpi"; }
 part_campaign() {
     for mpi in $mpis; do
         check_blows_long "$mpi"
@@ -195,9 +150,6 @@ check_blows_long() {
     hosts_stop
 }
 
-first=${mpis# }
-first=${first%% *}
-last=${mpis##* }
 [ $# -gt 0 ] || set -- blows own verdict orphan
 for part in "$@"; do "part_$part"; done
 echo "test_chaos_hosts: passed"

@@ -7,42 +7,8 @@
 #   LS_ELASTIC=long        every part with both MPIs and every zero: some 20 minutes
 #   LS_ELASTIC_MPI=mpich   with that one alone;  LS_ELASTIC_ZEROS="1 3"   with those alone
 set -eu
-if [ "$(id -u)" -ne 0 ] && unshare --user --map-root-user --mount true 2>/dev/null; then
-    exec unshare --user --map-root-user --mount "$0" "$@"
-fi
-build=$(readlink -f "$1")
-shift
-program=$build/lockstep
-HOSTS_LIBRARY=yes . tools/hosts.sh
-
-reason=$(hosts_missing)
-if [ -n "$reason" ]; then
-    echo "test_elastic: skipped: $reason"
-    exit 0
-fi
-mpis=
-for mpi in ${LS_ELASTIC_MPI:-openmpi mpich}; do
-    if ! command -v mpirun.$mpi >/dev/null; then
-        echo "test_elastic: not with $mpi: no mpirun.$mpi (tools/deps.sh build)"
-    elif [ ! -e "$build/liblockstep_mpi_$mpi.so" ]; then
-        echo "test_elastic: not with $mpi: this build has no plugin for it"
-    else
-        mpis="$mpis $mpi"
-    fi
-done
-if [ -z "$mpis" ]; then
-    echo "test_elastic: skipped: no MPI"
-    exit 0
-fi
-
-tmp=$(mktemp -d)
-trap 'hosts_stop; rm -rf "$tmp"' EXIT
-trap 'exit 130' INT TERM HUP
-fail() {
-    echo "FAILED: $*"
-    [ ! -e "$tmp/err" ] || sed 's/^/    /' "$tmp/err"
-    exit 1
-}
+# shellcheck source=tests/ranks/elastic_hosts.sh
+. "$(dirname "$0")/elastic_hosts.sh"
 
 # --- a run and what is seen of it ---
 
@@ -52,12 +18,8 @@ steps=150
 
 # start MPI HOSTS KEY=VALUE...: a run on host1 to hostN, two ranks each at most, from a host behind them.
 start() {
-    local mpi=$1 n=$2 args k
+    local mpi=$1 n=$2 k
     shift 2
-    case $mpi in
-    openmpi) args="--mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0" ;;
-    mpich) args="-iface eth0" ;;
-    esac
     hosts_start $((n + 1))
     controller=host$((n + 1))
     for k in $(seq "$n"); do echo "host$k slots=2"; done >"$tmp/hosts"
@@ -65,7 +27,7 @@ start() {
     # shellcheck disable=SC2016
     hosts_on "$controller" env LOCKSTEP_FAULT="$slowly" FI_TCP_IFACE=eth0 FI_SOCKETS_IFACE=eth0 \
         sh -c 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"' "$tmp/pid" \
-        "$program" run --hosts "$tmp/hosts" --agent "$hosts_dir/agent${agent_words:-}" --launcher "$mpi" --launcher-args "$args" --wait 20 -t 1 ${most:+-n $most} -- \
+        "$program" run --hosts "$tmp/hosts" --agent "$hosts_dir/agent${agent_words:-}" --launcher "$mpi" --launcher-args "$(interface_words "$mpi")" --wait 20 -t 1 ${most:+-n $most} -- \
         train configs/exact_gpt.yaml steps=$steps optim.warmup=2 log_every=1 "data.cache=$tmp/cache" "out=$tmp/run" -q "$@" \
         >"$tmp/out" 2>"$tmp/err" </dev/null &
     running=$!
@@ -113,8 +75,6 @@ expect_nothing_lost() {
     [ "$from" -ge "$seen" ] || fail "steps were lost: step $seen was seen, it goes on from $from"
 }
 
-hash_of() { sed -n 's/^weights sha256://p' "$1"; }
-
 make_reference() {
     [ ! -e "$tmp/hash.$steps" ] || return 0
     "$program" train configs/exact_gpt.yaml steps=$steps optim.warmup=2 "data.cache=$tmp/cache" "out=$tmp/one" threads=1 -q >"$tmp/one.txt" 2>&1 ||
@@ -122,37 +82,12 @@ make_reference() {
     hash_of "$tmp/one.txt" >"$tmp/hash.$steps"
 }
 
-# Command lines of a host's processes. A daemon of MPI on a host that was cut off ends when its TCP gives up: after minutes.
-left_on() {
-    local id
-    for id in $(hosts_processes "$1"); do
-        tr '\0' ' ' <"/proc/$id/cmdline" 2>/dev/null | case $cut_off in
-        *"$1 "*) grep -v -e orted -e hydra_pmi_proxy ;;
-        *) cat ;;
-        esac
-    done
-    return 0
-}
-
-# No process on any host.
-check_nothing_left() {
-    local k left
-    for k in $(seq "$hosts_n"); do
-        for _ in $(seq 100); do
-            left=$(left_on "host$k")
-            [ -n "$left" ] || break
-            sleep 0.05
-        done
-        [ -z "$left" ] || fail "left on host$k: $left"
-    done
-}
-
 # finish NAME: to the end, with the weights of one rank.
 finish() {
     local status=0 found
     wait $running || status=$?
     [ $status -eq 0 ] || fail "$1: status $status"
-    check_nothing_left
+    check_no_processes
     hosts_stop
     found=$(hash_of "$tmp/out")
     [ "$found" = "$(cat "$tmp/hash.$steps")" ] || fail "$1: one rank ends with $(cat "$tmp/hash.$steps"), these with ${found:-nothing}"
@@ -266,7 +201,7 @@ check_stop() {
     wait $running || status=$?
     [ $status -eq 75 ] || fail "status $status after SIGTERM"
     grep -q "exit status 75 asks for" "$tmp/err" || fail "no word of 75"
-    check_nothing_left
+    check_no_processes
     hosts_stop
     "$program" checkpoint verify "$tmp/run" >/dev/null || fail "no checkpoint after SIGTERM"
     "$program" resume "$tmp/run" threads=1 -q >"$tmp/out" 2>&1 || fail "resume: $(cat "$tmp/out")"
@@ -277,7 +212,7 @@ check_stop() {
     go_on 3
     kill -KILL "$(cat "$tmp/pid")"
     wait $running || true
-    check_nothing_left
+    check_no_processes
     hosts_stop
     echo "$mpi: a killed controller leaves nothing behind"
 }
@@ -312,11 +247,8 @@ most=
 make_reference
 zeros=${LS_ELASTIC_ZEROS:-0 1 2 3}
 if [ $# -eq 0 ] && [ "${LS_ELASTIC:-short}" = short ]; then
-    first=${mpis# }
-    first=${first%% *}
-    last=${mpis##* }
-    check_sizes "$first" 1
-    check_loss "$last" unplug 3 2
+    check_sizes "$first_mpi" 1
+    check_loss "$last_mpi" unplug 3 2
 else
     [ $# -gt 0 ] || set -- sizes losses keepers move stop words
     for part in "$@"; do "part_$part"; done

@@ -5,42 +5,9 @@
 # dies or loses its cable is named by every survivor within two seconds.
 # usage: test_hosts.sh BUILD_DIR [PART...]   (hashes, slow_link, bytes, faults; default: all)
 set -eu
-if [ "$(id -u)" -ne 0 ] && unshare --user --map-root-user --mount true 2>/dev/null; then
-    exec unshare --user --map-root-user --mount "$0" "$@"
-fi
-build=$(readlink -f "$1")
-shift
-program=$build/lockstep
-HOSTS_LIBRARY=yes . tools/hosts.sh
+# shellcheck source=tests/ranks/elastic_hosts.sh
+. "$(dirname "$0")/elastic_hosts.sh"
 export LS_DELAY_LINE=$build/tests/delay_line
-
-reason=$(hosts_missing)
-if [ -n "$reason" ]; then
-    echo "test_hosts: skipped: $reason"
-    exit 0
-fi
-mpis=
-for mpi in openmpi mpich; do
-    if ! command -v mpirun.$mpi >/dev/null; then
-        echo "test_hosts: not with $mpi: no mpirun.$mpi (tools/deps.sh build)"
-    elif [ ! -e "$build/liblockstep_mpi_$mpi.so" ]; then
-        echo "test_hosts: not with $mpi: this build has no plugin for it"
-    else
-        mpis="$mpis $mpi"
-    fi
-done
-if [ -z "$mpis" ]; then
-    echo "test_hosts: skipped: no MPI"
-    exit 0
-fi
-
-tmp=$(mktemp -d)
-trap 'hosts_stop; rm -rf "$tmp"' EXIT
-trap 'exit 130' INT TERM HUP
-fail() {
-    echo "FAILED: $*"
-    exit 1
-}
 
 # train NAME KEY=VALUE...: the words of a short run that writes into a folder of that name.
 train_words() {
@@ -48,8 +15,6 @@ train_words() {
     shift
     echo "$program train configs/exact_gpt.yaml steps=6 optim.warmup=2 data.cache=$tmp/cache out=$tmp/$name threads=1 -q $*"
 }
-
-hash_of() { sed -n 's/^weights sha256://p' "$1"; }
 
 # check_hash MPI RANKS WIRE KEY=VALUE...: on the hosts that are up.
 check_hash() {
