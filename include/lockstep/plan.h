@@ -61,8 +61,10 @@ typedef enum ls_fuse {
 } ls_fuse;
 
 typedef enum ls_packing {
-    LS_PACKING_AUTO, /* a weight that several products of a step read packed alike is packed once a step: no result changes */
-    LS_PACKING_OFF   /* every product packs for itself */
+    /* A weight is packed once a step for the products that read it packed alike: no result changes. */
+    LS_PACKING_AUTO, /* where there are at least four of them: fewer do not pay for a pack that lies in memory */
+    LS_PACKING_ALL, /* where there are at least two */
+    LS_PACKING_OFF  /* every product packs for itself */
 } ls_packing;
 
 typedef struct ls_plan_options {

@@ -268,9 +268,7 @@ static void test_bytes_formula(void **state) {
             }
             assert_int_equal(r->bytes[LS_REGION_WEIGHTS], weights);
             assert_int_equal(r->bytes[LS_REGION_OPTIMIZER], optimizer + 64); /* the step count */
-            /* the weights' packed forms, where a rank runs several lanes with weights that stay */
-            assert_int_equal(r->bytes[LS_REGION_PREPARED], plan->layout.bytes);
-            assert_int_equal(plan->layout.bytes > 0, LANES / ranks > 1 && cut < 3);
+            assert_int_equal(r->bytes[LS_REGION_PREPARED], plan->layout.bytes); /* packed */
             assert_int_equal(r->folds[LS_FOLD_GRADIENTS].bytes, gradients);
             assert_int_equal(r->gradient_bytes, gradients + 2 * 256); /* loss, count */
             assert_true(r->bytes[LS_REGION_STEP] < 64 * 1024);

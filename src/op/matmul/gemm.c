@@ -6,6 +6,7 @@
  * - "shared b": for each chunk of columns and block of k, B is packed once by all; a task then packs its rows of A and runs
  *   them against all panels of B (or its share of them). */
 #include "op/matmul/gemm.h"
+#include "base/stream_copy.h"
 #include "op/matmul/gemm_direct_run.h"
 
 enum {
@@ -505,24 +506,31 @@ size_t ls_gemm_packed_bytes(const ls_gemm_engine *engine, int64_t n, int64_t k) 
            WORD_BYTES;
 }
 
-/* A few panels of one block. */
+size_t ls_gemm_pack_workspace_bytes(const ls_gemm_engine *engine, int64_t k, int n_threads) {
+    const ls_gemm_k_plan plan = ls_gemm_plan_k(engine, k);
+    return (size_t)(n_threads * PACK_PANELS * engine->nr * plan.words) * WORD_BYTES;
+}
+
+/* A few panels of one block, in the worker's cache, then past the caches to where they are to lie: nobody reads them soon. */
 static ls_status pack_whole_b(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const int64_t cols = PACK_PANELS * job->engine->nr, n_tasks = divide_up(job->gemm->n, cols);
     const int64_t col = task % n_tasks * cols, k_index = task / n_tasks;
     const int64_t range[4] = {col, min_of(cols, job->gemm->n - col), k_index * job->plan.k_block,
                               k_count(job, k_index)};
-    (void)worker;
-    job->engine->pack_b(&job->gemm->b, range, job->plan.words,
-                        job->shared + panel_offset(job, col, k_index));
+    const size_t panel_bytes = (size_t)(job->engine->nr * job->plan.words) * WORD_BYTES;
+    char *panels = job->scratch + (size_t)worker * PACK_PANELS * panel_bytes;
+    job->engine->pack_b(&job->gemm->b, range, job->plan.words, panels);
+    ls_stream_copy(job->shared + panel_offset(job, col, k_index), panels,
+                   (size_t)divide_up(range[1], job->engine->nr) * panel_bytes);
     return LS_OK;
 }
 
 ls_status ls_gemm_pack_b(const ls_gemm_engine *engine, const ls_gemm_operand *b, int64_t n,
-                         int64_t k, void *dst, ls_pool *pool) {
+                         int64_t k, void *dst, void *workspace, ls_pool *pool) {
     const ls_gemm_k_plan k_plan = ls_gemm_plan_k(engine, k);
     const ls_gemm gemm = {.n = n, .k = k, .b = *b};
-    gemm_job job = {.engine = engine, .gemm = &gemm, .shared = dst};
+    gemm_job job = {.engine = engine, .gemm = &gemm, .shared = dst, .scratch = workspace};
     job.plan.words = k_plan.words;
     job.plan.k_block = k_plan.k_block;
     job.plan.n_k_blocks = k_plan.n_blocks;

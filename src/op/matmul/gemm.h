@@ -97,8 +97,9 @@ LS_API ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, 
 /* All of b [k, n] for several products: block of k by block (ls_gemm_plan_k), in each panel by panel of nr columns, in each word by word;
  * zero where there are no columns or k's. 64-byte aligned. */
 LS_API size_t ls_gemm_packed_bytes(const ls_gemm_engine *engine, int64_t n, int64_t k);
+LS_API size_t ls_gemm_pack_workspace_bytes(const ls_gemm_engine *engine, int64_t k, int n_threads);
 LS_API ls_status ls_gemm_pack_b(const ls_gemm_engine *engine, const ls_gemm_operand *b, int64_t n,
-                                int64_t k, void *dst, ls_pool *pool);
+                                int64_t k, void *dst, void *workspace, ls_pool *pool);
 
 /* A whole matmul launch (batches, transposes, epilogue) with one engine. */
 LS_API size_t ls_matmul_workspace_bytes(const ls_gemm_engine *engine, const ls_sig *sig,

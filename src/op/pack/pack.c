@@ -62,6 +62,12 @@ static const char *refuses(const ls_sig *sig) {
     return ls_pack_form_refuses(((const ls_pack_attr *)sig->attr)->form);
 }
 
+static size_t workspace_panels(const ls_sig *sig, int n_threads) {
+    const ls_pack_attr *attr = sig->attr;
+    const int64_t k = sig->in[0].shape.dims[attr->w_is_NK ? 1 : 0];
+    return ls_gemm_pack_workspace_bytes(ls_pack_form_engine(attr->form), k, n_threads);
+}
+
 static ls_status launch_panels(const ls_launch *launch) {
     const ls_pack_attr *attr = launch->sig->attr;
     const ls_tensor *w = &launch->in[0];
@@ -69,12 +75,13 @@ static ls_status launch_panels(const ls_launch *launch) {
     const int64_t k = w->shape.dims[attr->w_is_NK ? 1 : 0];
     const ls_gemm_operand b = {w->data, w->dtype, attr->w_is_NK ? k : n, attr->w_is_NK};
     return ls_gemm_pack_b(ls_pack_form_engine(attr->form), &b, n, k, launch->out[0].data,
-                          launch->pool);
+                          launch->workspace, launch->pool);
 }
 
 static const ls_kernel pack_cpu_panels = {.name = "pack_cpu_panels",
                                           .device = LS_DEVICE_CPU,
                                           .refuses = refuses,
+                                          .workspace_bytes = workspace_panels,
                                           .launch = launch_panels};
 static const ls_kernel pack_ref = {
     .name = "pack_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};

@@ -1,6 +1,6 @@
 /* Weights in the layout of the products that read them. A matmul packs its right operand into panels before it multiplies; lanes and
- * recomputation make it do that again with the same weight. A weight that is read in one form by two or more products of a step becomes
- * a node `pack`, and those products `matmul_packed`: the same panels, so the same bits.
+ * recomputation make it do that again with the same weight. A weight that several products of a step read in one form becomes a node
+ * `pack`, and those products `matmul_packed`: the same panels, so the same bits.
  *
  * A form is what a product would make of the weight: as it is or turned (the input gradient), for one engine. Where a weight is
  * final before the lanes begin, its pack runs once a step; where lanes gather it (zero 3), it would run with the gather, and only pays
@@ -53,13 +53,13 @@ static int is_gathered(const ls_graph *g, ls_value v, ls_phase phase) {
     return made && made->op == &ls_op_all_gather_wait && made->phase == phase;
 }
 
-/* Times a step that a pack of the layout runs, and that each of its readers does. */
+/* Times a step that a pack of the layout would run. */
 static int times_packed(const layout_pass *p, const layout *l) {
     return is_final(p->from, l->w) ? 1 : p->o->lanes;
 }
 
 static int is_shared(const layout_pass *p, const layout *l) {
-    return l->n_readers * p->o->lanes > times_packed(p, l);
+    return l->n_readers * p->o->lanes >= p->o->least_reads * times_packed(p, l);
 }
 
 /* --- what is read how often ---------------------------------------------------------------------------------------- */

@@ -43,10 +43,11 @@ typedef struct ls_dp_options {
     int64_t bucket_bytes;
 } ls_dp_options;
 ls_status ls_pass_data_parallel(ls_graph **graph, const ls_dp_options *options);
-/* A weight that two or more products of a step read packed in one form is packed once, into a node of its own. Runs after the weights are
+/* A weight that several products of a step read packed in one form is packed once, into a node of its own. Runs after the weights are
  * gathered, on the level of instructions of this machine. Changes no result. */
 typedef struct ls_layout_options {
     int lanes;       /* that a rank runs in a step */
+    int least_reads; /* of a pack: 2 or more */
     ls_arena *arena; /* of the report */
 } ls_layout_options;
 typedef struct ls_layout_report {

@@ -108,7 +108,7 @@ static void test_threads_and_lanes(void **state) {
 static void test_packed(void **state) {
     const ls_machine m = fixed_machine();
     const double pack = 2 * 524288 / 50e9 / 0.5;
-    ls_plan *plan = make_plan_packing(1, 2, LS_PACKING_AUTO);
+    ls_plan *plan = make_plan_packing(1, 2, LS_PACKING_ALL);
     ls_arena *arena = NULL;
     ls_prediction p;
     (void)state;
