@@ -57,10 +57,9 @@ static void run_sum(const ls_conv_sum *t) {
 /* x is turned and padded to whole sixteens of channels. */
 static void run_product(const ls_conv_product *t) {
     float c[ROWS * COLS] __attribute__((aligned(64)));
-    const char *x = t->x, *dy = t->dy;
     clear_tiles();
-    for (int64_t n = 0; n < t->n_pixels; n++, x += t->x_pixel_bytes, dy += t->dy_pixel_bytes) {
-        const char *a = x, *b = dy;
+    for (pixel_walk at = first_pixel(t); at.line < t->n_lines; next_pixel(t, &at)) {
+        const char *a = at.x, *b = at.dy;
         for (int64_t w = 0; w < t->words; w += WORDS, a += AMX_ROW_BYTES, b += WORDS * t->dy_step)
             multiply_tiles(a, t->n_rows > HALF ? a + HALF * t->x_step : NULL, t->x_step, b,
                            t->dy_step, t->n_cols > HALF);

@@ -62,14 +62,13 @@ V16_INLINE void sum_rows(const ls_conv_sum *t, int rows, int vecs) {
 }
 
 V16_INLINE void multiply_rows(const ls_conv_product *t, int rows, int vecs) {
-    const char *x = t->x, *dy = t->dy;
     vec sum[ROWS][VECS];
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < vecs; j++) sum[i][j] = (vec){0};
-    for (int64_t n = 0; n < t->n_pixels; n++, x += t->x_pixel_bytes, dy += t->dy_pixel_bytes) {
-        const char *a = x, *b = dy;
+    for (pixel_walk at = first_pixel(t); at.line < t->n_lines; next_pixel(t, &at)) {
+        const char *a = at.x, *b = at.dy;
         for (int64_t w = 0; w < t->words; w++, a += t->x_step, b += t->dy_step) {
 #pragma GCC unroll 12
             for (int i = 0; i < rows; i++) {

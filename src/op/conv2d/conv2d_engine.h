@@ -30,11 +30,11 @@ typedef struct ls_conv_sum {
     int64_t out_row_bytes;
 } ls_conv_sum;
 
-/* A tile of x^T dy over the images of n_pixels neighbours: sums[row][col], or added to what is there. */
+/* A tile of x^T dy over the images of n_lines rows of n_pixels neighbours: sums[row][col], or added to what is there. */
 typedef struct ls_conv_product {
     const char *x, *dy; /* of the first pixel, first channel */
-    int64_t x_pixel_bytes, dy_pixel_bytes;
-    int64_t n_pixels, words; /* words of images of a pixel */
+    int64_t x_line_bytes, dy_line_bytes, x_pixel_bytes, dy_pixel_bytes;
+    int64_t n_lines, n_pixels, words; /* words of images of a pixel */
     int64_t x_step, dy_step; /* bytes from word to word; x turned: from channel to channel */
     int n_rows, n_cols;      /* channels of x, of dy (whole sixteens) */
     float *sums;

@@ -8,7 +8,7 @@
 #include "tensor/half.h"
 #include <string.h>
 
-enum { TASK_ROWS = 64, PACK_WORDS = 16 };
+enum { TASK_ROWS = 64, PACK_WORDS = 16, PACK_COLS = 16 };
 
 typedef struct tap_job {
     const ls_conv_engine *engine;
@@ -109,7 +109,8 @@ static void pack_columns(const tap_job *job, int64_t from, int64_t step, int64_t
         }
 }
 
-/* PACK_WORDS words of all taps of a panel: what is read of the tensor, tap after tap, stays in the first-level cache. */
+/* PACK_WORDS words of all taps of a panel, PACK_COLS columns at a time: what is read of the tensor, tap after tap, stays in the first-level
+ * cache, also where its steps are powers of two. */
 static ls_status pack_weights(void *user, int64_t task, int worker) {
     const tap_job *job = user;
     const ls_conv_shape *v = &job->shape;
@@ -123,12 +124,14 @@ static ls_status pack_weights(void *user, int64_t task, int worker) {
     const int has_gaps = n < cols || k_end - k0 < n_words * per_word;
     char *panel = job->packed + task / per_panel * job->panel_bytes;
     (void)worker;
-    for (int64_t tap = 0; tap < n_taps; tap++) {
+    for (int64_t i = 0; i < divide_up(n, PACK_COLS) * n_taps; i++) {
+        const int64_t tap = i % n_taps, col = i / n_taps * PACK_COLS;
         char *to = panel + (tap * job->words + word0) * cols * CONV_WORD_BYTES;
-        if (has_gaps) memset(to, 0, (size_t)(n_words * cols * CONV_WORD_BYTES));
+        if (has_gaps && col == 0) memset(to, 0, (size_t)(n_words * cols * CONV_WORD_BYTES));
         for (int64_t k = k0; k < k_end; k++)
-            pack_columns(job, col0 * col_step + k * k_step + tap, col_step, n,
-                         to + (k - k0) / per_word * cols * CONV_WORD_BYTES +
+            pack_columns(job, (col0 + col) * col_step + k * k_step + tap, col_step,
+                         min_of(PACK_COLS, n - col),
+                         to + ((k - k0) / per_word * cols + col) * CONV_WORD_BYTES +
                              k % per_word * (int64_t)sizeof(uint16_t));
     }
     return LS_OK;

@@ -46,6 +46,28 @@ V16_INLINE void store_rows(const ls_conv_sum *t, const float *c, int ld, int fir
         store_rows_as(t, c, ld, first, n_rows, LS_DTYPE_F16);
 }
 
+/* --- weight gradient --------------------------------------------------------------------------------------------- */
+
+/* Walks the pixels of a product, line after line: `n` of them are left in this one. */
+typedef struct pixel_walk {
+    const char *x, *dy;
+    int64_t line, n;
+} pixel_walk;
+
+V16_INLINE pixel_walk first_pixel(const ls_conv_product *t) {
+    return (pixel_walk){t->x, t->dy, 0, t->n_pixels};
+}
+
+V16_INLINE void next_pixel(const ls_conv_product *t, pixel_walk *at) {
+    at->x += t->x_pixel_bytes;
+    at->dy += t->dy_pixel_bytes;
+    if (--at->n) return;
+    at->line++;
+    at->n = t->n_pixels;
+    at->x = t->x + at->line * t->x_line_bytes;
+    at->dy = t->dy + at->line * t->dy_line_bytes;
+}
+
 /* --- copies ------------------------------------------------------------------------------------------------------ */
 
 V16_INLINE void copy_rows_wide(const ls_conv_copy *c) {
@@ -78,16 +100,24 @@ V16_INLINE void copy_rows_pairs(const ls_conv_copy *c) {
         widen_channel(c);
         return;
     }
-    for (int64_t i = 0; i < c->n_rows; i++, from += c->n_cols, to += c->cols) {
-        memcpy(to, from, (size_t)c->n_cols * sizeof *to);
-        memset(to + c->n_cols, 0, (size_t)(c->cols - c->n_cols) * sizeof *to);
-    }
-    memset(to, 0, (size_t)((c->rows - c->n_rows) * c->cols) * sizeof *to);
+    if (c->n_cols == c->cols)
+        memcpy(to, from, (size_t)(c->n_rows * c->cols) * sizeof *to);
+    else
+        for (int64_t i = 0; i < c->n_rows; i++) {
+            uint16_t *row = to + i * c->cols;
+            memcpy(row, from + i * c->n_cols, (size_t)c->n_cols * sizeof *to);
+            memset(row + c->n_cols, 0, (size_t)(c->cols - c->n_cols) * sizeof *to);
+        }
+    memset(to + c->n_rows * c->cols, 0, (size_t)((c->rows - c->n_rows) * c->cols) * sizeof *to);
 }
 
 /* Word (w, j) is elements (2 w, j) and (2 w + 1, j); cols: of words. */
 V16_INLINE void pair_rows(const ls_conv_copy *c) {
     uint32_t *to = c->to;
+    if (c->cols == 1) { /* neighbours are pairs */
+        copy_rows_pairs(c);
+        return;
+    }
     for (int64_t i = 0; i < c->rows; i += 2, to += c->cols) {
         const int low = i < c->n_rows, high = i + 1 < c->n_rows;
         for (int64_t j = 0; j < c->cols; j += 16) {

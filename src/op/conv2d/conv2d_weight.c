@@ -1,7 +1,8 @@
 /* Weight gradient: dw[r, s] = sum over pixels (p, q) that tap (r, s) meets of x^T dy, matrices of [B, C] and [B, O], with k the images.
  *
- * The order of a sum follows from the shape alone. Rows of pixels are dealt to parts; within a part they ascend; a row is summed in blocks
- * of at most BLOCK_IMAGES of whole pixels, each alone (pixels, then images, ascending) and then added. Parts are added as a binary tree. */
+ * The order of a sum follows from the shape alone. Rows of pixels are dealt to parts; within a part they ascend, in blocks of at most
+ * BLOCK_IMAGES (whole rows, or whole pixels of a row), each summed alone (pixels, then images, ascending) and then added. Parts are added as
+ * a binary tree. */
 #include "op/conv2d/conv2d_engine.h"
 #include "op/conv2d/conv2d_memory.h"
 #include <string.h>
@@ -29,8 +30,9 @@ typedef struct weight_job {
     ls_conv_shape shape;
     int64_t words; /* of the images of a pixel */
     operand x, dy, *copied;
-    int64_t n_panels, n_parts, n_block; /* n_block: pixels of a block */
-    int64_t part_count;                 /* [taps][C][channels of dy] */
+    int64_t n_panels, n_parts;
+    int64_t n_lines, n_block; /* rows of a block; pixels of one, if a row is not whole */
+    int64_t part_count;       /* [taps][C][channels of dy] */
     float *parts;
     size_t total_bytes;
     const ls_launch *launch;
@@ -69,6 +71,7 @@ static weight_job make_job(const ls_conv_engine *e, const ls_sig *sig, void *wor
     job.n_panels = divide_up(v->o, e->cols);
     job.n_parts = count_parts(v);
     job.n_block = max_of(BLOCK_IMAGES / max_of(v->b, 1), 1);
+    job.n_lines = max_of(job.n_block / v->q, 1);
     job.part_count = v->r * v->s * v->c * job.dy.channels;
     job.parts = take(&at, (size_t)(job.n_parts * job.part_count) * sizeof(float));
     job.total_bytes = at.used;
@@ -113,8 +116,8 @@ static void find_range(const ls_conv_shape *v, int64_t r, int64_t size, int64_t 
     out[1] = min_of(out[1], high > 0 ? divide_up(high, v->stride) : 0);
 }
 
-/* All channels of x against a panel, over n pixels of dy from (p, q) on. */
-static void add_block(const weight_job *job, const int64_t tap[2], const int64_t at[2], int64_t n,
+/* All channels of x against a panel, over product's lines and pixels of dy from (p, q) on. */
+static void add_block(const weight_job *job, const int64_t tap[2], const int64_t at[2],
                       ls_conv_product *product) {
     const ls_conv_engine *e = job->engine;
     const ls_conv_shape *v = &job->shape;
@@ -126,7 +129,6 @@ static void add_block(const weight_job *job, const int64_t tap[2], const int64_t
     const int64_t channel_bytes = e->is_turned ? job->x.step : CONV_WORD_BYTES;
     const int64_t n_tiles = divide_up(v->c, e->rows);
     product->dy += (at[0] * v->q + at[1]) * job->dy.pixel_bytes;
-    product->n_pixels = n;
     for (int64_t i = 0; i < n_tiles; i++) {
         const int64_t c = min_of(e->is_turned ? i * e->rows : v->c * i / n_tiles, v->c);
         const int64_t end = e->is_turned ? c + e->rows : v->c * (i + 1) / n_tiles;
@@ -149,6 +151,8 @@ static void run_tap(const weight_job *job, int64_t part, int64_t tap, int64_t pa
     find_range(v, taps[0], v->h, p);
     find_range(v, taps[1], v->w, q);
     ls_conv_product product = {.dy = job->dy.data + col * CONV_WORD_BYTES,
+                               .x_line_bytes = v->stride * v->w * job->x.pixel_bytes,
+                               .dy_line_bytes = v->q * job->dy.pixel_bytes,
                                .x_pixel_bytes = v->stride * job->x.pixel_bytes,
                                .dy_pixel_bytes = job->dy.pixel_bytes,
                                .words = job->words,
@@ -159,9 +163,12 @@ static void run_tap(const weight_job *job, int64_t part, int64_t tap, int64_t pa
                                        tap * v->c * job->dy.channels + col,
                                .ld = job->dy.channels,
                                .first = 1};
-    for (int64_t i = p[0]; i < p[1]; i++)
-        for (int64_t j = q[0]; j < q[1]; j += job->n_block)
-            add_block(job, taps, (int64_t[2]){i, j}, min_of(job->n_block, q[1] - j), &product);
+    for (int64_t i = p[0]; i < p[1]; i += job->n_lines)
+        for (int64_t j = q[0]; j < q[1]; j += job->n_block) {
+            product.n_lines = min_of(job->n_lines, p[1] - i);
+            product.n_pixels = min_of(job->n_block, q[1] - j);
+            add_block(job, taps, (int64_t[2]){i, j}, &product);
+        }
     if (product.first)
         for (int64_t c = 0; c < v->c; c++)
             memset(product.sums + c * product.ld, 0, (size_t)product.n_cols * sizeof(float));
@@ -179,6 +186,13 @@ static ls_status run_task(void *user, int64_t task, int worker) {
 }
 
 /* --- results ----------------------------------------------------------------------------------------------------- */
+
+/* Asks for the lines that the next tap will need: they are too far apart for the processor to guess. */
+static void ask_ahead(const weight_job *job, int64_t at) {
+    if (at < job->part_count)
+        for (int64_t i = 0; i < job->n_parts; i++)
+            __builtin_prefetch(job->parts + i * job->part_count + at);
+}
 
 /* LANES elements of every part, neighbours added until one is left, which is sum[0]. */
 static void add_parts(const weight_job *job, int64_t at, float sum[MAX_PARTS][LANES]) {
@@ -206,7 +220,9 @@ static ls_status write_channels(void *user, int64_t task, int worker) {
         const int64_t tap = i % n_taps, c0 = i / n_taps * LANES;
         for (int64_t c = c0; c < min_of(c0 + LANES, v->c); c++) {
             const int64_t to = first + c * n_taps + tap;
-            add_parts(job, (tap * v->c + c) * job->dy.channels + o0, sum);
+            const int64_t at = (tap * v->c + c) * job->dy.channels + o0;
+            ask_ahead(job, at + v->c * job->dy.channels);
+            add_parts(job, at, sum);
             if (dw->dtype == LS_DTYPE_F32)
                 for (int64_t k = 0; k < n; k++) ((float *)dw->data)[to + k * step] = sum[0][k];
             else
