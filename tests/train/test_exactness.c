@@ -26,9 +26,13 @@ static void check_layouts(const char *model, const char *precision) {
     const long bytes = fewest_bytes(common) * 5 / 4;
     const char *budget;
     budget = text_of("threads=1 recompute=bytes recompute_bytes=%ld", bytes);
-    const char *const layouts[] = {"threads=2", "threads=1 fuse=false",
-                                   "threads=2 recompute=cheap",     "threads=3 recompute=attention",
-                                   "threads=2 recompute=layer",     budget};
+    const char *const layouts[] = {"threads=2",
+                                   "threads=1 fuse=false",
+                                   "threads=2 recompute=cheap",
+                                   "threads=3 recompute=attention",
+                                   "threads=2 recompute=layer",
+                                   "threads=3 recompute=layer pack=all",
+                                   budget};
     line = text_of("%s threads=1", common);
     const train_report base = train_small("layouts", line);
     assert_int_equal(base.steps, 4);
@@ -52,7 +56,7 @@ static void test_lanes(void **state) {
     for (int lanes = 1; lanes <= 8; lanes *= 2) {
         const char *one, *three;
         one = text_of("lanes=%d threads=1", lanes);
-        three = text_of("lanes=%d threads=3 recompute=layer", lanes);
+        three = text_of("lanes=%d threads=3 recompute=layer pack=off", lanes);
         const train_report a = train_small("lanes", one), b = train_small("lanes", one),
                            c = train_small("lanes", three);
         assert_same(&a, &b, one);
