@@ -20,6 +20,10 @@ LS_API ls_status ls_images_open(const char *folder, ls_images_part part, ls_imag
 LS_API ls_status ls_images_open_files(const char *image_path, const char *label_path,
                                       ls_images **out);
 LS_API void ls_images_close(ls_images *images);
+/* 1 when opening had to unpack compressed files; plain ones are mapped and read where they lie. */
+LS_API int ls_images_is_unpacked(const ls_images *images);
+/* As plain files in an existing folder, from which ls_images_open takes them. */
+LS_API ls_status ls_images_save(const ls_images *images, const char *folder, ls_images_part part);
 
 typedef struct ls_images_info {
     int64_t n_images, height, width;

@@ -86,7 +86,7 @@ typedef struct ls_start_times {
     double weights; /* drawn, or loaded */
     double records; /* the run's folder */
     double first_step;
-    int64_t encoded_bytes; /* of text that this start encoded; 0: the tokens were there */
+    int64_t prepared_bytes; /* of text that this start encoded, or of images that it unpacked; 0: it was kept from before */
 } ls_start_times;
 
 typedef struct ls_train_result {

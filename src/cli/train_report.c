@@ -85,8 +85,8 @@ static json_t *report_json(const ls_train_result *r) {
                                             s->launch, "data_seconds", s->data, "plan_seconds",
                                             s->plan, "memory_seconds", s->memory, "weights_seconds",
                                             s->weights, "records_seconds", s->records,
-                                            "first_step_seconds", s->first_step, "encoded_bytes",
-                                            (json_int_t)s->encoded_bytes));
+                                            "first_step_seconds", s->first_step, "prepared_bytes",
+                                            (json_int_t)s->prepared_bytes));
     if (report && *r->profile)
         (void)json_object_set_new(report, "profile", json_string(r->profile));
     return report;

@@ -116,9 +116,14 @@ static ls_status read_all(reader *r, int n_dims, ls_idx *idx) {
         return LS_FAIL(LS_ERR_FORMAT,
                        "%s: cut off: its header promises %lld bytes, the file has %zu", r->path,
                        (long long)bytes, r->map.bytes);
-    idx->data = ls_alloc((size_t)bytes);
-    if (idx->data == NULL) return LS_ERR_NO_MEMORY;
-    return read_bytes(r, idx->data, (size_t)bytes);
+    if (!r->is_gzip) {
+        idx->data = r->map.data + r->n_read;
+        return LS_OK;
+    }
+    idx->unpacked = ls_alloc((size_t)bytes);
+    if (idx->unpacked == NULL) return LS_ERR_NO_MEMORY;
+    idx->data = idx->unpacked;
+    return read_bytes(r, idx->unpacked, (size_t)bytes);
 }
 
 ls_status ls_idx_read(const char *path, int n_dims, ls_idx *out) {
@@ -126,6 +131,10 @@ ls_status ls_idx_read(const char *path, int n_dims, ls_idx *out) {
     reader r;
     LS_TRY(open_reader(path, &r));
     const ls_status status = read_all(&r, n_dims, &idx);
+    if (status == LS_OK && !r.is_gzip) {
+        idx.map = r.map;
+        r.map = (ls_map){0};
+    }
     close_reader(&r);
     if (status != LS_OK) {
         ls_idx_deinit(&idx);
@@ -136,6 +145,31 @@ ls_status ls_idx_read(const char *path, int n_dims, ls_idx *out) {
 }
 
 void ls_idx_deinit(ls_idx *idx) {
-    ls_free(idx->data);
+    ls_free(idx->unpacked);
+    ls_map_close(&idx->map);
     *idx = (ls_idx){0};
+}
+
+int ls_idx_is_unpacked(const ls_idx *idx) {
+    return idx->unpacked != NULL;
+}
+
+static void put_be32(unsigned char *out, int64_t value) {
+    for (int i = 0; i < 4; i++) out[i] = (unsigned char)(value >> (24 - 8 * i));
+}
+
+ls_status ls_idx_write(const ls_idx *idx, const char *path) {
+    unsigned char head[16] = {0, 0, UNSIGNED_BYTE, (unsigned char)idx->n_dims};
+    size_t bytes = 1;
+    for (int i = 0; i < idx->n_dims; i++) {
+        put_be32(head + 4 + 4 * i, idx->dims[i]);
+        bytes *= (size_t)idx->dims[i];
+    }
+    ls_file_writer *file = NULL;
+    LS_TRY(ls_file_writer_begin(path, &file));
+    ls_status status = ls_file_writer_write(file, head, 4 + 4 * (size_t)idx->n_dims);
+    if (status == LS_OK) status = ls_file_writer_write(file, idx->data, bytes);
+    if (status == LS_OK) return ls_file_writer_commit(file);
+    ls_file_writer_abort(file);
+    return status;
 }

@@ -67,6 +67,22 @@ ls_status ls_images_open(const char *folder, ls_images_part part, ls_images **ou
     return status;
 }
 
+int ls_images_is_unpacked(const ls_images *images) {
+    return ls_idx_is_unpacked(&images->pixels_NHW) || ls_idx_is_unpacked(&images->labels_N);
+}
+
+ls_status ls_images_save(const ls_images *images, const char *folder, ls_images_part part) {
+    const char *prefix = part == LS_IMAGES_TRAIN ? "train" : "t10k";
+    char *image_path = ls_format("%s/%s-images-idx3-ubyte", folder, prefix);
+    char *label_path = ls_format("%s/%s-labels-idx1-ubyte", folder, prefix);
+    ls_status status = image_path && label_path ? LS_OK : LS_ERR_NO_MEMORY;
+    if (status == LS_OK) status = ls_idx_write(&images->pixels_NHW, image_path);
+    if (status == LS_OK) status = ls_idx_write(&images->labels_N, label_path);
+    ls_free(image_path);
+    ls_free(label_path);
+    return status;
+}
+
 void ls_images_close(ls_images *images) {
     if (images == NULL) return;
     ls_idx_deinit(&images->pixels_NHW);

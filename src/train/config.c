@@ -87,7 +87,7 @@ static const ls_config_field run_fields[] = {
     DATA(path, STRING, NULL, 0, 0, "text file or folder (.txt, .jsonl, either with .zst), token shard (.tok), or folder of IDX images"),
     DATA(tokenizer, STRING, "bpe", 0, 0, "bpe (trained on the text), byte, or the path of a tokenizer.json"),
     DATA(vocab, INT, "2048", 257, 1e6, "tokens of a trained BPE"),
-    DATA(cache, STRING, NULL, 0, 0, "folder for the trained tokenizer and token shards; unset = <out>/data"),
+    DATA(cache, STRING, NULL, 0, 0, "folder for trained tokenizer, token shards, unpacked images; unset = <out>/data"),
     DATA(split, BOOL, "true", 0, 0, "hold out the last 5 % of the text, and 5 % before it for early stopping"),
     DATA(ignore_across_documents, BOOL, "false", 0, 0, "the first token of a document is no target"),
     DATA(stop_path, STRING, NULL, 0, 0, "with a token shard as data.path: the shard for early stopping"),

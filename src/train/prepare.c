@@ -6,10 +6,10 @@
 #include "train/source.h"
 #include "train/source_note.h"
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = LS_PREPARE_PATH };
 static const char *const part_names[] = {"all", "train", "stop", "held"};
 
-static ls_status cache_path(const ls_train_config *c, const char *name, char out[PATH_BYTES]) {
+ls_status ls_prepare_path(const ls_train_config *c, const char *name, char out[LS_PREPARE_PATH]) {
     const int n = c->data.cache ? snprintf(out, PATH_BYTES, "%s/%s", c->data.cache, name)
                                 : snprintf(out, PATH_BYTES, "%s/data/%s", c->out, name);
     if (n < PATH_BYTES) return LS_OK;
@@ -38,7 +38,7 @@ static ls_status make_shard(const ls_train_config *c, ls_split part, const ls_to
                             const ls_tokens_options *options, int64_t *bytes_out) {
     char name[32], path[PATH_BYTES];
     snprintf(name, sizeof name, "%s.tok", part_names[part]);
-    LS_TRY(cache_path(c, name, path));
+    LS_TRY(ls_prepare_path(c, name, path));
     ls_dataset *dataset = NULL;
     const ls_split read = c->data.split ? part : LS_SPLIT_ALL;
     LS_TRY(open_dataset(c, read, &dataset));
@@ -53,11 +53,11 @@ static ls_status fill_cache(const ls_train_config *c, ls_source_note *note, ls_p
                             void *user, int64_t *bytes_out) {
     char path[PATH_BYTES];
     LS_TRY(ls_source_note_hash(note));
-    LS_TRY(cache_path(c, "", path));
+    LS_TRY(ls_prepare_path(c, "", path));
     LS_TRY(ls_dir_make(path));
     ls_tokenizer *tokenizer = NULL;
     LS_TRY(make_tokenizer(c, progress, user, &tokenizer));
-    ls_status status = cache_path(c, "tokenizer.json", path);
+    ls_status status = ls_prepare_path(c, "tokenizer.json", path);
     if (status == LS_OK) status = ls_tokenizer_save(tokenizer, path);
     const ls_tokens_options options = {ls_tokenizer_eot(tokenizer) >= 0, progress, user};
     for (int part = LS_SPLIT_TRAIN;
@@ -65,18 +65,18 @@ static ls_status fill_cache(const ls_train_config *c, ls_source_note *note, ls_p
         status = make_shard(c, (ls_split)part, tokenizer, &options, bytes_out);
     ls_tokenizer_destroy(tokenizer);
     /* Last: without the note the cache does not count. */
-    if (status == LS_OK) status = cache_path(c, "source.txt", path);
+    if (status == LS_OK) status = ls_prepare_path(c, "source.txt", path);
     return status == LS_OK ? ls_source_note_store(note, path) : status;
 }
 
 static ls_status open_cache(const ls_train_config *c, ls_prepared *out) {
     char path[PATH_BYTES], name[32];
-    LS_TRY(cache_path(c, "tokenizer.json", path));
+    LS_TRY(ls_prepare_path(c, "tokenizer.json", path));
     LS_TRY(ls_tokenizer_open(path, &out->tokenizer));
     for (int part = LS_SPLIT_TRAIN; part <= (c->data.split ? LS_SPLIT_HELD : LS_SPLIT_TRAIN);
          part++) {
         snprintf(name, sizeof name, "%s.tok", part_names[part]);
-        LS_TRY(cache_path(c, name, path));
+        LS_TRY(ls_prepare_path(c, name, path));
         LS_TRY(ls_tokens_open(path, &out->parts[part]));
     }
     return LS_OK;
@@ -103,7 +103,7 @@ static int is_shard(const char *path) {
 
 static ls_status cache_is_current(const ls_train_config *c, ls_source_note *note, int *out) {
     char path[PATH_BYTES];
-    LS_TRY(cache_path(c, "source.txt", path));
+    LS_TRY(ls_prepare_path(c, "source.txt", path));
     return ls_source_note_matches(note, path, out);
 }
 
@@ -145,8 +145,13 @@ void ls_prepared_close(ls_prepared *prepared) {
 }
 
 ls_status ls_train_prepare(const ls_train_config *config, ls_progress_fn progress, void *user) {
+    if (!ls_model_reads_tokens(config->model.kind)) {
+        ls_prepared_images images;
+        LS_TRY(ls_prepare_images(config, &images));
+        ls_prepared_images_close(&images);
+        return LS_OK;
+    }
     ls_prepared prepared;
-    if (!ls_model_reads_tokens(config->model.kind)) return LS_OK;
     LS_TRY(ls_prepare_text(config, progress, user, &prepared));
     ls_prepared_close(&prepared);
     return LS_OK;

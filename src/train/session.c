@@ -133,7 +133,7 @@ static ls_status fit_ranks(ls_session *s) {
 static ls_status open_session(ls_session *s, int parts) {
     LS_TRY(fit_ranks(s));
     LS_TRY(open_source(s));
-    s->start.times.encoded_bytes = ls_source_encoded_bytes(s->source);
+    s->start.times.prepared_bytes = ls_source_prepared_bytes(s->source);
     ls_start_mark(&s->start, &s->start.times.data);
     LS_TRY(ls_session_open_device(s));
     ls_start_mark(&s->start, &s->start.times.memory);

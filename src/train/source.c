@@ -12,7 +12,8 @@ struct ls_source {
     ls_prepared text;
     ls_loader *loader, *eval_loader;
     /* images */
-    ls_images *train_images, *eval_images;
+    ls_prepared_images prepared;
+    ls_images *train_images, *eval_images; /* train: prepared's */
     ls_images_options image_options;
     float *pixels;
     /* the rows at hand: one lane of one step, or one evaluation load */
@@ -44,13 +45,15 @@ static ls_status open_text(ls_source *s, const ls_train_config *c, ls_progress_f
 
 static ls_status open_images(ls_source *s, const ls_train_config *c) {
     s->image_path = c->data.path;
-    LS_TRY(ls_images_open(c->data.path, LS_IMAGES_TRAIN, &s->train_images));
+    LS_TRY(ls_prepare_images(c, &s->prepared));
+    s->train_images = s->prepared.train;
     s->image_options = (ls_images_options){.seed = (uint64_t)c->seed,
                                            .batch = c->batch,
                                            .lanes = c->lanes,
+                                           .mean = s->prepared.mean,
+                                           .std = s->prepared.std,
                                            .max_shift = (int)c->data.max_shift,
                                            .flip = c->data.flip};
-    ls_images_statistics(s->train_images, &s->image_options.mean, &s->image_options.std);
     const ls_images_info info = ls_images_get_info(s->train_images);
     s->pixels = ls_alloc((size_t)(s->rows * info.height * info.width) * sizeof(float));
     s->targets = ls_alloc((size_t)s->rows * sizeof *s->targets);
@@ -76,13 +79,12 @@ ls_status ls_source_open(const ls_train_config *c, ls_progress_fn progress, void
     return LS_OK;
 }
 
-int64_t ls_source_encoded_bytes(const ls_source *s) {
-    return s->text.encoded_bytes;
+int64_t ls_source_prepared_bytes(const ls_source *s) {
+    return s->text.encoded_bytes + s->prepared.unpacked_bytes;
 }
 
 uint64_t ls_source_hash(const ls_source *s) {
-    return s->images ? ls_images_hash(s->train_images)
-                     : ls_tokens_get_info(s->text.parts[LS_SPLIT_TRAIN]).hash;
+    return s->images ? s->prepared.hash : ls_tokens_get_info(s->text.parts[LS_SPLIT_TRAIN]).hash;
 }
 
 void ls_source_close(ls_source *s) {
@@ -90,7 +92,7 @@ void ls_source_close(ls_source *s) {
     ls_loader_destroy(s->loader);
     ls_loader_destroy(s->eval_loader);
     ls_prepared_close(&s->text);
-    ls_images_close(s->train_images);
+    ls_prepared_images_close(&s->prepared);
     ls_images_close(s->eval_images);
     ls_free(s->pixels);
     ls_free(s->tokens);
@@ -188,7 +190,8 @@ static ls_status begin_images(ls_source *s, ls_split part, int64_t *n_windows_ou
     if (part != LS_SPLIT_HELD)
         return LS_FAIL(LS_ERR_UNSUPPORTED,
                        "image data is evaluated on its test images only: ask for the part 'held'");
-    if (!s->eval_images) LS_TRY(ls_images_open(s->image_path, LS_IMAGES_TEST, &s->eval_images));
+    if (!s->eval_images)
+        LS_TRY(ls_images_open(s->prepared.folder, LS_IMAGES_TEST, &s->eval_images));
     *n_windows_out = ls_images_get_info(s->eval_images).n_images;
     return LS_OK;
 }

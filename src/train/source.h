@@ -11,8 +11,8 @@ ls_status ls_source_open(const ls_train_config *config, ls_progress_fn progress,
 void ls_source_close(ls_source *source);
 int ls_source_is_images(const ls_source *source);
 const ls_tokenizer *ls_source_tokenizer(const ls_source *source); /* NULL for images */
-/* Bytes of text that opening had to encode: 0 when the tokens were kept from before. */
-int64_t ls_source_encoded_bytes(const ls_source *source);
+/* Bytes of text that opening had to encode, or of images to unpack: 0 when that was kept from before. */
+int64_t ls_source_prepared_bytes(const ls_source *source);
 /* Of the training part's content. */
 uint64_t ls_source_hash(const ls_source *source);
 /* Fills in what the model takes from the data: vocabulary, classes, image size. */
@@ -40,6 +40,22 @@ typedef struct ls_prepared {
 ls_status ls_prepare_text(const ls_train_config *config, ls_progress_fn progress, void *user,
                           ls_prepared *out);
 void ls_prepared_close(ls_prepared *prepared);
+
+/* Images of a run: as they are when their files are plain; unpacked once into a folder of data.cache when they are compressed. */
+typedef struct ls_prepared_images {
+    ls_images *train;
+    char *folder; /* where the test images lie too */
+    double mean, std;
+    uint64_t hash;
+    int64_t unpacked_bytes; /* 0: they were kept from before, or plain */
+} ls_prepared_images;
+ls_status ls_prepare_images(const ls_train_config *config, ls_prepared_images *out);
+void ls_prepared_images_close(ls_prepared_images *prepared);
+
+/* A path in the folder that a run keeps its prepared data in. */
+enum { LS_PREPARE_PATH = 4096 };
+ls_status ls_prepare_path(const ls_train_config *config, const char *name,
+                          char out[LS_PREPARE_PATH]);
 /* Would ls_prepare_text write nothing? */
 ls_status ls_prepare_is_current(const ls_train_config *config, int *out);
 

@@ -67,11 +67,15 @@ ls_status ls_source_note_init(const ls_train_config *c, ls_source_note *n) {
     *n = (ls_source_note){0};
     if (!ls_path_exists(c->data.path))
         return LS_FAIL(LS_ERR_NOT_FOUND, "data.path '%s': no such file or folder", c->data.path);
-    ls_text_append(&n->what, "source 3: tokenizer %s, vocab %lld, split %d\n", c->data.tokenizer,
-                   (long long)c->data.vocab, c->data.split);
+    const int images = !ls_model_reads_tokens(c->model.kind);
+    if (images)
+        ls_text_append(&n->what, "images 1\n");
+    else
+        ls_text_append(&n->what, "source 3: tokenizer %s, vocab %lld, split %d\n",
+                       c->data.tokenizer, (long long)c->data.vocab, c->data.split);
     LS_TRY(ls_path_is_dir(c->data.path) ? describe_folder(n, c->data.path)
                                         : describe_file(n, c->data.path));
-    if (!names_a_tokenizer_file(c)) return LS_OK;
+    if (images || !names_a_tokenizer_file(c)) return LS_OK;
     const ls_status status = describe_file(n, c->data.tokenizer);
     return status == LS_OK ? LS_OK : ls_error_prefix(status, "data.tokenizer");
 }
@@ -98,12 +102,15 @@ ls_status ls_source_note_hash(ls_source_note *n) {
     return LS_OK;
 }
 
+static int is_settled(const ls_source_note *n) {
+    return ls_clock_unix_ms() - n->newest_ms > SETTLED_MS;
+}
+
 ls_status ls_source_note_store(const ls_source_note *n, const char *path) {
     ls_text text = {0};
-    const int is_settled = ls_clock_unix_ms() - n->newest_ms > SETTLED_MS;
     ls_text_append_bytes(&text, n->what.data, n->what.size);
     ls_text_append(&text, "%s%016" PRIx64 "\n", content_label, n->content);
-    if (is_settled) ls_text_append_bytes(&text, n->stamps.data, n->stamps.size);
+    if (is_settled(n)) ls_text_append_bytes(&text, n->stamps.data, n->stamps.size);
     ls_status status = text.status;
     if (status == LS_OK) status = ls_file_write_atomic(path, text.data, text.size);
     ls_text_deinit(&text);
@@ -116,7 +123,10 @@ static ls_status compare_content(ls_source_note *n, const char *path, const char
     char *end = NULL;
     LS_TRY(ls_source_note_hash(n));
     *out = strtoull(stored, &end, 16) == n->content && end == stored + 16;
-    if (*out && ls_source_note_store(n, path) != LS_OK) ls_error_clear();
+    if (!*out || !is_settled(n)) return LS_OK;
+    const ls_status status = ls_source_note_store(n, path);
+    if (status == LS_ERR_NO_MEMORY) return status;
+    ls_error_clear();
     return LS_OK;
 }
 

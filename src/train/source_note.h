@@ -1,4 +1,4 @@
-/* What tokens were made of: a note beside them, compared at every start. Files whose size and times are those of the note are taken for what
+/* What tokens (or unpacked images) were made of: a note beside them, compared at every start. Files whose size and times are those of the note are taken for what
  * they were; others of the same size are hashed, so that a touched or copied text is not encoded again and a changed one always is. Local. */
 #ifndef LS_TRAIN_SOURCE_NOTE_H
 #define LS_TRAIN_SOURCE_NOTE_H
@@ -16,7 +16,7 @@ typedef struct ls_source_note {
     int64_t hashed_bytes; /* read for it */
 } ls_source_note;
 
-/* Looks at the files of a run's text without reading them. Deinit also after a failure. */
+/* Looks at the files of a run's data without reading them. Deinit also after a failure. */
 ls_status ls_source_note_init(const ls_train_config *config, ls_source_note *note);
 void ls_source_note_deinit(ls_source_note *note);
 /* Is the note stored at `path` of the same text? Refreshes its stamps where that can be written. */

@@ -52,8 +52,8 @@ char *ls_start_describe(const ls_start_times *times) {
         append_name(&text, stages[i].name);
         ls_text_append(&text, " %.0f ms", 1e3 * stages[i].seconds);
     }
-    if (times->encoded_bytes)
-        ls_text_append(&text, "; %lld bytes of text encoded", (long long)times->encoded_bytes);
+    if (times->prepared_bytes)
+        ls_text_append(&text, "; %lld bytes of data prepared", (long long)times->prepared_bytes);
     if (text.status == LS_OK) return text.data;
     ls_text_deinit(&text);
     return NULL;
@@ -66,7 +66,7 @@ static char *print_members(const ls_start_times *times) {
     ls_text_append(&text, "\"seconds\":%.6f", ls_start_seconds(times));
     for (int i = 0; i < N_STAGES; i++)
         ls_text_append(&text, ",\"%s_seconds\":%.6f", stages[i].name, stages[i].seconds);
-    ls_text_append(&text, ",\"encoded_bytes\":%lld", (long long)times->encoded_bytes);
+    ls_text_append(&text, ",\"prepared_bytes\":%lld", (long long)times->prepared_bytes);
     if (text.status == LS_OK) return text.data;
     ls_text_deinit(&text);
     return NULL;

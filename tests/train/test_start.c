@@ -3,7 +3,7 @@
 #include "train_run.h"
 
 typedef struct start_report {
-    int64_t encoded_bytes;
+    int64_t prepared_bytes;
     double stages, first_step_seconds;
 } start_report;
 
@@ -23,7 +23,7 @@ static start_report start_run(const char *name, const char *path, const char *wo
     json_t *root;
     check_ok(ls_json_parse(result.out, strlen(result.out), line, &root));
     const json_t *start = json_object_get(root, "start");
-    start_report report = {json_integer_value(json_object_get(start, "encoded_bytes")), 0,
+    start_report report = {json_integer_value(json_object_get(start, "prepared_bytes")), 0,
                            json_real_value(json_object_get(root, "first_step_seconds"))};
     for (int i = 0; i < N_STAGES; i++) {
         const double seconds = json_number_value(json_object_get(start, stage_names[i]));
@@ -51,16 +51,16 @@ static void test_encoded_once(void **state) {
     int64_t bytes;
     check_ok(ls_path_bytes(path, &bytes));
     const start_report first = start_run("once", path, "");
-    assert_int_equal(first.encoded_bytes, bytes);
+    assert_int_equal(first.prepared_bytes, bytes);
     assert_true(first.stages > 0);
     assert_float_equal(first.stages, first.first_step_seconds, 1e-6);
-    assert_int_equal(start_run("once", path, "").encoded_bytes, 0);
-    assert_int_equal(start_run("once", path, "seed=3 batch=4").encoded_bytes, 0);
+    assert_int_equal(start_run("once", path, "").prepared_bytes, 0);
+    assert_int_equal(start_run("once", path, "seed=3 batch=4").prepared_bytes, 0);
     path = copy_text("once.txt", '\0'); /* the same text, newly written */
-    assert_int_equal(start_run("once", path, "").encoded_bytes, 0);
+    assert_int_equal(start_run("once", path, "").prepared_bytes, 0);
     path = copy_text("once.txt", '#'); /* another of the same size */
-    assert_int_equal(start_run("once", path, "").encoded_bytes, bytes);
-    assert_int_equal(start_run("once", path, "data.split=false").encoded_bytes, bytes);
+    assert_int_equal(start_run("once", path, "").prepared_bytes, bytes);
+    assert_int_equal(start_run("once", path, "data.split=false").prepared_bytes, bytes);
 }
 
 static void test_order_of_records(void **state) {
@@ -112,9 +112,9 @@ static void test_describe(void **state) {
     assert_string_equal(text, "launch 2 ms, data 3 ms, plan 4 ms, memory 0 ms, weights 1250 ms, "
                               "records 0 ms, first step 13 ms");
     ls_free(text);
-    times.encoded_bytes = 99;
+    times.prepared_bytes = 99;
     text = ls_start_describe(&times);
-    check_says(text, "first step 13 ms; 99 bytes of text encoded");
+    check_says(text, "first step 13 ms; 99 bytes of data prepared");
     ls_free(text);
     assert_float_equal(ls_start_seconds(&times), 1.2726, 1e-12);
     assert_true(check_torture(describe, &times) >= 1);
