@@ -52,10 +52,24 @@ V16_INLINE void store_at(const ls_tensor *t, int dtype, int64_t at, v16 x, int64
     v16_store_n(t->data, dtype == MIXED ? t->dtype : (ls_dtype)dtype, at, x, n);
 }
 
+/* As a store and a load would leave it; of a NaN only what a bf16 holds counts. */
 V16_INLINE v16 round_as(const ls_tensor *t, int dtype, v16 x) {
     const ls_dtype to = dtype == MIXED ? t->dtype : (ls_dtype)dtype;
-    if (to == LS_DTYPE_BF16) return v16_from_bf16(v16_to_bf16(x));
-    return to == LS_DTYPE_F16 ? v16_from_f16(v16_to_f16(x)) : x;
+    if (to == LS_DTYPE_F16) return v16_from_f16(v16_to_f16(x));
+    if (to != LS_DTYPE_BF16) return x;
+    const v16u bits = (v16u)x;
+    const v16u rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+    return v16_select(v16_is_nan(x), x, (v16)rounded);
+}
+
+/* x, or 0 where gate is 0 or less. */
+V16_INLINE v16 pass_gate(v16 gate, v16 x) {
+#ifdef __AVX512F__ /* GCC 12 takes the mask of a comparison through a vector */
+    const __m512 zero = _mm512_setzero_ps();
+    return (v16)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(zero, (__m512)gate, _CMP_NGE_UQ), (__m512)x);
+#else
+    return v16_select(v16_ge(v16_set(0), gate), v16_set(0), x);
+#endif
 }
 
 V16_INLINE v16 add_chains(const v16 sum[CHAINS]) {
@@ -83,21 +97,21 @@ V16_INLINE void measure_vector(const norm_job *job, int64_t block, int64_t c, in
                                int dtype) {
     const int64_t n_rows = rows_of(job, block), step = job->n.n_channels;
     const int64_t first = block * BLOCK_ROWS * step + c;
+    const ls_tensor x = *job->x;
     v16 sum[CHAINS], square[CHAINS];
     for (int i = 0; i < CHAINS; i++) sum[i] = square[i] = v16_set(0);
     int64_t i = 0;
     for (; i + CHAINS <= n_rows; i += CHAINS)
-        for (int k = 0; k < CHAINS; k++)
-            sum[k] += load_at(job->x, dtype, first + (i + k) * step, n);
-    for (; i < n_rows; i++) sum[0] += load_at(job->x, dtype, first + i * step, n);
+        for (int k = 0; k < CHAINS; k++) sum[k] += load_at(&x, dtype, first + (i + k) * step, n);
+    for (; i < n_rows; i++) sum[0] += load_at(&x, dtype, first + i * step, n);
     const v16 total = add_chains(sum), mean = total / (float)n_rows;
     for (i = 0; i + CHAINS <= n_rows; i += CHAINS)
         for (int k = 0; k < CHAINS; k++) {
-            const v16 d = load_at(job->x, dtype, first + (i + k) * step, n) - mean;
+            const v16 d = load_at(&x, dtype, first + (i + k) * step, n) - mean;
             square[k] += d * d;
         }
     for (; i < n_rows; i++) {
-        const v16 d = load_at(job->x, dtype, first + i * step, n) - mean;
+        const v16 d = load_at(&x, dtype, first + i * step, n) - mean;
         square[0] += d * d;
     }
     v16_store_f32(job->sums[0] + block * job->padded + c, total);
@@ -163,11 +177,12 @@ V16_INLINE void write_vector(const norm_job *job, int64_t block, int64_t c, int6
     const int64_t first = block * BLOCK_ROWS * step + c;
     const v16 mean = vector_at(job, MEAN, c), factor = vector_at(job, FACTOR, c);
     const v16 shift = vector_at(job, SHIFT, c);
+    const ls_tensor x = *job->x, to = *job->y, residual = job->residual ? *job->residual : x;
+    const int adds = job->residual != NULL, relus = job->relus;
     for (int64_t i = 0, at = first; i < n_rows; i++, at += step) {
-        v16 y = (load_at(job->x, dtype, at, n) - mean) * factor + shift;
-        if (job->residual) y = round_as(job->y, dtype, y) + load_at(job->residual, dtype, at, n);
-        if (job->relus) y = v16_select(v16_ge(v16_set(0), y), v16_set(0), y);
-        store_at(job->y, dtype, at, y, n);
+        v16 y = (load_at(&x, dtype, at, n) - mean) * factor + shift;
+        if (adds) y = round_as(&to, dtype, y) + load_at(&residual, dtype, at, n);
+        store_at(&to, dtype, at, relus ? pass_gate(y, y) : y, n);
     }
 }
 
@@ -180,13 +195,25 @@ static ls_status write_block(void *user, int64_t block, int worker) {
 
 /* --- backward ---------------------------------------------------------------------------------------------------- */
 
+/* What dy is made of, in registers. */
+typedef struct dy_terms {
+    ls_tensor dy, more, relu;
+    int has_more, has_relu;
+} dy_terms;
+
+V16_INLINE dy_terms terms_of(const norm_job *job) {
+    return (dy_terms){.dy = *job->dy,
+                      .more = job->more ? *job->more : *job->dy,
+                      .relu = job->relu ? *job->relu : *job->dy,
+                      .has_more = job->more != NULL,
+                      .has_relu = job->relu != NULL};
+}
+
 /* dy: the sum of its terms, 0 where relu's result is. */
-V16_INLINE v16 load_dy(const norm_job *job, int dtype, int64_t at, int64_t n) {
-    v16 dy = load_at(job->dy, dtype, at, n);
-    if (job->more) dy = round_as(job->dy, dtype, dy + load_at(job->more, dtype, at, n));
-    if (!job->relu) return dy;
-    const v16i off = v16_ge(v16_set(0), load_at(job->relu, dtype, at, n));
-    return v16_select(off, v16_set(0), dy);
+V16_INLINE v16 load_dy(const dy_terms *t, int dtype, int64_t at, int64_t n) {
+    v16 dy = load_at(&t->dy, dtype, at, n);
+    if (t->has_more) dy = round_as(&t->dy, dtype, dy + load_at(&t->more, dtype, at, n));
+    return t->has_relu ? pass_gate(load_at(&t->relu, dtype, at, n), dy) : dy;
 }
 
 /* A block's sum dy * (x - mean) and sum dy. */
@@ -194,15 +221,22 @@ V16_INLINE void sum_vector(const norm_job *job, int64_t block, int64_t c, int64_
     const int64_t n_rows = rows_of(job, block), step = job->n.n_channels;
     const int64_t first = block * BLOCK_ROWS * step + c;
     const v16 mean = vector_at(job, MEAN, c);
+    const dy_terms terms = terms_of(job);
+    const ls_tensor x = *job->x;
     v16 product[CHAINS], plain[CHAINS];
-    for (int i = 0; i < CHAINS; i++) product[i] = plain[i] = v16_set(0);
-    for (int64_t i = 0; i < n_rows; i += CHAINS)
-        for (int k = 0; k < CHAINS && i + k < n_rows; k++) {
-            const int64_t at = first + (i + k) * step;
-            const v16 dy = load_dy(job, dtype, at, n);
-            product[k] += dy * (load_at(job->x, dtype, at, n) - mean);
+    int64_t i = 0, at = first;
+    for (int k = 0; k < CHAINS; k++) product[k] = plain[k] = v16_set(0);
+    for (; i + CHAINS <= n_rows; i += CHAINS)
+        for (int k = 0; k < CHAINS; k++, at += step) {
+            const v16 dy = load_dy(&terms, dtype, at, n);
+            product[k] += dy * (load_at(&x, dtype, at, n) - mean);
             plain[k] += dy;
         }
+    for (; i < n_rows; i++, at += step) {
+        const v16 dy = load_dy(&terms, dtype, at, n);
+        product[0] += dy * (load_at(&x, dtype, at, n) - mean);
+        plain[0] += dy;
+    }
     v16_store_f32(job->sums[0] + block * job->padded + c, add_chains(product));
     v16_store_f32(job->sums[1] + block * job->padded + c, add_chains(plain));
 }
@@ -240,10 +274,12 @@ V16_INLINE void differentiate_vector(const norm_job *job, int64_t block, int64_t
     const int64_t first = block * BLOCK_ROWS * step + c;
     const v16 mean = vector_at(job, MEAN, c), factor = vector_at(job, FACTOR, c);
     const v16 slope = vector_at(job, SLOPE, c), mean_dy = vector_at(job, MEAN_DY, c);
+    const dy_terms terms = terms_of(job);
+    const ls_tensor x = *job->x, dx = *job->y;
     for (int64_t i = 0, at = first; i < n_rows; i++, at += step) {
-        const v16 centered = load_at(job->x, dtype, at, n) - mean;
-        const v16 dy = load_dy(job, dtype, at, n);
-        store_at(job->y, dtype, at, factor * (dy - mean_dy - centered * slope), n);
+        const v16 centered = load_at(&x, dtype, at, n) - mean;
+        const v16 dy = load_dy(&terms, dtype, at, n);
+        store_at(&dx, dtype, at, factor * (dy - mean_dy - centered * slope), n);
     }
 }
 
