@@ -99,6 +99,70 @@ static void correlates(void **state) {
     run_deinit(&r);
 }
 
+/* Weights that meet the padding alone are not read: zero times infinity would be NaN. */
+static void leaves_out_what_lies_beyond_the_border(void **state) {
+    (void)state;
+    const ls_conv2d_attr same = {1, 1};
+    const ls_conv2d_grad_input_attr input = {1, 1, 1, 1};
+    const ls_op *ops[2] = {&ls_op_conv2d, &ls_op_conv2d_grad_input};
+    const void *attrs[2] = {&same, &input};
+    for (int i = 0; i < 2; i++) {
+        run r;
+        run_init(&r, ops[i], attrs[i], 2,
+                 (ls_type[]){TYPE(F32, 1, 1, 3, 1), TYPE(F32, 1, 1, 3, 3)});
+        for (int k = 0; k < 9; k++) ((float *)r.in[1].data)[k] = k == 4 ? 2 : INFINITY;
+        memcpy(r.in[0].data, (float[]){1, -2, 0.5f}, 3 * sizeof(float));
+        run_chosen(&r);
+        assert_memory_equal(r.out[0].data, ((float[]){2, -4, 1}), 3 * sizeof(float));
+        run_deinit(&r);
+    }
+}
+
+/* Copies image b of every pixel. */
+static void pick_image(const ls_tensor *from, int64_t b, const ls_tensor *to) {
+    const int64_t *dims = from->shape.dims;
+    const size_t bytes = (size_t)dims[3] * ls_dtype_bytes(from->dtype);
+    for (int64_t i = 0; i < dims[0] * dims[1]; i++)
+        memcpy((char *)to->data + (size_t)i * bytes,
+               (const char *)from->data + (size_t)(i * dims[2] + b) * bytes, bytes);
+}
+
+static void check_alone(const ls_op *op, const void *attr, ls_type x, ls_type w) {
+    run all, one;
+    const int64_t n = x.shape.dims[2];
+    run_init(&all, op, attr, 2, (ls_type[]){x, w});
+    x.shape.dims[2] = 1;
+    run_init(&one, op, attr, 2, (ls_type[]){x, w});
+    memcpy(one.in[1].data, all.in[1].data, ls_type_bytes(&w));
+    run_chosen(&all);
+    ls_tensor want = all.out[0];
+    run_alloc(&want, &one.out_types[0]);
+    for (int64_t b = 0; b < n; b++) {
+        pick_image(&all.in[0], b, &one.in[0]);
+        run_chosen(&one);
+        pick_image(&all.out[0], b, &want);
+        if (memcmp(want.data, one.out[0].data, ls_type_bytes(&one.out_types[0])) != 0)
+            fail_msg("%s: image %d of %d has other bits alone", op->name, (int)b, (int)n);
+    }
+    ls_free(want.data);
+    run_deinit(&one);
+    run_deinit(&all);
+}
+
+static void an_image_does_not_know_its_neighbours(void **state) {
+    (void)state;
+    const ls_conv2d_attr halve = {2, 1};
+    const ls_conv2d_grad_input_attr input = {2, 1, 5, 4};
+    const ls_dtype dtypes[3] = {LS_DTYPE_F32, LS_DTYPE_BF16, LS_DTYPE_F16};
+    for (int i = 0; i < 3; i++) {
+        const ls_dtype dtype = dtypes[i];
+        check_alone(&ls_op_conv2d, &halve, (ls_type){dtype, {4, {5, 4, 29, 35}}},
+                    (ls_type){dtype, {4, {40, 35, 3, 3}}});
+        check_alone(&ls_op_conv2d_grad_input, &input, (ls_type){dtype, {4, {3, 2, 29, 32}}},
+                    (ls_type){dtype, {4, {32, 18, 3, 3}}});
+    }
+}
+
 static void pools(void **state) {
     (void)state;
     const ls_pool2d_attr mean_padded = {0, 3, 2, 1, 0, 0}, max_padded = {1, 3, 2, 1, 0, 0};
@@ -139,6 +203,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_what_does_not_fit),
         cmocka_unit_test(correlates),
+        cmocka_unit_test(leaves_out_what_lies_beyond_the_border),
+        cmocka_unit_test(an_image_does_not_know_its_neighbours),
         cmocka_unit_test(pools),
         cmocka_unit_test(only_the_batch_splits),
     };
