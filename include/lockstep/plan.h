@@ -79,6 +79,7 @@ typedef struct ls_plan_options {
     int64_t recompute_bytes;
     ls_fuse fuse;
     ls_packing pack;
+    int repeats; /* FORWARD: runs that will share what is prepared (ls_run_options.prepared); 0: 1 */
     /* A lane whose logits take more makes them block by block, with loss and gradients, and stores none; 0: never. Changes no bit. FORWARD:
      * for evaluation, which fetches sums: output "logits" is dropped. */
     int64_t logits_bytes;

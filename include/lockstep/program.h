@@ -25,6 +25,8 @@ typedef struct ls_run_options {
             user); /* or NULL. Called once in a TRAIN run, before this rank gives its first gradient to others and before
                                              * anything persistent is written: from here on the state of two runs ago may be overwritten */
     ls_trace *trace; /* or NULL. Records what runs when */
+    /* FORWARD: persistent values are those of the program's last run, so what it made of them (copies, packed weights) is not made again. */
+    int prepared;
 } ls_run_options;
 
 /* Draws every parameter and state value of this rank from its ls_init: a pure function of (seed, name, index). */

@@ -57,6 +57,7 @@ struct ls_program {
     int n_frozen;
     int frozen_differ; /* they were given since the last run */
     int gave;          /* before_update was called in this run */
+    int is_prepared;   /* a run was completed: what is prepared is there */
 };
 
 typedef struct ls_lower_options {

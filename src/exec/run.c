@@ -134,6 +134,8 @@ static ls_status run_command(ls_program *p, const ls_command *command,
     case LS_COMMAND_FEED:
         return ls_program_feed(p, command, options);
     case LS_COMMAND_RUN:
+        if (options->prepared && p->rank->segments[command->segment].kind == LS_SEGMENT_PREPARE)
+            return LS_OK;
         return run_steps(p, command, options);
     case LS_COMMAND_ADD:
     case LS_COMMAND_ROUND:
@@ -160,13 +162,24 @@ static ls_status run_commands(ls_program *p, const ls_run_options *options) {
     return p->plan->options.mode == LS_PLAN_TRAIN ? open_update(p, options) : LS_OK;
 }
 
+static ls_status check_prepared(const ls_program *p, const ls_run_options *options) {
+    if (!options->prepared || (p->is_prepared && p->plan->options.mode == LS_PLAN_FORWARD))
+        return LS_OK;
+    return LS_FAIL(LS_ERR_INVALID,
+                   "run: prepared = 1 %s; only a further run of a program that updates nothing "
+                   "finds its copies of weights made",
+                   p->is_prepared ? "of a program that updates weights" : "in a first run");
+}
+
 ls_status ls_program_run(ls_program *p, const ls_run_options *options) {
+    LS_TRY(check_prepared(p, options));
     ls_program_follow(p);
     p->gave = 0;
     const int64_t begun = options->trace ? ls_trace_now() : 0;
     const ls_status status = run_commands(p, options);
     ls_trace_add_span(options->trace, LS_TRACE_PROGRAM, (int64_t)options->step, begun);
     if (status == LS_OK) {
+        p->is_prepared = 1;
         ls_program_swap(p);
         return LS_OK;
     }

@@ -38,7 +38,8 @@ enum { LEAST_READS_OF_PACK = 4 };
 static ls_status lay_out_weights(ls_plan *plan) {
     const ls_plan_options *o = &plan->options;
     const int members = o->mode == LS_PLAN_TRAIN ? plan->n_members : 1;
-    const ls_layout_options options = {.lanes = o->lanes / members,
+    const int repeats = o->mode == LS_PLAN_FORWARD && o->repeats > 1 ? o->repeats : 1;
+    const ls_layout_options options = {.lanes = o->lanes / members * repeats,
                                        .least_reads =
                                            o->pack == LS_PACKING_ALL ? 2 : LEAST_READS_OF_PACK,
                                        .arena = plan->arena};

@@ -6,6 +6,8 @@
 #include "train/sample.h"
 #include "train/session.h"
 
+enum { MANY_RUNS = 1 << 20 };
+
 typedef struct generator {
     ls_session session;
     const ls_generate_options *options;
@@ -57,11 +59,14 @@ static ls_status make_program(generator *g) {
     g->window = most < c->model.context ? most : c->model.context;
     g->vocab = c->model.vocab;
     const ls_model_batch batch = {.batch = 1, .tokens = g->window, .lanes = 1, .grad_scale = 1};
-    const ls_plan_options plan = {.mode = LS_PLAN_FORWARD,
-                                  .device = c->device,
-                                  .threads = (int)c->threads,
-                                  .lanes = 1,
-                                  .precision = (ls_precision)c->precision};
+    const ls_plan_options plan = {
+        .mode = LS_PLAN_FORWARD,
+        .device = c->device,
+        .threads = (int)c->threads,
+        .lanes = 1,
+        .precision = (ls_precision)c->precision,
+        .pack = (ls_packing)c->pack,
+        .repeats = g->options->n_tokens < MANY_RUNS ? (int)g->options->n_tokens : MANY_RUNS};
     const ls_mesh mesh = {1, 1, 1, 1, 1};
     ls_graph *graph = NULL;
     LS_TRY(ls_graph_create(&graph));
@@ -86,7 +91,7 @@ static ls_status make_buffers(generator *g) {
 }
 
 static ls_status next_token(generator *g, int64_t index, int32_t *out) {
-    const ls_run_options run = {.feed = feed_tokens, .user = g};
+    const ls_run_options run = {.feed = feed_tokens, .user = g, .prepared = index > 0};
     LS_TRY(ls_program_run(g->session.eval, &run));
     LS_TRY(
         ls_program_fetch(g->session.eval, "logits", g->logits.data, ls_tensor_bytes(&g->logits)));

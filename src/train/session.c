@@ -172,9 +172,9 @@ typedef struct eval_sums {
 } eval_sums;
 
 /* Sums of the rows from `first` on. */
-static ls_status evaluate_rows(ls_session *s, int64_t first, eval_sums *out) {
+static ls_status evaluate_rows(ls_session *s, int64_t first, int prepared, eval_sums *out) {
     LS_TRY(ls_source_eval_load(s->source, first, &out->n_targets, &out->n_bytes));
-    const ls_run_options run = {.feed = feed_eval, .user = s->source};
+    const ls_run_options run = {.feed = feed_eval, .user = s->source, .prepared = prepared};
     LS_TRY(ls_program_run(s->eval, &run));
     float loss, correct = 0;
     LS_TRY(ls_program_fetch_f32(s->eval, "sum/loss", &loss));
@@ -192,7 +192,7 @@ static ls_status evaluate_round(ls_session *s, int64_t first, int64_t rows, int6
     const int size = ls_comm_size(s->comm);
     const int64_t mine = first + ls_comm_rank(s->comm) * rows;
     eval_sums own = {0};
-    LS_TRY(evaluate_rows(s, mine < n_windows ? mine : 0, &own));
+    LS_TRY(evaluate_rows(s, mine < n_windows ? mine : 0, first > 0, &own));
     if (mine >= n_windows) own = (eval_sums){0};
     LS_TRY(ls_comm_exchange(s->comm, "evaluation", &own, sizeof own, all));
     for (int r = 0; r < size; r++) {

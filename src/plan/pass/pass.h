@@ -46,7 +46,7 @@ ls_status ls_pass_data_parallel(ls_graph **graph, const ls_dp_options *options);
 /* A weight that several products of a step read packed in one form is packed once, into a node of its own. Runs after the weights are
  * gathered, on the level of instructions of this machine. Changes no result. */
 typedef struct ls_layout_options {
-    int lanes;       /* that a rank runs in a step */
+    int lanes; /* that a rank runs while what is prepared lasts: a step, or several runs without update */
     int least_reads; /* of a pack: 2 or more */
     ls_arena *arena; /* of the report */
 } ls_layout_options;
