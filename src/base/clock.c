@@ -1,5 +1,5 @@
 #include "base/clock.h"
-#include <fcntl.h>
+#include "base/fs.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -24,12 +24,7 @@ int64_t ls_clock_unix_ms(void) {
 /* Field 22 of /proc/self/stat, clock ticks since boot; the name before it may hold blanks, so count from its ')'. */
 static double start_seconds(void) {
     char text[1024];
-    const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -1;
-    const ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return -1;
-    text[n] = '\0';
+    if (!ls_file_read_start("/proc/self/stat", text, sizeof text)) return -1;
     const char *at = strrchr(text, ')');
     for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
     if (!at) return -1;

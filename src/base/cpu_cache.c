@@ -1,23 +1,16 @@
 /* Cache sizes, as the kernel tells them of the first CPU. */
 #include "base/cpu.h"
-#include <fcntl.h>
+#include "base/fs.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MOST_INDEXES = 8 };
 
 static int read_word(int index, const char *name, char *text, size_t room) {
     char path[96];
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", index, name);
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    const ssize_t n = read(fd, text, room - 1);
-    close(fd);
-    if (n <= 0) return 0;
-    text[n] = '\0';
-    return 1;
+    return ls_file_read_start(path, text, room);
 }
 
 /* "32768K" */

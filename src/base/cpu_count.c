@@ -1,6 +1,6 @@
 /* How many CPUs this process may use: the affinity mask, then the cgroup's quota (version 2, then 1). */
+#include "base/fs.h"
 #include "base/thread.h"
-#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,17 +8,6 @@
 #include <unistd.h>
 
 enum { PATH_BYTES = 1024 };
-
-/* Reads the start of a small file into text; 0 when it cannot. */
-static int read_small(const char *path, char *text, size_t room) {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    const ssize_t n = read(fd, text, room - 1);
-    close(fd);
-    if (n <= 0) return 0;
-    text[n] = '\0';
-    return 1;
-}
 
 static int quota_cpus(long long quota, long long period) {
     if (quota <= 0 || period <= 0) return 0;
@@ -33,7 +22,7 @@ static int quota_v2(char *folder) {
         char path[PATH_BYTES + 64], text[64];
         long long quota, period;
         snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", folder);
-        if (read_small(path, text, sizeof text) &&
+        if (ls_file_read_start(path, text, sizeof text) &&
             sscanf(text, "%lld %lld", &quota, &period) == 2) {
             const int cpus = quota_cpus(quota, period);
             if (cpus > 0 && (least == 0 || cpus < least)) least = cpus;
@@ -46,15 +35,15 @@ static int quota_v2(char *folder) {
 
 static int quota_v1(void) {
     char quota[64], period[64];
-    if (!read_small("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, sizeof quota) ||
-        !read_small("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, sizeof period))
+    if (!ls_file_read_start("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, sizeof quota) ||
+        !ls_file_read_start("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, sizeof period))
         return 0;
     return quota_cpus(strtoll(quota, NULL, 10), strtoll(period, NULL, 10));
 }
 
 static int cgroup_cpus(void) {
     char text[4096], folder[PATH_BYTES] = "";
-    if (read_small("/proc/self/cgroup", text, sizeof text)) {
+    if (ls_file_read_start("/proc/self/cgroup", text, sizeof text)) {
         const char *line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
         const char *start = line ? strstr(line, "0::") + 3 : "";
         const size_t n = strcspn(start, "\n");

@@ -108,6 +108,16 @@ int ls_path_is_dir(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+int ls_file_read_start(const char *path, char *text, size_t room) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    const ssize_t n = read(fd, text, room - 1);
+    (void)close(fd);
+    if (n <= 0) return 0;
+    text[n] = '\0';
+    return 1;
+}
+
 ls_status ls_dir_make(const char *path) {
     if (path[0] == '\0') return LS_FAIL(LS_ERR_INVALID, "cannot make a folder with an empty name");
     char *part = ls_strdup(path);

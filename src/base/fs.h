@@ -8,6 +8,8 @@
 
 /* Reads a whole file; *data_out is ls_alloc'ed with one NUL after the end. */
 LS_API ls_status ls_file_read(const char *path, char **data_out, size_t *bytes_out);
+/* The start of a small file of /proc or /sys as text, NUL-terminated; 0 = it cannot be read or is empty. Allocates nothing. */
+LS_API int ls_file_read_start(const char *path, char *text, size_t room);
 /* Writes path.tmp.<pid>, fsyncs, renames onto path, fsyncs the folder: path has the old or the new bytes. */
 LS_API ls_status ls_file_write_atomic(const char *path, const void *data, size_t bytes);
 

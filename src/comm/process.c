@@ -1,10 +1,9 @@
 /* What /proc says about a process. */
+#include "base/fs.h"
 #include "comm/board.h"
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { FIELD_BORN = 22 };
 
@@ -12,12 +11,7 @@ enum { FIELD_BORN = 22 };
 static int read_stat(pid_t pid, char *state_out, uint64_t *born_out) {
     char path[64], text[1024];
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    const ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return 0;
-    text[n] = '\0';
+    if (!ls_file_read_start(path, text, sizeof text)) return 0;
     const char *at = strrchr(text, ')');
     if (!at || at[1] != ' ') return 0;
     *state_out = at[2];

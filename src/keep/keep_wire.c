@@ -13,8 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-ls_status ls_keep_split_address(const char *address, char *host_out, size_t host_bytes,
-                                char *port_out, size_t port_bytes) {
+static ls_status split_address(const char *address, char *host_out, size_t host_bytes,
+                               char *port_out, size_t port_bytes) {
     const char *colon = strrchr(address, ':');
     const char *first = address, *end = colon;
     if (colon && *address == '[' && colon > address && colon[-1] == ']') {
@@ -28,6 +28,16 @@ ls_status ls_keep_split_address(const char *address, char *host_out, size_t host
     host_out[end - first] = '\0';
     memcpy(port_out, colon + 1, strlen(colon + 1) + 1);
     return LS_OK;
+}
+
+ls_status ls_keep_resolve(const char *address, struct addrinfo **out) {
+    char host[256], port[16];
+    LS_TRY(split_address(address, host, sizeof host, port, sizeof port));
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    const int code = getaddrinfo(host, port, &hints, out);
+    if (code == 0) return LS_OK;
+    return LS_FAIL(LS_ERR_COMM, "keeper %s: the host is not known: %s", address,
+                   gai_strerror(code));
 }
 
 /* Waits end: whatever is sent or received later fails when nothing moves for so long. */
@@ -77,15 +87,9 @@ static int connect_within(int fd, const struct addrinfo *to, double seconds) {
 }
 
 ls_status ls_keep_dial_tcp(const char *address, double seconds, int *fd_out) {
-    char host[256], port[16];
     const int one = 1;
-    LS_TRY(ls_keep_split_address(address, host, sizeof host, port, sizeof port));
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *all = NULL;
-    const int code = getaddrinfo(host, port, &hints, &all);
-    if (code != 0)
-        return LS_FAIL(LS_ERR_COMM, "keeper %s: the host is not known: %s", address,
-                       gai_strerror(code));
+    LS_TRY(ls_keep_resolve(address, &all));
     int error = EHOSTUNREACH, fd = -1;
     for (const struct addrinfo *to = all; to && fd < 0; to = to->ai_next) {
         fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

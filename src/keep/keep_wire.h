@@ -111,9 +111,9 @@ typedef struct ls_keep_copy {
     int32_t rank, was_restored;
 } ls_keep_copy;
 
-/* "HOST:PORT", "[::1]:PORT" for IPv6. */
-LS_API ls_status ls_keep_split_address(const char *address, char *host_out, size_t host_bytes,
-                                       char *port_out, size_t port_bytes);
+/* "HOST:PORT", "[::1]:PORT" for IPv6. Free with freeaddrinfo. */
+struct addrinfo;
+ls_status ls_keep_resolve(const char *address, struct addrinfo **out);
 /* Connect within so many seconds. LS_ERR_COMM says to what and why not. */
 LS_API ls_status ls_keep_dial_unix(const char *name, int *fd_out);
 LS_API ls_status ls_keep_dial_tcp(const char *address, double seconds, int *fd_out);

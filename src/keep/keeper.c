@@ -307,14 +307,8 @@ static const char *find_word(const char *words, int n, char *out, size_t bytes) 
 }
 
 static ls_status find_address(const char *address, struct sockaddr_storage *out, socklen_t *bytes) {
-    char host[256], port[16];
-    LS_TRY(ls_keep_split_address(address, host, sizeof host, port, sizeof port));
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *all = NULL;
-    const int code = getaddrinfo(host, port, &hints, &all);
-    if (code != 0)
-        return LS_FAIL(LS_ERR_COMM, "keeper %s: the host is not known: %s", address,
-                       gai_strerror(code));
+    LS_TRY(ls_keep_resolve(address, &all));
     memcpy(out, all->ai_addr, all->ai_addrlen);
     *bytes = all->ai_addrlen;
     freeaddrinfo(all);

@@ -237,7 +237,19 @@ static void test_errors(void **state) {
     ls_plan_destroy(big);
 }
 
-/* A rank alone, without a transport: the calls in their order. */
+/* A rank alone, without a transport, of a job of its own: from the start, or what it takes over at `step`. */
+static ls_status join_keeper(ls_keeper *keeper, const ls_plan *plan, int64_t number, int64_t step,
+                             ls_keep **keep, char *buffers[2]) {
+    char blob[LS_KEEP_BLOB];
+    int64_t found;
+    int current;
+    set_attempt(keeper, number, step);
+    LS_TRY(ls_keep_open(NULL, keep));
+    LS_TRY(ls_keep_memory(*keep, plan, 0, buffers));
+    return ls_keep_restore(*keep, &found, &current, blob);
+}
+
+/* The calls in their order. */
 static void test_calls(void **state) {
     (void)state;
     ls_keeper *keeper = NULL;
@@ -274,15 +286,10 @@ static void test_keeper_is_gone(void **state) {
     (void)state;
     ls_keeper *keeper = NULL;
     ls_keep *keep = NULL;
-    char *buffers[2], blob[LS_KEEP_BLOB] = "";
-    int64_t step;
-    int current;
+    char *buffers[2];
     ls_plan *plan = make_plan(1, 0, 1);
     check_ok(ls_keeper_start(NULL, &keeper));
-    set_attempt(keeper, 0, -1);
-    check_ok(ls_keep_open(NULL, &keep));
-    check_ok(ls_keep_memory(keep, plan, 0, buffers));
-    check_ok(ls_keep_restore(keep, &step, &current, blob));
+    check_ok(join_keeper(keeper, plan, 0, -1, &keep, buffers));
     ls_keeper_stop(keeper);
     for (int i = 0; i < 4; i++) {
         check_ok(ls_keep_begin(keep));
@@ -300,14 +307,9 @@ static ls_status scenario(void *user) {
     ls_keeper *keeper = NULL;
     ls_keep *keep = NULL;
     json_t *inventory = NULL;
-    char *buffers[2], blob[LS_KEEP_BLOB] = "";
-    int64_t step;
-    int current;
+    char *buffers[2];
     LS_TRY(ls_keeper_start(NULL, &keeper));
-    set_attempt(keeper, 0, -1);
-    ls_status status = ls_keep_open(NULL, &keep);
-    if (status == LS_OK) status = ls_keep_memory(keep, plan, 0, buffers);
-    if (status == LS_OK) status = ls_keep_restore(keep, &step, &current, blob);
+    ls_status status = join_keeper(keeper, plan, 0, -1, &keep, buffers);
     if (status == LS_OK) status = ls_keep_begin(keep);
     if (status == LS_OK) status = ls_keep_commit(keep, 3, 0, "x", 2);
     if (status == LS_OK) status = ls_keeper_inventory(keeper, &inventory);
@@ -315,10 +317,7 @@ static ls_status scenario(void *user) {
     ls_keep_close(keep);
     keep = NULL;
     /* And taken over. */
-    set_attempt(keeper, 1, 3);
-    if (status == LS_OK) status = ls_keep_open(NULL, &keep);
-    if (status == LS_OK) status = ls_keep_memory(keep, plan, 0, buffers);
-    if (status == LS_OK) status = ls_keep_restore(keep, &step, &current, blob);
+    if (status == LS_OK) status = join_keeper(keeper, plan, 1, 3, &keep, buffers);
     ls_keep_close(keep);
     ls_keeper_stop(keeper);
     return status;

@@ -35,13 +35,19 @@ static void live_until_killed(const ls_plan *plan, news *told, int64_t expected)
     }
 }
 
-static void test_kill(void **state) {
-    (void)state;
-    ls_keeper *keeper = NULL;
+/* What a rank tells its test, in memory that both map. */
+static news *make_news(void) {
     news *told =
         mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(told, MAP_FAILED);
     atomic_store(&told->committed, -1);
+    return told;
+}
+
+static void test_kill(void **state) {
+    (void)state;
+    ls_keeper *keeper = NULL;
+    news *told = make_news();
     ls_plan *plan = make_plan(1, 0, 1);
     check_ok(ls_keeper_start(NULL, &keeper));
     int64_t best = -1;
@@ -72,10 +78,7 @@ static void test_kill(void **state) {
 static void test_predecessor_lives(void **state) {
     (void)state;
     ls_keeper *keeper = NULL;
-    news *told =
-        mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(told, MAP_FAILED);
-    atomic_store(&told->committed, -1);
+    news *told = make_news();
     ls_plan *plan = make_plan(1, 0, 1);
     check_ok(ls_keeper_start(NULL, &keeper));
     set_attempt(keeper, 0, -1);
