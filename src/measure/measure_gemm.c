@@ -17,7 +17,7 @@ typedef struct gemm_work {
 } gemm_work;
 
 static size_t a_bytes(const ls_multiply_tile *t) {
-    return (size_t)PANEL_WORDS * (size_t)t->mr * WORD_BYTES;
+    return (size_t)PANEL_WORDS * (size_t)t->engine->mr * WORD_BYTES;
 }
 
 static size_t c_bytes(void) {
@@ -25,7 +25,7 @@ static size_t c_bytes(void) {
 }
 
 static size_t b_bytes(const ls_multiply_tile *t) {
-    return (size_t)PANEL_WORDS * (size_t)t->nr * WORD_BYTES;
+    return (size_t)PANEL_WORDS * (size_t)t->engine->nr * WORD_BYTES;
 }
 
 static void work_registers(void *user, int thread, int64_t rounds) {
@@ -43,7 +43,7 @@ static void work_stream(void *user, int thread, int64_t rounds) {
     const size_t step = b_bytes(w->tile);
     for (int64_t i = 0; i < rounds; i++)
         for (int64_t p = 0; p < w->n_panels; p++)
-            w->tile->stream(PANEL_WORDS, a, b + (size_t)p * step, c);
+            ls_multiply_tile_stream(w->tile, PANEL_WORDS, a, b + (size_t)p * step, c);
 }
 
 static void fill(const gemm_work *w, int threads) {
@@ -80,7 +80,8 @@ static ls_status measure_row(ls_meter *meter, const ls_machine *m, ls_machine_ge
     if (!work.memory) return LS_ERR_NO_MEMORY;
     fill(&work, row->threads);
     const double words = streams ? (double)(work.n_panels * PANEL_WORDS) : REGISTER_WORDS;
-    const double flops = 2.0 * tile->mr * tile->nr * tile->per_word * words;
+    const ls_gemm_engine *e = tile->engine;
+    const double flops = 2.0 * e->mr * e->nr * e->k_word * words;
     const ls_status status = ls_meter_rate(
         meter, row->threads, streams ? work_stream : work_registers, &work, flops, &row->rate);
     ls_free_pages(work.memory, bytes);

@@ -1,42 +1,30 @@
-/* Tiles of each instruction, from memory and from registers. */
+/* Tiles of each instruction from registers; from memory they are the product kernels' own. */
 #include "measure/multiply_tile.h"
 
+#include "op/matmul/gemm_engines.h"
 #include <string.h>
+
+void ls_multiply_tile_stream(const ls_multiply_tile *tile, int64_t words, const void *a,
+                             const void *b, void *c) {
+    const ls_gemm_engine *e = tile->engine;
+    if (e->begin) e->begin();
+    e->tile(words, e->mr, a, b, c);
+    if (e->end) e->end();
+}
 
 /* --- any machine: vectors of four, multiply and add apart ------------------------------------------------------------- */
 
 typedef float v4 __attribute__((vector_size(16)));
-enum { BASE_MR = 5, BASE_NR = 8 };
-
-static void stream_base(int64_t words, const void *a_panel, const void *b_panel, void *c) {
-    const float *a = a_panel, *b = b_panel;
-    v4 sum[BASE_MR][2];
-    memcpy(sum, c, sizeof sum);
-    for (int64_t w = 0; w < words; w++, a += BASE_MR, b += BASE_NR) {
-        v4 b0, b1;
-        memcpy(&b0, b, sizeof b0);
-        memcpy(&b1, b + 4, sizeof b1);
-#pragma GCC unroll 5
-        for (int i = 0; i < BASE_MR; i++) {
-            const v4 x = {a[i], a[i], a[i], a[i]};
-            sum[i][0] += x * b0;
-            sum[i][1] += x * b1;
-        }
-    }
-    memcpy(c, sum, sizeof sum);
-}
+enum { BASE_SUMS = 8 };
 
 static void registers_base(int64_t words, const void *a, const void *b, void *c) {
-    v4 sum[BASE_MR][2], y[2], x[2];
+    v4 sum[BASE_SUMS], y[2], x[2];
     memcpy(sum, c, sizeof sum);
     memcpy(x, a, sizeof x);
     memcpy(y, b, sizeof y);
     for (int64_t w = 0; w < words; w++) {
-#pragma GCC unroll 5
-        for (int i = 0; i < BASE_MR; i++) {
-            sum[i][0] += x[i % 2] * y[0];
-            sum[i][1] += x[i % 2] * y[1];
-        }
+#pragma GCC unroll 8
+        for (int i = 0; i < BASE_SUMS; i++) sum[i] += x[i >> 1 & 1] * y[i & 1];
     }
     memcpy(c, sum, sizeof sum);
 }
@@ -47,34 +35,6 @@ static void registers_base(int64_t words, const void *a, const void *b, void *c)
 /* --- AVX2 ------------------------------------------------------------------------------------------------------------ */
 
 #define AVX2 __attribute__((target("avx2,fma")))
-enum { AVX2_MR = 6, AVX2_NR = 16 };
-
-AVX2 static void stream_avx2(int64_t words, const void *a_panel, const void *b_panel,
-                             void *c_tile) {
-    const float *a = a_panel, *b = b_panel;
-    float *c = c_tile;
-    __m256 sum[AVX2_MR][2];
-#pragma GCC unroll 6
-    for (int i = 0; i < AVX2_MR; i++) {
-        sum[i][0] = _mm256_load_ps(c + i * AVX2_NR);
-        sum[i][1] = _mm256_load_ps(c + i * AVX2_NR + 8);
-    }
-    for (int64_t w = 0; w < words; w++, a += AVX2_MR, b += AVX2_NR) {
-        const __m256 b0 = _mm256_load_ps(b), b1 = _mm256_load_ps(b + 8);
-#pragma GCC unroll 6
-        for (int i = 0; i < AVX2_MR; i++) {
-            const __m256 x = _mm256_broadcast_ss(a + i);
-            sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
-            sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
-        }
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < AVX2_MR; i++) {
-        _mm256_store_ps(c + i * AVX2_NR, sum[i][0]);
-        _mm256_store_ps(c + i * AVX2_NR + 8, sum[i][1]);
-    }
-}
-
 AVX2 static void registers_avx2(int64_t words, const void *a, const void *b, void *c_tile) {
     const __m256 x0 = _mm256_load_ps(a), x1 = _mm256_load_ps((const float *)a + 8);
     const __m256 y0 = _mm256_load_ps(b), y1 = _mm256_load_ps((const float *)b + 8);
@@ -96,27 +56,7 @@ AVX2 static void registers_avx2(int64_t words, const void *a, const void *b, voi
 #define AVX512      __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
-enum { WIDE_MR = 12, WIDE_NR = 32, WIDE_SUMS = 24 };
-
-AVX512 static void stream_f32(int64_t words, const void *a_panel, const void *b_panel,
-                              void *c_tile) {
-    const float *a = a_panel, *b = b_panel;
-    float *c = c_tile;
-    __m512 sum[WIDE_SUMS];
-#pragma GCC unroll 24
-    for (int i = 0; i < WIDE_SUMS; i++) sum[i] = _mm512_load_ps(c + i * 16);
-    for (int64_t w = 0; w < words; w++, a += WIDE_MR, b += WIDE_NR) {
-        const __m512 b0 = _mm512_load_ps(b), b1 = _mm512_load_ps(b + 16);
-#pragma GCC unroll 12
-        for (int i = 0; i < WIDE_MR; i++) {
-            const __m512 x = _mm512_set1_ps(a[i]);
-            sum[2 * i] = _mm512_fmadd_ps(x, b0, sum[2 * i]);
-            sum[2 * i + 1] = _mm512_fmadd_ps(x, b1, sum[2 * i + 1]);
-        }
-    }
-#pragma GCC unroll 24
-    for (int i = 0; i < WIDE_SUMS; i++) _mm512_store_ps(c + i * 16, sum[i]);
-}
+enum { WIDE_SUMS = 24 };
 
 AVX512 static void registers_f32(int64_t words, const void *a, const void *b, void *c_tile) {
     const __m512 x0 = _mm512_load_ps(a), x1 = _mm512_load_ps((const float *)a + 16);
@@ -129,28 +69,6 @@ AVX512 static void registers_f32(int64_t words, const void *a, const void *b, vo
 #pragma GCC unroll 24
         for (int i = 0; i < WIDE_SUMS; i++)
             sum[i] = _mm512_fmadd_ps(i & 2 ? x1 : x0, i & 1 ? y1 : y0, sum[i]);
-    }
-#pragma GCC unroll 24
-    for (int i = 0; i < WIDE_SUMS; i++) _mm512_store_ps(c + i * 16, sum[i]);
-}
-
-AVX512_BF16 static void stream_bf16(int64_t words, const void *a_panel, const void *b_panel,
-                                    void *c_tile) {
-    const int *a = a_panel;
-    const __m512i *b = b_panel;
-    float *c = c_tile;
-    __m512 sum[WIDE_SUMS];
-#pragma GCC unroll 24
-    for (int i = 0; i < WIDE_SUMS; i++) sum[i] = _mm512_load_ps(c + i * 16);
-    for (int64_t w = 0; w < words; w++, a += WIDE_MR, b += 2) {
-        const __m512bh b0 = (__m512bh)_mm512_load_si512(b);
-        const __m512bh b1 = (__m512bh)_mm512_load_si512(b + 1);
-#pragma GCC unroll 12
-        for (int i = 0; i < WIDE_MR; i++) {
-            const __m512bh x = (__m512bh)_mm512_set1_epi32(a[i]);
-            sum[2 * i] = _mm512_dpbf16_ps(sum[2 * i], x, b0);
-            sum[2 * i + 1] = _mm512_dpbf16_ps(sum[2 * i + 1], x, b1);
-        }
     }
 #pragma GCC unroll 24
     for (int i = 0; i < WIDE_SUMS; i++) _mm512_store_ps(c + i * 16, sum[i]);
@@ -171,26 +89,6 @@ AVX512_BF16 static void registers_bf16(int64_t words, const void *a, const void 
     }
 #pragma GCC unroll 24
     for (int i = 0; i < WIDE_SUMS; i++) _mm512_store_ps(c + i * 16, sum[i]);
-}
-
-AVX512_VNNI static void stream_int8(int64_t words, const void *a_panel, const void *b_panel,
-                                    void *c_tile) {
-    const int *a = a_panel;
-    const __m512i *b = b_panel;
-    __m512i *c = c_tile, sum[WIDE_SUMS];
-#pragma GCC unroll 24
-    for (int i = 0; i < WIDE_SUMS; i++) sum[i] = _mm512_load_si512(c + i);
-    for (int64_t w = 0; w < words; w++, a += WIDE_MR, b += 2) {
-        const __m512i b0 = _mm512_load_si512(b), b1 = _mm512_load_si512(b + 1);
-#pragma GCC unroll 12
-        for (int i = 0; i < WIDE_MR; i++) {
-            const __m512i x = _mm512_set1_epi32(a[i]);
-            sum[2 * i] = _mm512_dpbusd_epi32(sum[2 * i], x, b0);
-            sum[2 * i + 1] = _mm512_dpbusd_epi32(sum[2 * i + 1], x, b1);
-        }
-    }
-#pragma GCC unroll 24
-    for (int i = 0; i < WIDE_SUMS; i++) _mm512_store_si512(c + i, sum[i]);
 }
 
 AVX512_VNNI static void registers_int8(int64_t words, const void *a, const void *b, void *c_tile) {
@@ -215,9 +113,8 @@ static int has_vnni(void) {
 
 /* --- AMX: a 2 x 2 block of tiles, 16 words along k at a time ----------------------------------------------------------- */
 
-#define AMX         __attribute__((target("amx-tile,amx-bf16,amx-int8")))
-#define TILE_INLINE static inline __attribute__((always_inline))
-enum { AMX_MR = 32, AMX_NR = 32, AMX_STEP = 16, AMX_TILE_WORDS = 256 };
+#define AMX __attribute__((target("amx-tile,amx-bf16,amx-int8")))
+enum { AMX_NR = 32, AMX_STEP = 16, AMX_TILE_WORDS = 256 };
 
 /* The operand of ldtilecfg. */
 typedef struct tile_config {
@@ -260,13 +157,11 @@ AMX static void store_sums(uint32_t *c) {
     _tile_release();
 }
 
-AMX TILE_INLINE void multiply_amx_bf16(int64_t words, const uint32_t *a, const uint32_t *b,
-                                       uint32_t *c, int from_memory) {
+AMX static void registers_amx_bf16(int64_t words, const void *a, const void *b, void *c) {
     begin_tiles();
     zero_sums();
     load_factors(a, b);
     for (int64_t w = 0; w < words; w += AMX_STEP) {
-        if (from_memory) load_factors(a + w * AMX_MR, b + w * AMX_NR);
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 4, 7);
         _tile_dpbf16ps(2, 5, 6);
@@ -275,13 +170,11 @@ AMX TILE_INLINE void multiply_amx_bf16(int64_t words, const uint32_t *a, const u
     store_sums(c);
 }
 
-AMX TILE_INLINE void multiply_amx_int8(int64_t words, const uint32_t *a, const uint32_t *b,
-                                       uint32_t *c, int from_memory) {
+AMX static void registers_amx_int8(int64_t words, const void *a, const void *b, void *c) {
     begin_tiles();
     zero_sums();
     load_factors(a, b);
     for (int64_t w = 0; w < words; w += AMX_STEP) {
-        if (from_memory) load_factors(a + w * AMX_MR, b + w * AMX_NR);
         _tile_dpbusd(0, 4, 6);
         _tile_dpbusd(1, 4, 7);
         _tile_dpbusd(2, 5, 6);
@@ -289,37 +182,21 @@ AMX TILE_INLINE void multiply_amx_int8(int64_t words, const uint32_t *a, const u
     }
     store_sums(c);
 }
-
-AMX static void stream_amx_bf16(int64_t words, const void *a, const void *b, void *c) {
-    multiply_amx_bf16(words, a, b, c, 1);
-}
-
-AMX static void registers_amx_bf16(int64_t words, const void *a, const void *b, void *c) {
-    multiply_amx_bf16(words, a, b, c, 0);
-}
-
-AMX static void stream_amx_int8(int64_t words, const void *a, const void *b, void *c) {
-    multiply_amx_int8(words, a, b, c, 1);
-}
-
-AMX static void registers_amx_int8(int64_t words, const void *a, const void *b, void *c) {
-    multiply_amx_int8(words, a, b, c, 0);
-}
 #endif
 
 const ls_multiply_tile ls_multiply_tiles[] = {
 #if defined(LS_X86)
-    {"f32", "mulps addps", LS_ISA_BASE, BASE_MR, BASE_NR, 1, stream_base, registers_base, NULL},
-    {"f32", "vfmadd ymm", LS_ISA_AVX2, AVX2_MR, AVX2_NR, 1, stream_avx2, registers_avx2, NULL},
-    {"f32", "vfmadd zmm", LS_ISA_AVX512, WIDE_MR, WIDE_NR, 1, stream_f32, registers_f32, NULL},
-    {"bf16", "vdpbf16ps zmm", LS_ISA_AVX512, WIDE_MR, WIDE_NR, 2, stream_bf16, registers_bf16,
+    {"f32", "mulps addps", LS_ISA_BASE, &ls_gemm_engine_wide_base, registers_base, NULL},
+    {"f32", "vfmadd ymm", LS_ISA_AVX2, &ls_gemm_engine_wide_avx2, registers_avx2, NULL},
+    {"f32", "vfmadd zmm", LS_ISA_AVX512, &ls_gemm_engine_wide_avx512, registers_f32, NULL},
+    {"bf16", "vdpbf16ps zmm", LS_ISA_AVX512, &ls_gemm_engine_pairs_avx512bf16, registers_bf16,
      ls_cpu_has_vdpbf16ps},
-    {"bf16", "tdpbf16ps", LS_ISA_AMX, AMX_MR, AMX_NR, 2, stream_amx_bf16, registers_amx_bf16, NULL},
-    {"int8", "vpdpbusd zmm", LS_ISA_AVX512, WIDE_MR, WIDE_NR, 4, stream_int8, registers_int8,
+    {"bf16", "tdpbf16ps", LS_ISA_AMX, &ls_gemm_engine_pairs_amx, registers_amx_bf16, NULL},
+    {"int8", "vpdpbusd zmm", LS_ISA_AVX512, &ls_gemm_engine_quads_avx512bf16, registers_int8,
      has_vnni},
-    {"int8", "tdpbusd", LS_ISA_AMX, AMX_MR, AMX_NR, 4, stream_amx_int8, registers_amx_int8, NULL},
+    {"int8", "tdpbusd", LS_ISA_AMX, &ls_gemm_engine_quads_amx, registers_amx_int8, NULL},
 #else
-    {"f32", "multiply, add", LS_ISA_BASE, BASE_MR, BASE_NR, 1, stream_base, registers_base, NULL},
+    {"f32", "multiply, add", LS_ISA_BASE, &ls_gemm_engine_wide_base, registers_base, NULL},
 #endif
 };
 const int ls_n_multiply_tiles = sizeof ls_multiply_tiles / sizeof ls_multiply_tiles[0];

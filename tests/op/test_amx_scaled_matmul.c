@@ -3,8 +3,10 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 #include "op/amx_cases.h"
 #define ls_kernel_scaled_matmul_amx model_kernel
+#define ls_gemm_engine_quads_amx    model_engine
 #include "op/scaled_matmul/scaled_matmul_amx.c"
 #undef ls_kernel_scaled_matmul_amx
+#undef ls_gemm_engine_quads_amx
 
 extern const ls_op_case_list ls_cases_scaled_matmul;
 

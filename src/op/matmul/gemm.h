@@ -74,7 +74,7 @@ typedef struct ls_gemm_engine {
     ls_dtype in_place_dtype; /* of A */
     /* A whole tile into an f32 result past the caches; rows lie at multiples of 64 bytes. */
     void (*stream_tile)(int64_t words, const void *a, const void *b, float *out, int64_t ld);
-    /* B in place: columns and k's of `range` by n_rows (1, 2, 4, 8, 12; up to 4 where B's k's are neighbours) of a[words][n_rows] to
+    /* B in place: columns and k's of `range` by n_rows (1, 2, 4, 8, 12) of a[words][n_rows] to
      * c[groups of nr columns][n_rows][nr]. */
     void (*direct)(const ls_gemm_operand *b, const int64_t range[4], int64_t words, int n_rows,
                    const uint32_t *a, float *c);

@@ -1,4 +1,5 @@
-/* The engines there are: f32 panels at every instruction-set level, pairs of bf16 where an instruction takes them. */
+/* The engines there are: f32 panels at every instruction-set level, pairs of bf16 and quads of bytes (u8 by i8, sums of s32) where an
+ * instruction takes them. */
 #ifndef LS_OP_GEMM_ENGINES_H
 #define LS_OP_GEMM_ENGINES_H
 #include "op/matmul/gemm.h"
@@ -9,6 +10,8 @@ extern const ls_gemm_engine ls_gemm_engine_wide_avx2;
 extern const ls_gemm_engine ls_gemm_engine_wide_avx512;
 extern const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16;
 extern const ls_gemm_engine ls_gemm_engine_pairs_amx;
+extern const ls_gemm_engine ls_gemm_engine_quads_avx512bf16;
+extern const ls_gemm_engine ls_gemm_engine_quads_amx;
 #endif
 
 /* Does a matmul over the engine pack operand 1? Not for a few rows. */

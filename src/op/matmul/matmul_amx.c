@@ -1,37 +1,33 @@
 /* AMX: 32 x 32 results in a 2 x 2 block of tiles, 16 pairs of bf16 along k at a time. A is packed as tiles
  * [step][32 rows][16 words], B as rows of pairs [word][32 columns]. */
 #include "op/cpu_kernel.h"
-#include "op/matmul/amx_tile.h"
+#include "op/matmul/amx_product.h"
 #include "op/matmul/gemm_engines.h"
 #include "op/matmul/gemm_pack.h"
 #include "op/matmul/gemm_store.h"
 
-enum { MR = 32, NR = 32, STEP_WORDS = 16, K_BLOCK = 512, TILE_WORDS = 16 * 16 };
-enum { C_STRIDE = NR * 4, B_STRIDE = NR * 4, A_STRIDE = STEP_WORDS * 4 };
-
-/* c[MR][NR] = sum over words. Tiles 0-3 hold the sums, 4-5 rows of A, 6-7 columns of B. */
-static void run_tile(int64_t words, int n_rows, const void *a_panel, const void *b_panel,
-                     float *c) {
+static void run_tile(int64_t words, int n_rows, const void *a, const void *b, float *c) {
     (void)n_rows;
-    const uint32_t *a = a_panel, *b = b_panel;
-    amx_zero(0);
-    amx_zero(1);
-    amx_zero(2);
-    amx_zero(3);
-    for (int64_t w = 0; w < words; w += STEP_WORDS, a += 2 * TILE_WORDS, b += 2 * TILE_WORDS) {
-        amx_load(6, b, B_STRIDE);
-        amx_load(4, a, A_STRIDE);
-        amx_multiply(0, 4, 6);
-        amx_load(7, b + 16, B_STRIDE);
-        amx_multiply(1, 4, 7);
-        amx_load(5, a + TILE_WORDS, A_STRIDE);
-        amx_multiply(2, 5, 6);
-        amx_multiply(3, 5, 7);
-    }
-    amx_store(0, c, C_STRIDE);
-    amx_store(1, c + 16, C_STRIDE);
-    amx_store(2, c + 16 * NR, C_STRIDE);
-    amx_store(3, c + 16 * NR + 16, C_STRIDE);
+    amx_sum_packed(AMX_BF16, words, a, b, c);
+}
+
+static void run_in_place(int64_t words, const void *a, int64_t a_bytes, const void *b, float *c) {
+    amx_sum_in_place(AMX_BF16, words, a, a_bytes, b, c);
+}
+
+/* Tiles are stored through the caches: the sums go out from a place that stays in them. */
+static void stream_tile(int64_t words, const void *a, const void *b, float *out, int64_t ld) {
+    _Alignas(64) float c[MR * NR];
+    run_tile(words, MR, a, b, c);
+    amx_read_fence(c);
+    for (int i = 0; i < MR; i++)
+        for (int j = 0; j < NR; j += 16)
+            v16_stream_f32(out + i * ld + j, v16_load_f32(c + i * NR + j));
+}
+
+static void end_tiles(void) {
+    v16_stream_end();
+    amx_end();
 }
 
 /* One tile of A from rows whose k's are neighbours. */
@@ -91,7 +87,10 @@ const ls_gemm_engine ls_gemm_engine_pairs_amx = {.mr = MR,
                                                  .tile = run_tile,
                                                  .store = store,
                                                  .begin = amx_begin,
-                                                 .end = amx_end};
+                                                 .end = end_tiles,
+                                                 .tile_in_place = run_in_place,
+                                                 .in_place_dtype = LS_DTYPE_BF16,
+                                                 .stream_tile = stream_tile};
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_matmul_workspace_bytes(&ls_gemm_engine_pairs_amx, sig, n_threads);

@@ -1,6 +1,7 @@
 /* AVX-512 VNNI: vpdpbusd adds four products of u8 by i8 to s32. a of i8 is packed 128 higher, which the sums of b's columns take out
  * again. Processors of this level and above have VNNI (base/cpu.c). */
 #include "op/cpu_kernel.h"
+#include "op/matmul/gemm_engines.h"
 #include "op/scaled_matmul/scaled_launch.h"
 #include "op/scaled_matmul/scaled_pack.h"
 
@@ -49,20 +50,21 @@ static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_sums(out, tile, NR);
 }
 
-static const ls_gemm_engine quads = {.mr = MR,
-                                     .nr = NR,
-                                     .k_word = 4,
-                                     .k_step = 1,
-                                     .k_block = K_BLOCK,
-                                     .pack_a = pack_a,
-                                     .pack_b = pack_b,
-                                     .tile = run_tile,
-                                     .store = store,
-                                     .tile_in_place = run_in_place,
-                                     .in_place_dtype = LS_DTYPE_U8,
-                                     .direct = run_direct,
-                                     .direct_dtype = LS_DTYPE_I8};
-static const ls_scaled_engine engine = {&quads, &quads, 128};
+const ls_gemm_engine ls_gemm_engine_quads_avx512bf16 = {.mr = MR,
+                                                        .nr = NR,
+                                                        .k_word = 4,
+                                                        .k_step = 1,
+                                                        .k_block = K_BLOCK,
+                                                        .pack_a = pack_a,
+                                                        .pack_b = pack_b,
+                                                        .tile = run_tile,
+                                                        .store = store,
+                                                        .tile_in_place = run_in_place,
+                                                        .in_place_dtype = LS_DTYPE_U8,
+                                                        .direct = run_direct,
+                                                        .direct_dtype = LS_DTYPE_I8};
+static const ls_scaled_engine engine = {&ls_gemm_engine_quads_avx512bf16,
+                                        &ls_gemm_engine_quads_avx512bf16, 128};
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_scaled_workspace_bytes(&engine, sig, n_threads);

@@ -58,7 +58,7 @@ static double multiply_words(const char *dtype, uint32_t a, uint32_t b) {
 
 /* Where word w of row i lies: tiles of 16 rows by 16 words for AMX, [word][row] elsewhere. */
 static int a_index(const ls_multiply_tile *t, int w, int i) {
-    if (t->isa < LS_ISA_AMX) return w * t->mr + i;
+    if (t->isa < LS_ISA_AMX) return w * t->engine->mr + i;
     return (w / 16 * 2 + i / 16) * 256 + i % 16 * 16 + w % 16;
 }
 
@@ -71,17 +71,18 @@ static double read_sum(const ls_multiply_tile *t, const operands *o, int at) {
 
 static void check_tile(const ls_multiply_tile *t, operands *o) {
     memset(o, 0, sizeof *o);
-    for (int i = 0; i < WORDS * t->mr; i++) o->a[i] = make_word(t->dtype, i * 5 + 1);
-    for (int i = 0; i < WORDS * t->nr; i++) o->b[i] = make_word(t->dtype, i * 3 + 2);
-    t->stream(WORDS, o->a, o->b, o->c);
-    for (int i = 0; i < t->mr; i++)
-        for (int j = 0; j < t->nr; j++) {
+    for (int i = 0; i < WORDS * t->engine->mr; i++) o->a[i] = make_word(t->dtype, i * 5 + 1);
+    for (int i = 0; i < WORDS * t->engine->nr; i++) o->b[i] = make_word(t->dtype, i * 3 + 2);
+    ls_multiply_tile_stream(t, WORDS, o->a, o->b, o->c);
+    for (int i = 0; i < t->engine->mr; i++)
+        for (int j = 0; j < t->engine->nr; j++) {
             double want = 0;
             for (int w = 0; w < WORDS; w++)
-                want += multiply_words(t->dtype, o->a[a_index(t, w, i)], o->b[w * t->nr + j]);
-            if (read_sum(t, o, i * t->nr + j) != want)
+                want +=
+                    multiply_words(t->dtype, o->a[a_index(t, w, i)], o->b[w * t->engine->nr + j]);
+            if (read_sum(t, o, i * t->engine->nr + j) != want)
                 fail_msg("%s %s: element %d, %d is %g, wanted %g", t->dtype, t->instruction, i, j,
-                         read_sum(t, o, i * t->nr + j), want);
+                         read_sum(t, o, i * t->engine->nr + j), want);
         }
 }
 
@@ -91,7 +92,7 @@ static void test_products(void **state) {
     int n_run = 0;
     for (int i = 0; i < ls_n_multiply_tiles; i++) {
         const ls_multiply_tile *t = &ls_multiply_tiles[i];
-        assert_true(t->mr <= LS_TILE_MAX_MR && t->nr <= LS_TILE_MAX_NR);
+        assert_true(t->engine->mr <= LS_TILE_MAX_MR && t->engine->nr <= LS_TILE_MAX_NR);
         if (!ls_multiply_tile_runs(t)) continue;
         check_tile(t, &o);
         n_run++;
@@ -107,10 +108,10 @@ static void test_registers(void **state) {
         const ls_multiply_tile *t = &ls_multiply_tiles[i];
         if (!ls_multiply_tile_runs(t)) continue;
         memset(&o, 0, sizeof o);
-        for (int k = 0; k < WORDS * t->mr; k++) o.a[k] = make_word(t->dtype, 1);
-        for (int k = 0; k < WORDS * t->nr; k++) o.b[k] = make_word(t->dtype, 2);
+        for (int k = 0; k < WORDS * t->engine->mr; k++) o.a[k] = make_word(t->dtype, 1);
+        for (int k = 0; k < WORDS * t->engine->nr; k++) o.b[k] = make_word(t->dtype, 2);
         t->registers(WORDS, o.a, o.b, o.c);
-        for (int k = 0; k < t->mr * t->nr; k++) {
+        for (int k = 0; k < t->engine->mr * t->engine->nr; k++) {
             const double sum = read_sum(t, &o, k);
             if (sum == 0 || !isfinite(sum))
                 fail_msg("%s %s: sum %d is %g", t->dtype, t->instruction, k, sum);
