@@ -101,6 +101,34 @@ static void a_row_keeps_its_bits(void **state) {
     }
 }
 
+/* A large gradient of a weight goes past the caches where its rows are aligned, and has the bits it has elsewhere. */
+static void a_result_does_not_see_its_address(void **state) {
+    (void)state;
+    enum { ROWS = 521, COLS = 1040, DEPTH = 36, LINE = 64 };
+    const ls_matmul_attr attr = {.transpose_a = 1, .out_dtype = LS_DTYPE_F32, .alpha = 1};
+    const ls_type in[2] = {TYPE(BF16, DEPTH, ROWS), TYPE(BF16, DEPTH, COLS)};
+    run r;
+    run_init(&r, &ls_op_matmul, &attr, 2, in);
+    const size_t bytes = ls_type_bytes(&r.out_types[0]);
+    char *memory = ls_alloc(2 * bytes + 3 * LINE), *own = r.out[0].data;
+    assert_non_null(memory);
+    char *aligned = memory + (LINE - (uintptr_t)memory % LINE) % LINE;
+    char *shifted = aligned + (bytes + LINE - 1) / LINE * LINE + 4;
+    for (const ls_kernel *const *kernel = ls_op_matmul.kernels; kernel[1]; kernel++) {
+        if ((*kernel)->isa > ls_cpu_isa()) continue;
+        memset(memory, 0xff, 2 * bytes + 3 * LINE);
+        r.out[0].data = aligned;
+        run_kernel(&r, *kernel, 2);
+        r.out[0].data = shifted;
+        run_kernel(&r, *kernel, 1);
+        if (memcmp(aligned, shifted, bytes) != 0)
+            fail_msg("%s: the result's address changes its bits", (*kernel)->name);
+    }
+    r.out[0].data = own;
+    ls_free(memory);
+    run_deinit(&r);
+}
+
 /* The epilogue of a fully dressed product, written out. */
 static void epilogue_is_in_order(void **state) {
     (void)state;
@@ -213,6 +241,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_what_does_not_fit),
         cmocka_unit_test(a_row_keeps_its_bits),
+        cmocka_unit_test(a_result_does_not_see_its_address),
         cmocka_unit_test(epilogue_is_in_order),
         cmocka_unit_test(weight_gradient_is_one_f32_node),
         cmocka_unit_test(sharding_follows_the_sum),
