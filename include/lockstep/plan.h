@@ -62,7 +62,7 @@ typedef enum ls_fuse {
 
 typedef enum ls_packing {
     /* A weight is packed once a step for the products that read it packed alike: no result changes. */
-    LS_PACKING_AUTO, /* where there are at least four of them: fewer do not pay for a pack that lies in memory */
+    LS_PACKING_AUTO, /* where there are at least eight of them: fewer hardly pay for a pack that lies in memory */
     LS_PACKING_ALL, /* where there are at least two */
     LS_PACKING_OFF  /* every product packs for itself */
 } ls_packing;
@@ -111,7 +111,7 @@ LS_API int64_t ls_plan_bytes(const ls_plan *plan, int rank);
 /* Human text; `explain` adds the kernel of every node and why others were refused. Free with ls_free. */
 LS_API ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out);
 /* JSON text: parameters, flops, bytes.{weights,gradients,optimizer,buffers,prepared,activations,step,workspace,communication,total}, per rank too; with options.kept also
- * "kept": true and bytes.kept. */
+ * "kept": true and bytes.kept; "pack" where weights are packed once a step. */
 LS_API ls_status ls_plan_print_json(const ls_plan *plan, char **text_out);
 /* The graph after all passes; belongs to the plan. */
 LS_API const ls_graph *ls_plan_graph(const ls_plan *plan);

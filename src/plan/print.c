@@ -304,6 +304,13 @@ static json_t *rank_json(const ls_plan *plan, int r) {
     return NULL;
 }
 
+/* Bytes packed a step by one rank, with the pass and without. */
+static json_t *layout_json(const ls_layout_report *l) {
+    return json_pack("{s:i, s:i, s:I, s:f, s:f}", "weights", l->n_weights, "forms", l->n_forms,
+                     "bytes", (json_int_t)l->bytes, "packed_a_step", l->after, "packed_without",
+                     l->before);
+}
+
 static json_t *plan_json(const ls_plan *plan) {
     const ls_plan_options *o = &plan->options;
     json_t *root =
@@ -319,6 +326,8 @@ static json_t *plan_json(const ls_plan *plan) {
     if (!failed)
         failed = json_object_set_new(root, "bytes", bytes_json(plan, 0, plan->n_ranks - 1));
     if (!failed && o->kept) failed = json_object_set_new(root, "kept", json_true());
+    if (!failed && plan->layout.n_forms)
+        failed = json_object_set_new(root, "pack", layout_json(&plan->layout));
     for (int r = 0; !failed && r < plan->n_ranks; r++)
         failed = json_array_append_new(ranks, rank_json(plan, r));
     if (!failed && json_object_set(root, "per_rank", ranks) == 0) {

@@ -50,7 +50,7 @@ static const ls_config_field run_fields[] = {
     FIELD(window, INT, "0", 0, 1e7, NULL, "tokens of a training sequence; 0 = model.context"),
     FIELD(precision, ENUM, "f32", 0, 0, precision_names, "compute precision; master weights and sums are f32"),
     FIELD(fuse, BOOL, "true", 0, 0, NULL, "elementwise chains, and norms with their elementwise neighbours, run as one node in cache; false: node by node, for comparison. Changes no result"),
-    FIELD(pack, ENUM, "auto", 0, 0, packing_names, "weights packed once a step for the products that read them packed alike (lanes, recomputation), which takes memory: `lockstep plan` says how much. auto: where at least four do; all: where at least two do; off: every product packs for itself. Changes no result"),
+    FIELD(pack, ENUM, "auto", 0, 0, packing_names, "weights packed once a step for the products that read them packed alike (lanes, recomputation), which takes memory: `lockstep plan` says how much. auto: where at least eight do; all: where at least two do; off: every product packs for itself. Changes no result"),
     FIELD(recompute, ENUM, "none", 0, 0, recompute_names, "forward results made again in the backward pass instead of kept: none, cheap ones (norms and activations), attention, every layer, or as many layers as recompute_bytes asks for"),
     FIELD(recompute_bytes, INT, "0", 0, 9e18, NULL, "with recompute: bytes: most bytes of forward results kept per lane"),
     FIELD(logits_bytes, INT, "16777216", 0, 9e18, NULL, "most bytes of logits that a lane stores; a lane with more makes them a block of rows at a time, with loss and gradients, and stores none. 0 = always store them. Changes no result"),

@@ -320,12 +320,12 @@ static void test_one_use_stays(void **state) {
     ls_plan_destroy(plan);
 }
 
-/* Without being told to, only what is read four times a step is packed apart. */
+/* Without being told to, only what is read eight times a step is packed apart. */
 static void test_auto(void **state) {
     (void)state;
     for (int lanes = 1; lanes <= 8; lanes *= 2) {
         ls_plan *plan = plan_small(lanes, LS_PACKING_AUTO, 0);
-        assert_int_equal(plan->layout.n_forms, lanes == 1 ? 0 : lanes == 2 ? 1 : 3);
+        assert_int_equal(plan->layout.n_forms, lanes < 4 ? 0 : lanes == 4 ? 1 : 3);
         assert_int_equal(count_op(plan, &ls_op_pack), plan->layout.n_forms);
         ls_plan_destroy(plan);
     }
@@ -364,6 +364,13 @@ static void test_printed(void **state) {
     check_text(plan, 1, "read 4 times a step");
     check_text(plan, 1, "chosen matmul_packed_cpu_panels");
     check_text(off, 0, "pack: off\n");
+    char *json = NULL;
+    check_ok(ls_plan_print_json(plan, &json));
+    assert_non_null(strstr(json, "\"pack\": {\n    \"weights\": 2,\n    \"forms\": 3,"));
+    ls_free(json);
+    check_ok(ls_plan_print_json(off, &json));
+    assert_null(strstr(json, "\"pack\""));
+    ls_free(json);
     ls_plan_destroy(plan);
     ls_plan_destroy(off);
 }
@@ -372,7 +379,7 @@ static ls_status plan_once(void *user) {
     const ls_graph *graph = user;
     ls_plan *plan = NULL;
     const ls_plan_options options = {
-        .mode = LS_PLAN_FORWARD, .device = "cpu", .threads = 1, .lanes = 4};
+        .mode = LS_PLAN_FORWARD, .device = "cpu", .threads = 1, .lanes = 8};
     const ls_mesh mesh = {0};
     LS_TRY(ls_plan_make(graph, &mesh, &options, &plan));
     ls_plan_destroy(plan);

@@ -14,7 +14,7 @@ static const ls_case_in turned[] = {T(2, {33, 17})};
 static const ls_case_in blocks[] = {T(2, {37, 1201})};
 static const ls_case_in many[] = {T(2, {40, 300})};
 static const ls_case_in none[] = {T(2, {0, 5})};
-static const ls_case_in demo[] = {T(2, {1024, 1024})};
+static const ls_case_in demo[] = {T(2, {3072, 768})};
 #ifdef LS_X86
 static const ls_pack_attr avx2_nk = {LS_PACK_WIDE_AVX2, 1}, avx512_kn = {LS_PACK_WIDE_AVX512, 0};
 static const ls_pack_attr pairs_kn = {LS_PACK_PAIRS_AVX512BF16, 0},
@@ -40,14 +40,14 @@ static const ls_op_case pack_cases[] = {
     PAIRS("pairs, turned", pairs_nk, turned),
     PAIRS("pairs, blocks of k", pairs_nk, blocks),
     PAIRS("pairs, many panels", pairs_kn, many),
-    {.name = "bench_1024x1024",
+    {.name = "bench_3072x768",
      .attr = &pairs_nk,
      .n_in = 1,
      .in = demo,
      .dtypes = LS_CASE_BF16,
      .bench = 1},
 #else
-    {.name = "bench_1024x1024", .attr = &nk, .n_in = 1, .in = demo, .bench = 1},
+    {.name = "bench_3072x768", .attr = &nk, .n_in = 1, .in = demo, .bench = 1},
 #endif
 };
 LS_CASE_LIST(pack, pack_cases);
@@ -83,6 +83,9 @@ static const ls_case_in wide_in[] = {T(2, {70, 17}), F32(4, {1, 2, 17, 32})};
 static const ls_case_in pairs_in[] = {T(2, {70, 17}), T(5, {1, 2, 9, 32, 2})};
 static const ls_case_in pairs_with_epilogue[] = {T(3, {2, 7, 17}), T(5, {1, 2, 9, 32, 2}),
                                                  T(1, {33}), T(3, {2, 7, 33})};
+static const ls_matmul_packed_attr pairs_turned =
+    PRODUCT(3072, LS_PACK_PAIRS_AVX512BF16, .transpose_b = 1);
+static const ls_case_in pairs_demo[] = {T(2, {64, 768}), T(5, {1, 96, 384, 32, 2})};
 static const ls_case_in pairs_blocks[] = {T(2, {70, 1201}), T(5, {2, 2, 301, 32, 2})};
 #endif
 
@@ -105,6 +108,13 @@ static const ls_op_case product_cases[] = {
     RUN("pairs", pairs, 2, pairs_in, LS_CASE_BF16, 1e-4),
     RUN("pairs, epilogue", pairs_epilogue, 4, pairs_with_epilogue, LS_CASE_BF16, 1e-4),
     RUN("pairs, blocks of k", pairs, 2, pairs_blocks, LS_CASE_BF16, 3e-4),
+    {.name = "bench_64x3072x768",
+     .attr = &pairs_turned,
+     .n_in = 2,
+     .in = pairs_demo,
+     .dtypes = LS_CASE_BF16,
+     .tolerance = 1e-3,
+     .bench = 1},
 #endif
 };
 LS_CASE_LIST(matmul_packed, product_cases);
