@@ -60,19 +60,29 @@ V16_INLINE float exp_row_max(const void *x, ls_dtype dtype, int64_t at, int64_t 
     return v16_max_of(v16_max(largest, second));
 }
 
-/* exp(x - m) of elements [at, at + n) to e, padded with zeros to a whole vector; returns their sum. What lies `ahead`
- * elements further on is fetched meanwhile (it need not be there). e may be the place of x. */
+/* What exp_row fetches meanwhile: x `ahead` elements further on, and the places of a result like x that are written next (NULL: none). What
+ * is not there is fetched in vain. */
+typedef struct exp_row_next {
+    int64_t ahead;
+    const void *y;
+} exp_row_next;
+
+/* exp(x - m) of elements [at, at + n) to e, padded with zeros to a whole vector; returns their sum. e may be the place of x. */
 V16_INLINE float exp_row(float *e, const void *x, ls_dtype dtype, int64_t at, int64_t n, float m,
-                         int64_t ahead) {
+                         exp_row_next next) {
+    enum { TO_L2 = 2 }; /* the tile at hand fills the first level */
     const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
-    const char *next = (const char *)x + (at + ahead) * bytes;
+    const char *read = (const char *)x + (at + next.ahead) * bytes;
+    const char *written = next.y ? (const char *)next.y + at * bytes : NULL;
     v16 sum = v16_set(0), second = sum;
     int64_t i = 0;
     for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
         const v16 a = exp_row_one(v16_read(x, dtype, at + i) - m, dtype);
         const v16 b = exp_row_one(v16_read(x, dtype, at + i + V16_LANES) - m, dtype);
-        __builtin_prefetch(next + i * bytes);
-        if (bytes == 4) __builtin_prefetch(next + (i + V16_LANES) * bytes);
+        for (int64_t k = 0; k < 2 * V16_LANES * bytes; k += 64) {
+            __builtin_prefetch(read + i * bytes + k, 0, TO_L2);
+            if (written) __builtin_prefetch(written + i * bytes + k, 1, TO_L2);
+        }
         v16_store_f32(e + i, a);
         v16_store_f32(e + i + V16_LANES, b);
         sum += a;
@@ -87,21 +97,60 @@ V16_INLINE float exp_row(float *e, const void *x, ls_dtype dtype, int64_t at, in
     return v16_sum(sum + second);
 }
 
-/* e * factor - less of n elements to `at` on of y. AVX512-BF16: what is below 2^-126 becomes 0. */
-V16_INLINE void exp_row_store(void *y, ls_dtype dtype, int64_t at, const float *e, int64_t n,
-                              float factor, float less) {
+/* Results of this many bytes and more are in no cache any more when they are read: they are written past the caches. */
+enum { EXP_ROW_STREAM_BYTES = 32 << 20 };
+
+static inline int exp_row_streams(const ls_tensor *x, const ls_tensor *y) {
+    return x->data != y->data && ls_tensor_bytes(y) >= EXP_ROW_STREAM_BYTES;
+}
+
+/* e * factor - less of n elements to `at` on of y. */
+V16_INLINE void exp_row_few(void *y, ls_dtype dtype, int64_t at, const float *e, int64_t n,
+                            float factor, float less) {
     int64_t i = 0;
-#ifdef __AVX512BF16__
-    for (; dtype == LS_DTYPE_BF16 && i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
-        const v16 low = v16_load_f32(e + i) * factor - less;
-        const v16 high = v16_load_f32(e + i + V16_LANES) * factor - less;
-        _mm512_storeu_si512((uint16_t *)y + at + i,
-                            (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
-    }
-#endif
     for (; i + V16_LANES <= n; i += V16_LANES)
         v16_write(y, dtype, at + i, v16_load_f32(e + i) * factor - less);
-    if (i < n) v16_write_n(y, dtype, at + i, v16_load_f32(e + i) * factor - less, n - i);
+    if (i < n)
+        v16_write_n(y, dtype, at + i, v16_load_f32_n(e + i, n - i, 0) * factor - less, n - i);
+}
+
+/* Thirty-two at once, with `stream` to an address that is a multiple of 64. AVX512-BF16: what is below 2^-126 becomes 0. */
+V16_INLINE void exp_row_two(void *y, ls_dtype dtype, int64_t at, v16 low, v16 high, int stream) {
+#ifdef __AVX512BF16__
+    if (dtype == LS_DTYPE_BF16) {
+        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+        if (stream)
+            _mm512_stream_si512((void *)((uint16_t *)y + at), both);
+        else
+            _mm512_storeu_si512((uint16_t *)y + at, both);
+        return;
+    }
+#endif
+    if (stream && dtype == LS_DTYPE_F32) {
+        v16_stream_f32((float *)y + at, low);
+        v16_stream_f32((float *)y + at + V16_LANES, high);
+    } else if (stream) {
+        const int is_bf16 = dtype == LS_DTYPE_BF16;
+        v16h_stream((uint16_t *)y + at, is_bf16 ? v16_narrow_bf16(low) : v16_to_f16(low));
+        v16h_stream((uint16_t *)y + at + V16_LANES,
+                    is_bf16 ? v16_narrow_bf16(high) : v16_to_f16(high));
+    } else {
+        v16_write(y, dtype, at, low);
+        v16_write(y, dtype, at + V16_LANES, high);
+    }
+}
+
+/* e * factor - less of n elements to `at` on of y; v16_stream_end where they stream. */
+V16_INLINE void exp_row_store(void *y, ls_dtype dtype, int64_t at, const float *e, int64_t n,
+                              float factor, float less, int stream) {
+    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
+    int64_t i = stream ? (int64_t)(-((uintptr_t)y + (uintptr_t)(at * bytes)) % 64) / bytes : 0;
+    if (i > n) i = n;
+    if (i > 0) exp_row_few(y, dtype, at, e, i, factor, less);
+    for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES)
+        exp_row_two(y, dtype, at + i, v16_load_f32(e + i) * factor - less,
+                    v16_load_f32(e + i + V16_LANES) * factor - less, stream);
+    exp_row_few(y, dtype, at + i, e + i, n - i, factor, less);
 }
 
 #endif

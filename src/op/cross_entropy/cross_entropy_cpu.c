@@ -1,6 +1,6 @@
 /* One row at a time, the logits read from memory once and their gradient written once: the row is walked in tiles. Of a tile exp(x - m_t)
  * is kept, m_t its maximum or one that will do, while it is summed and the next tile is fetched: in a row of scratch (of the worker, in
- * its second-level cache), in f32 in the gradient's own place. The gradient is then that times exp(m_t - m) / sum: one exponential
+ * its second-level cache), in f32 in the gradient's own place if that stays in a cache. The gradient is then that times exp(m_t - m) / sum: one exponential
  * per logit. A tile is read before its place is written: the gradient may lie over the logits. Tasks are blocks of rows. */
 #include "op/cross_entropy/cross_entropy.h"
 #include "op/cross_entropy/cross_entropy_rows.h"
@@ -15,6 +15,8 @@ typedef struct loss_job {
     float *scratch; /* per worker: padded row, tile maxima, tile sums */
     int64_t n, v, row_floats, rows_per_task;
     float scale;
+    int stream;        /* the gradient goes past the caches */
+    const void *ahead; /* its place, to be fetched while it is not written yet; or NULL */
 } loss_job;
 
 static int64_t count_tiles(int64_t v) {
@@ -46,11 +48,12 @@ static float pivot(float largest) {
 }
 
 /* Where the exponentials of a tile at `from` wait: in f32 their gradient's own place, but for a last tile that is no whole number of
- * vectors; else in the worker's scratch. */
+ * vectors, and where that is past the caches; else in the worker's scratch. */
 static float *find_place(const loss_job *job, int64_t at, int64_t from, float *scratch) {
     const ls_tensor *dx = &job->launch->out[2];
     const int is_whole = (job->v - from) % V16_LANES == 0 || job->v - from >= LOSS_TILE;
-    return dx->dtype == LS_DTYPE_F32 && is_whole ? (float *)dx->data + at + from : scratch + from;
+    return dx->dtype == LS_DTYPE_F32 && is_whole && !job->stream ? (float *)dx->data + at + from
+                                                                 : scratch + from;
 }
 
 static int64_t tile_length(const loss_job *job, int64_t from) {
@@ -72,12 +75,13 @@ V16_INLINE void scan_tile(const loss_job *job, ls_dtype dtype, int64_t at, int64
                           row_sums *s) {
     const void *x = job->launch->in[0].data;
     const int64_t n = tile_length(job, from), t = from / LOSS_TILE;
+    const exp_row_next next = {LOSS_TILE, job->ahead};
     float *place = find_place(job, at, from, e), m = s->largest, sum = INFINITY;
     if (dtype != LS_DTYPE_F32 && m > -INFINITY)
-        sum = exp_row(place, x, dtype, at + from, n, m, LOSS_TILE);
+        sum = exp_row(place, x, dtype, at + from, n, m, next);
     if (!(sum <= most_sum)) {
         m = exp_row_max(x, dtype, at + from, n);
-        sum = exp_row(place, x, dtype, at + from, n, pivot(m), LOSS_TILE);
+        sum = exp_row(place, x, dtype, at + from, n, pivot(m), next);
     }
     if (m > s->largest) s->largest = m;
     s->maxima[t] = m;
@@ -123,14 +127,15 @@ static row_sums scan_row(const loss_job *job, int64_t at, float *e) {
     return s;
 }
 
-static void store_tile(const ls_tensor *dx, int64_t at, const float *e, int64_t n, float factor,
+static void store_tile(const loss_job *job, int64_t at, const float *e, int64_t n, float factor,
                        float even) {
+    const ls_tensor *dx = &job->launch->out[2];
     if (dx->dtype == LS_DTYPE_F32)
-        exp_row_store(dx->data, LS_DTYPE_F32, at, e, n, factor, even);
+        exp_row_store(dx->data, LS_DTYPE_F32, at, e, n, factor, even, job->stream);
     else if (dx->dtype == LS_DTYPE_BF16)
-        exp_row_store(dx->data, LS_DTYPE_BF16, at, e, n, factor, even);
+        exp_row_store(dx->data, LS_DTYPE_BF16, at, e, n, factor, even, job->stream);
     else
-        exp_row_store(dx->data, LS_DTYPE_F16, at, e, n, factor, even);
+        exp_row_store(dx->data, LS_DTYPE_F16, at, e, n, factor, even, job->stream);
 }
 
 /* The target's share is taken off before its gradient is rounded. */
@@ -143,7 +148,7 @@ static void write_gradient(const loss_job *job, int64_t at, int32_t target, cons
     const int64_t home = target / LOSS_TILE * LOSS_TILE;
     const float own = find_place(job, at, home, e)[target - home];
     for (int64_t from = 0; from < job->v; from += LOSS_TILE)
-        store_tile(dx, at + from, find_place(job, at, from, e), tile_length(job, from),
+        store_tile(job, at + from, find_place(job, at, from, e), tile_length(job, from),
                    s->maxima[from / LOSS_TILE] * scale, even);
     const v16 of_target = v16_set(own) * (s->maxima[home / LOSS_TILE] * scale) - even - share;
     v16_store_n(dx->data, dx->dtype, at + target, of_target, 1);
@@ -179,6 +184,7 @@ static ls_status run_rows(void *user, int64_t task, int worker) {
     const int64_t begin = task * job->rows_per_task, end = begin + job->rows_per_task;
     for (int64_t row = begin; row < end && row < job->n; row++)
         losses[row] = run_row(job, row, scratch);
+    if (job->stream) v16_stream_end();
     return LS_OK;
 }
 
@@ -189,6 +195,9 @@ static ls_status launch(const ls_launch *launch) {
     job.n = ls_shape_count(&launch->in[1].shape);
     job.v = x->dims[x->n_dims - 1];
     job.row_floats = count_row_floats(job.v);
+    job.stream = exp_row_streams(&launch->in[0], &launch->out[2]);
+    const int is_apart = launch->in[0].data != launch->out[2].data && !job.stream;
+    if (is_apart && launch->in[0].dtype != LS_DTYPE_F32) job.ahead = launch->out[2].data;
     job.rows_per_task = LOSS_TASK_LOGITS / job.v + 1;
     job.scale = job.attr->grad_scale * (launch->sig->n_in > 2 ? read_scalar(&launch->in[2], 0) : 1);
     LS_TRY(ls_pool_run(launch->pool, (job.n + job.rows_per_task - 1) / job.rows_per_task, run_rows,

@@ -121,12 +121,14 @@ V16_INLINE void norm_store(void *to, ls_dtype dtype, int64_t at, v16 x, int64_t 
                     dtype == LS_DTYPE_BF16 ? v16_narrow_bf16(x) : v16_to_f16(x));
 }
 
-/* Fetches vector i of the rows of the next group: the walk of several rows at a time is none that a processor foresees. What lies past the
- * end is fetched in vain. */
+/* Fetches from the next group of rows as much as vector i of this one is, in the order of memory: the walk of several rows at a time is none
+ * that a processor foresees. What lies past the end is fetched in vain. */
 V16_INLINE void norm_fetch(const void *data, ls_dtype dtype, norm_view x, int n_rows, int64_t i) {
+    enum { TO_L2 = 2 }; /* the group at hand fills the first level */
     const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
-    const char *next = (const char *)data + ((x.first + n_rows) * x.n + i) * bytes;
-    for (int k = 0; k < n_rows; k++) __builtin_prefetch(next + k * x.n * bytes);
+    const char *next = (const char *)data + ((x.first + n_rows) * x.n + i * n_rows) * bytes;
+    for (int64_t k = 0; k < n_rows * V16_LANES * bytes; k += 64)
+        __builtin_prefetch(next + k, 0, TO_L2);
 }
 
 V16_INLINE void norm_add(norm_view x, ls_dtype dtype, int n_rows, int64_t i, int64_t lanes,
@@ -367,6 +369,7 @@ V16_INLINE void differentiate_group(const norm_job *job, norm_pull *p, int n_row
     for (; i + V16_LANES <= n; i += V16_LANES) {
         norm_fetch(p->x.data, dtype, p->x, n_rows, i);
         if (p->n_more == 0) norm_fetch(p->dy[0].data, dtype, p->x, n_rows, i);
+        if (p->residual) norm_fetch(p->residual, dtype, p->x, n_rows, i);
         norm_add_terms(p, dtype, n_rows, i, V16_LANES, &sum);
     }
     if (i < n) norm_add_terms(p, dtype, n_rows, i, n - i, &sum);

@@ -78,13 +78,23 @@ static ls_status launch_grad_ref(const ls_launch *launch) {
 
 LS_DECLARE_CPU_KERNELS(softmax_fwd)
 LS_DECLARE_CPU_KERNELS(softmax_bwd)
+#ifdef LS_X86
+extern const ls_kernel ls_kernel_softmax_fwd_avx512bf16, ls_kernel_softmax_bwd_avx512bf16;
+#endif
 static const ls_kernel softmax_fwd_ref = {
     .name = "softmax_fwd_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};
 static const ls_kernel softmax_bwd_ref = {
     .name = "softmax_bwd_ref", .device = LS_DEVICE_CPU, .launch = launch_grad_ref};
-static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(softmax_fwd), &softmax_fwd_ref, NULL};
-static const ls_kernel *const grad_kernels[] = {LS_CPU_KERNELS(softmax_bwd), &softmax_bwd_ref,
-                                                NULL};
+static const ls_kernel *const kernels[] = {
+#ifdef LS_X86
+    &ls_kernel_softmax_fwd_avx512bf16,
+#endif
+    LS_CPU_KERNELS(softmax_fwd), &softmax_fwd_ref, NULL};
+static const ls_kernel *const grad_kernels[] = {
+#ifdef LS_X86
+    &ls_kernel_softmax_bwd_avx512bf16,
+#endif
+    LS_CPU_KERNELS(softmax_bwd), &softmax_bwd_ref, NULL};
 
 const ls_op ls_op_softmax = {.name = "softmax",
                              .min_in = 1,

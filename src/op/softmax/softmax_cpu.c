@@ -9,6 +9,7 @@ typedef struct softmax_job {
     const ls_launch *launch;
     float *scratch; /* per worker: a padded row */
     int64_t m, n, row_floats, rows_per_task;
+    int stream; /* y goes past the caches */
 } softmax_job;
 
 static int64_t pad_row(int64_t n) {
@@ -19,27 +20,31 @@ static int64_t row_length(const ls_sig *sig) {
     return sig->in[0].shape.dims[sig->in[0].shape.n_dims - 1];
 }
 
-V16_INLINE void softmax_as(const void *x, void *y, ls_dtype dtype, int64_t at, int64_t n,
-                           float *e) {
-    const float m = exp_row_max(x, dtype, at, n), sum = exp_row(e, x, dtype, at, n, m, n);
-    exp_row_store(y, dtype, at, e, n, 1.0f / sum, 0);
+V16_INLINE void softmax_as(const softmax_job *job, ls_dtype dtype, int64_t at, float *e) {
+    const void *x = job->launch->in[0].data;
+    void *y = job->launch->out[0].data;
+    const int64_t n = job->n;
+    const exp_row_next next = {n, job->stream || x == y ? NULL : y};
+    const float m = exp_row_max(x, dtype, at, n), sum = exp_row(e, x, dtype, at, n, m, next);
+    exp_row_store(y, dtype, at, e, n, 1.0f / sum, 0, job->stream);
 }
 
-static void softmax_row(const ls_tensor *x, const ls_tensor *y, int64_t at, int64_t n, float *e) {
-    if (x->dtype == LS_DTYPE_F32)
-        softmax_as(x->data, y->data, LS_DTYPE_F32, at, n, e);
-    else if (x->dtype == LS_DTYPE_BF16)
-        softmax_as(x->data, y->data, LS_DTYPE_BF16, at, n, e);
+static void softmax_row(const softmax_job *job, int64_t at, float *e) {
+    const ls_dtype dtype = job->launch->in[0].dtype;
+    if (dtype == LS_DTYPE_F32)
+        softmax_as(job, LS_DTYPE_F32, at, e);
+    else if (dtype == LS_DTYPE_BF16)
+        softmax_as(job, LS_DTYPE_BF16, at, e);
     else
-        softmax_as(x->data, y->data, LS_DTYPE_F16, at, n, e);
+        softmax_as(job, LS_DTYPE_F16, at, e);
 }
 
 static ls_status run_rows(void *user, int64_t task, int worker) {
     const softmax_job *job = user;
     float *e = job->scratch + worker * job->row_floats;
     const int64_t begin = task * job->rows_per_task, end = begin + job->rows_per_task;
-    for (int64_t row = begin; row < end && row < job->m; row++)
-        softmax_row(&job->launch->in[0], &job->launch->out[0], row * job->n, job->n, e);
+    for (int64_t row = begin; row < end && row < job->m; row++) softmax_row(job, row * job->n, e);
+    if (job->stream) v16_stream_end();
     return LS_OK;
 }
 
@@ -83,6 +88,7 @@ static ls_status run_softmax(const ls_launch *launch, ls_task_fn fn) {
         .launch = launch, .scratch = launch->workspace, .n = row_length(launch->sig)};
     job.m = ls_type_count(&launch->sig->in[0]) / job.n;
     job.row_floats = pad_row(job.n);
+    job.stream = exp_row_streams(&launch->in[0], &launch->out[0]);
     job.rows_per_task = SOFTMAX_TASK_ELEMENTS / job.n + 1;
     return ls_pool_run(launch->pool, (job.m + job.rows_per_task - 1) / job.rows_per_task, fn, &job);
 }
@@ -95,11 +101,18 @@ static ls_status launch_bwd(const ls_launch *launch) {
     return run_softmax(launch, run_grad_rows);
 }
 
+static const char *refuses(const ls_sig *sig) {
+#ifdef __AVX512BF16__
+    if (sig->in[0].dtype != LS_DTYPE_BF16) return "x is not bf16";
+#endif
+    return ls_refuses_wide(sig);
+}
+
 static size_t workspace(const ls_sig *sig, int n_threads) {
     return (size_t)(n_threads * pad_row(row_length(sig))) * sizeof(float);
 }
 
-LS_CPU_KERNEL(softmax_fwd) = {LS_CPU_KERNEL_HEAD("softmax_fwd"), .refuses = ls_refuses_wide,
+LS_CPU_KERNEL(softmax_fwd) = {LS_CPU_KERNEL_HEAD("softmax_fwd"), .refuses = refuses,
                               .workspace_bytes = workspace, .launch = launch_fwd};
-LS_CPU_KERNEL(softmax_bwd) = {LS_CPU_KERNEL_HEAD("softmax_bwd"), .refuses = ls_refuses_wide,
+LS_CPU_KERNEL(softmax_bwd) = {LS_CPU_KERNEL_HEAD("softmax_bwd"), .refuses = refuses,
                               .launch = launch_bwd};

@@ -248,16 +248,17 @@ static void test_exponentials_of_rows(void **state) {
             assert_true(x[i] <= m);
             want += exp((double)x[i] - (double)m);
         }
-        const float sum = exp_row(e, x, LS_DTYPE_F32, 0, n, m, n);
+        const float sum = exp_row(e, x, LS_DTYPE_F32, 0, n, m, (exp_row_next){n, x});
         assert_true(fabs((double)sum - want) < 1e-6 * want);
         for (int64_t i = n; i < (n + 15) / 16 * 16; i++) assert_true(e[i] == 0);
         memset(x, 0xee, sizeof x);
-        exp_row_store(x, LS_DTYPE_F32, 0, e, n, 2, 1);
+        exp_row_store(x, LS_DTYPE_F32, 0, e, n, 2, 1, 0);
         for (int64_t i = 0; i < n; i++) assert_true(x[i] == e[i] * 2 - 1);
         unsigned char after;
         memcpy(&after, x + n, 1);
         assert_int_equal(after, 0xee);
-        assert_true(isnan(exp_row(e, (const float[]){NAN, 1}, LS_DTYPE_F32, 0, 2, 1, 0)));
+        assert_true(isnan(
+            exp_row(e, (const float[]){NAN, 1}, LS_DTYPE_F32, 0, 2, 1, (exp_row_next){0, NULL})));
     }
 }
 
