@@ -79,14 +79,14 @@ typedef void (*ls_train_progress_fn)(void *user, const ls_train_progress *progre
 
 /* Seconds from the start of the process to the end of its first step, stage after stage. */
 typedef struct ls_start_times {
-    double launch;  /* until ls_train was called: the program itself, its configuration, the ranks' meeting */
+    double launch;  /* until the run was opened: program, configuration, the ranks' meeting */
     double data;    /* opened; encoded when that was not kept from before */
     double plan;    /* of training and of evaluation */
     double memory;  /* threads, lowering */
     double weights; /* drawn, or loaded */
     double records; /* the run's folder */
     double first_step;
-    int64_t prepared_bytes; /* of text that this start encoded, or of images that it unpacked; 0: it was kept from before */
+    int64_t prepared_bytes; /* text encoded or images unpacked now; 0: kept from before */
 } ls_start_times;
 
 typedef struct ls_train_result {
