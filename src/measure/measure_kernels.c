@@ -13,20 +13,22 @@ typedef struct reference_model {
     int kind;
     int64_t layers, width, heads, vocab, context, batch; /* in full */
     int64_t quick_width, quick_heads, quick_vocab, quick_context, quick_batch;
+    int64_t logits_bytes; /* 0: logits are stored */
 } reference_model;
 
 /* Widths that real models have; one layer shows every node. */
 static const reference_model models[] = {
-    {"gpt2", LS_MODEL_GPT2, 1, 768, 12, 4096, 256, 2, 128, 4, 512, 64, 4},
-    {"llama", LS_MODEL_LLAMA, 1, 768, 12, 4096, 256, 2, 128, 4, 512, 64, 4},
-    {"resnet", LS_MODEL_RESNET, 1, 32, 0, 0, 0, 32, 16, 0, 0, 0, 8},
+    {"gpt2", LS_MODEL_GPT2, 1, 768, 12, 4096, 256, 2, 128, 4, 512, 64, 4, 0},
+    {"gpt2 that stores no logits", LS_MODEL_GPT2, 1, 768, 12, 8192, 256, 2, 128, 4, 512, 64, 4, 1},
+    {"llama", LS_MODEL_LLAMA, 1, 768, 12, 4096, 256, 2, 128, 4, 512, 64, 4, 0},
+    {"resnet", LS_MODEL_RESNET, 1, 32, 0, 0, 0, 32, 16, 0, 0, 0, 8, 0},
 };
 enum { N_MODELS = sizeof models / sizeof models[0] };
 
 typedef struct reference_run {
     ls_model_options model;
     ls_optim_options optim;
-    int64_t batch;
+    int64_t batch, logits_bytes;
     ls_graph *graph;
     ls_plan *plan;
     ls_device *device;
@@ -58,6 +60,7 @@ static void choose_model(reference_run *r, const reference_model *of, int quick)
     r->model.layers = of->layers;
     r->model.width = quick ? of->quick_width : of->width;
     r->batch = quick ? of->quick_batch : of->batch;
+    r->logits_bytes = of->logits_bytes;
     if (!ls_model_reads_tokens(of->kind)) return;
     r->model.heads = quick ? of->quick_heads : of->heads;
     r->model.vocab = quick ? of->quick_vocab : of->vocab;
@@ -73,6 +76,7 @@ static ls_status build(reference_run *r, ls_precision precision, ls_pool *pool) 
                                      .lanes = 1,
                                      .precision = precision,
                                      .optim = &r->optim,
+                                     .logits_bytes = r->logits_bytes,
                                      .static_count = count};
     const ls_model_batch batch = {.batch = r->batch,
                                   .tokens = r->model.context,

@@ -162,7 +162,7 @@ void ls_fill_random_bytes(void *data, int64_t n, uint32_t seed) {
 
 /* Figures that ls_measure_machine tells of. */
 static int count_figures(const ls_machine *machine) {
-    enum { LEVELS = 3, FORK_JOIN = 1, COLLECTIVES = 3, MODELS = 6 };
+    enum { LEVELS = 3, FORK_JOIN = 1, COLLECTIVES = 3, MODELS = 8 };
     int n_tiles = 0;
     for (int i = 0; i < ls_n_multiply_tiles; i++)
         n_tiles += ls_multiply_tile_runs(&ls_multiply_tiles[i]);

@@ -63,6 +63,9 @@ static void test_machine(void **state) {
     assert_true(ls_machine_efficiency(m, "matmul f32 nt") > 0);
     assert_true(ls_machine_efficiency(m, "matmul bf16 tn") > 0);
     assert_true(ls_machine_efficiency(m, "conv2d f32") > 0);
+    assert_true(ls_machine_efficiency(m, "cross_entropy f32") > 0);
+    assert_true(ls_machine_efficiency(m, "cross_entropy_head f32") > 0);
+    assert_true(ls_machine_efficiency(m, "cross_entropy_head bf16") > 0);
     assert_true(ls_machine_efficiency(m, "adam_step f32") > 0);
     check_measure(&m->fork_join);
     check_measure(&m->wake);
