@@ -13,7 +13,8 @@ enum { STEPS = 2, TOKENS = 48, VOCAB = 61, MAX_RANKS = 4 };
 typedef struct setup {
     ls_model_kind model;
     ls_precision precision;
-    int lanes, ranks, zero, tied, reference, threads;
+    int lanes, ranks, zero, tied, reference, threads, stages;
+    ls_pipeline_kind schedule;
     ls_recompute recompute;
     int64_t logits_bytes;
 } setup;
@@ -32,13 +33,14 @@ static ls_plan *make_plan(const setup *s, ls_packing pack) {
                                      .precision = s->precision,
                                      .recompute = s->recompute,
                                      .pack = pack,
+                                     .schedule = s->schedule,
                                      .zero = s->zero,
                                      .bucket_bytes = 8000,
                                      .logits_bytes = s->logits_bytes,
                                      .reference_kernels = s->reference,
                                      .optim = &optim,
                                      .static_count = (double)s->lanes * TOKENS};
-    const ls_mesh mesh = {.dp = s->ranks};
+    const ls_mesh mesh = {.dp = s->ranks, .pp = s->stages};
     return plan_model(&model, &batch, &options, &mesh);
 }
 
@@ -120,6 +122,7 @@ static void check_same(const setup *s, int wants_packs) {
     size_t bytes[2];
     float loss[2];
     char *state[2];
+    int n_buckets[2];
     for (int pack = 0; pack < 2; pack++) {
         ls_plan *plan = make_plan(s, pack ? LS_PACKING_ALL : LS_PACKING_OFF);
         if ((plan->layout.n_forms > 0) != (pack && wants_packs))
@@ -127,9 +130,11 @@ static void check_same(const setup *s, int wants_packs) {
                      (int)s->model, (int)s->precision, s->lanes, s->ranks, s->zero,
                      (int)s->recompute, plan->layout.n_forms);
         state[pack] = run_plan(plan, &bytes[pack], &loss[pack]);
+        n_buckets[pack] = plan->n_buckets;
         ls_plan_destroy(plan);
     }
     assert_int_equal(bytes[0], bytes[1]);
+    assert_int_equal(n_buckets[0], n_buckets[1]);
     if (memcmp(state[0], state[1], bytes[0]) != 0 || memcmp(&loss[0], &loss[1], sizeof loss[0]))
         fail_msg("model %d precision %d lanes %d ranks %d zero %d recompute %d: other bits (loss "
                  "%.9g, packed %.9g)",
@@ -252,6 +257,39 @@ static void test_copies_go(void **state) {
     assert_int_equal(copies, ls_align_up(VOCAB * 40 * 2, 64));
     assert_int_equal(plan->ranks[0].bytes[LS_REGION_PREPARED], copies + (size_t)plan->layout.bytes);
     ls_plan_destroy(plan);
+}
+
+/* Packs of this stage that its products read, and those that it makes. */
+static void count_stage(const ls_plan *plan, const ls_rank_plan *rank, int *reads, int *packs) {
+    for (int s = 0; s < rank->n_segments; s++)
+        for (int64_t i = 0; i < rank->segments[s].n_nodes; i++) {
+            const ls_node *node = &plan->graph->nodes[rank->segments[s].nodes[i]];
+            *packs += node->op == &ls_op_pack;
+            if (node->op != &ls_op_matmul_packed) continue;
+            assert_int_equal(rank->places[node->in[1]].region, LS_REGION_PREPARED);
+            ++*reads;
+        }
+}
+
+/* A stage packs what its own products read, nothing travels. */
+static void test_stages(void **state) {
+    (void)state;
+    for (int schedule = 0; schedule < 3; schedule++) {
+        const setup s = {.model = LS_MODEL_GPT2,
+                         .precision = LS_PRECISION_BF16,
+                         .lanes = 4,
+                         .tied = 1,
+                         .stages = 2,
+                         .schedule = (ls_pipeline_kind)schedule};
+        ls_plan *plan = make_plan(&s, LS_PACKING_ALL), *off = make_plan(&s, LS_PACKING_OFF);
+        int reads = 0, packs = 0;
+        for (int r = 0; r < plan->n_ranks; r++) count_stage(plan, &plan->ranks[r], &reads, &packs);
+        assert_int_equal(packs, 18);
+        assert_int_equal(reads, 18);
+        assert_int_equal(plan->n_channels, off->n_channels);
+        ls_plan_destroy(plan);
+        ls_plan_destroy(off);
+    }
 }
 
 /* Recomputation on one lane: the forward forms of the layers alone are read twice. */
@@ -399,11 +437,17 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_use_stays), cmocka_unit_test(test_auto),
-        cmocka_unit_test(test_left_alone),    cmocka_unit_test(test_printed),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_copies_go),     cmocka_unit_test(test_recompute_counts),
-        cmocka_unit_test(test_levels),        cmocka_unit_test(test_lanes_and_precisions),
+        cmocka_unit_test(test_one_use_stays),
+        cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_left_alone),
+        cmocka_unit_test(test_printed),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_copies_go),
+        cmocka_unit_test(test_recompute_counts),
+        cmocka_unit_test(test_stages),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_lanes_and_precisions),
         cmocka_unit_test(test_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
