@@ -39,7 +39,8 @@ static const ls_kernel *find_kernel(int form, const ls_sig *sig) {
     return NULL;
 }
 
-static int n_packing; /* products compared */
+static int
+    n_packing; /* products compared; those of a few rows pack nothing and have the same bits all the same */
 
 static void check_product(const product *p, int form) {
     ls_type in[4], packed_in[4];
@@ -65,9 +66,7 @@ static void check_product(const product *p, int form) {
         memcpy(packed.in[i].data, i == 1 ? pack.out[0].data : plain.in[i].data,
                ls_tensor_bytes(&packed.in[i]));
     run_kernel(&packed, ls_op_matmul_packed.kernels[0], p->n_threads);
-    /* A few rows, which matmul does not pack for, are nothing that a plan packs for either. */
-    const int n_out = ls_pack_form_of(&plain.sig, kernel) == form ? plain.sig.n_out : 0;
-    for (int i = 0; i < n_out; i++)
+    for (int i = 0; i < plain.sig.n_out; i++)
         if (memcmp(plain.out[i].data, packed.out[i].data, ls_tensor_bytes(&plain.out[i])) != 0)
             fail_msg("form %s, m %lld n %lld k %lld, w_is_NK %d, %d threads, result %d: other bits "
                      "than matmul",
@@ -90,7 +89,7 @@ static void check_forms(const product *p) {
 
 /* Few rows, A in the cache, B shared by the threads; blocks of k, chunks of columns, edges everywhere. */
 static void test_same_bits(void **state) {
-    static const int64_t shapes[][3] = {{1, 1, 1},      {1, 300, 70},    {45, 33, 1201},
+    static const int64_t shapes[][3] = {{1, 1, 1},      {1, 300, 70},    {5, 33, 1201},
                                         {64, 1100, 40}, {65, 1100, 513}, {200, 97, 1100},
                                         {700, 2100, 17}};
     (void)state;
@@ -114,7 +113,7 @@ static void test_epilogues(void **state) {
     (void)state;
     n_packing = 0;
     for (int i = 0; i < 8; i++) {
-        const product p = {.m = i % 2 ? 90 : 37,
+        const product p = {.m = i % 2 ? 90 : 7,
                            .n = 45,
                            .k = 600,
                            .w_is_NK = i / 4,
@@ -126,7 +125,7 @@ static void test_epilogues(void **state) {
                                         .has_residual = (i >> 1) & 1}};
         check_forms(&p);
     }
-    assert_true(n_packing >= 8);
+    assert_true(n_packing >= 4);
 }
 
 /* --- refusals ------------------------------------------------------------------------------------------------------- */
