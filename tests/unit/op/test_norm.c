@@ -265,8 +265,43 @@ static void vector_gradients_are_f32(void **state) {
     ls_graph_destroy(graph);
 }
 
+static const ls_kernel *find_kernel(const ls_op *op, const char *name) {
+    for (const ls_kernel *const *k = op->kernels; *k; k++)
+        if (strcmp((*k)->name, name) == 0) return *k;
+    return NULL;
+}
+
+/* The instruction that rounds to bf16 takes subnormal numbers for zero: a row whose results are such must come out all the same. */
+static void bf16_instruction_keeps_subnormals(void **state) {
+    enum { ROWS = 6, N = 72 };
+    const ls_type x = TYPE(LS_DTYPE_BF16, ROWS, N), gamma = F32(N), rstd = F32(ROWS);
+    const ls_type in_type[2] = {x, gamma}, out_type[2] = {x, rstd};
+    const ls_sig sig = {&ls_op_rmsnorm, &rms, 2, 2, in_type, out_type};
+    const ls_kernel *kernels[2] = {find_kernel(sig.op, "rmsnorm_cpu_avx512bf16"),
+                                   find_kernel(sig.op, "rmsnorm_cpu_avx512")};
+    uint16_t rows[ROWS * N], y[2][ROWS * N];
+    float weights[N], scales[ROWS], workspace[4096] __attribute__((aligned(64)));
+    (void)state;
+    if (ls_cpu_isa() < LS_ISA_AVX512BF16) skip();
+    const ls_tensor in[2] = {{x.dtype, x.shape, rows}, {gamma.dtype, gamma.shape, weights}};
+    for (int i = 0; i < ROWS * N; i++) ls_tensor_set((ls_tensor *)&in[0], i, i % 23 - 11.3);
+    for (int i = 0; i < N; i++) weights[i] = ldexpf(1.37f, i < 9 ? 0 : -100 - i);
+    for (int k = 0; k < 2; k++) {
+        ls_tensor out[2] = {{x.dtype, x.shape, y[k]}, {rstd.dtype, rstd.shape, scales}};
+        const ls_launch l = {.sig = &sig, .in = in, .out = out, .workspace = workspace};
+        assert_non_null(kernels[k]);
+        assert_true(kernels[k]->workspace_bytes(&sig, 1) <= sizeof workspace);
+        assert_int_equal(kernels[k]->launch(&l), LS_OK);
+    }
+    assert_memory_equal(y[0], y[1], sizeof y[0]);
+    int n_subnormal = 0;
+    for (int i = 0; i < ROWS * N; i++) n_subnormal += (y[0][i] & 0x7f80) == 0 && (y[0][i] & 0x7f);
+    assert_true(n_subnormal > ROWS);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bf16_instruction_keeps_subnormals),
         cmocka_unit_test(wrong_inputs_are_named),
         cmocka_unit_test(splits_follow_the_rules),
         cmocka_unit_test(no_gradient_through_statistics),
