@@ -36,6 +36,16 @@ static const struct {
     {"versoin --json", 2,
      "{\"error\": {\"status\": \"invalid argument\", \"exit\": 2, \"message\": ",
      "lockstep: error: verb"},
+    {"run -n 2", 2, "", "run: an argument is missing; usage: lockstep run -n R"},
+    {"run -n 2 -- trian x", 2, "", "verb 'trian' is not known; did you mean 'train'?"},
+    {"run -- train x", 2, "", "run: -n says how many ranks; `lockstep run -n 2 -- train CONFIG`"},
+    {"run --agent x -- train x", 2, "", "--launcher-args go with --hosts FILE"},
+    {"top 2147483647", 3, "", "top: process 2147483647 is no `lockstep run` of yours on this host"},
+    {"top 0", 2, "", "top: '0' is no process number; without one every job"},
+    {"top 1x", 2, "", "top: '1x' is no process number"},
+    {"keep", 2, "", "keep: the first line of standard input is NAME COOKIE of the run"},
+    {"data train-tokenizer x", 2, "", "option --out is needed"},
+    {"generate x hello", 2, "", "'hello' is one too many; usage: lockstep generate DIR [-p TEXT]"},
     {"version >/dev/full", 3, "", "standard output could not be written: No space left on device"},
 };
 
