@@ -125,8 +125,8 @@ static void check_signal(int number, const char *name) {
         text_of("train " SMALL_RUN "out='%s' data.cache='%s/cache' steps=80 eval_every=0 -q --json",
                 dir, run_folder());
     const pid_t pid = start_program(line, output);
-    /* Three steps, and a record of the bound. */
-    for (int i = 0; i < 4000 && count_lines(metrics) < 4; i++) sleep_us(2000);
+    /* Three steps, and records of the start and of the bound. */
+    for (int i = 0; i < 4000 && count_lines(metrics) < 5; i++) sleep_us(2000);
     assert_int_equal(kill(pid, number), 0);
     assert_int_equal(wait_program(pid), number == SIGTERM ? 75 : 0);
     run_result result = {0};
