@@ -267,7 +267,7 @@ static void test_bytes_formula(void **state) {
                 gradients += align256(4 * (cut == 0 ? n : cut == 1 ? room : piece));
             }
             assert_int_equal(r->bytes[LS_REGION_WEIGHTS], weights);
-            assert_int_equal(r->bytes[LS_REGION_OPTIMIZER], optimizer + 64); /* the step count */
+            assert_int_equal(r->bytes[LS_REGION_OPTIMIZER], optimizer + 64);    /* the step count */
             assert_int_equal(r->bytes[LS_REGION_PREPARED], plan->layout.bytes); /* packed */
             assert_int_equal(r->folds[LS_FOLD_GRADIENTS].bytes, gradients);
             assert_int_equal(r->gradient_bytes, gradients + 2 * 256); /* loss, count */
