@@ -222,7 +222,7 @@ static void test_refusals(void **state) {
         {"run -n 2 --transport threads -- version", 2, "runs train and resume"},
         {"run -n 2 --threads 2 -- version", 2, "takes no KEY=VALUE"},
         {"top x", 2, "'x' is no process number"},
-        {"top 1", 3, "1.job"},
+        {"top 1", 3, "process 1 is no `lockstep run` of yours"},
         {"chaos -n 2 -- train configs/tiny.yaml", 2, "majority"},
         {"chaos -n 4 -- resume out", 2, "must be train"},
         {"chaos -n 4 --kinds die,fly -- train configs/tiny.yaml", 2, "'fly'"},
