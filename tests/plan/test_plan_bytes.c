@@ -116,8 +116,7 @@ static void test_other_choices(void **state) {
 /* What the options are for. */
 static void test_options_move_bytes(void **state) {
     (void)state;
-    const plan_report none = plan_small("lanes=1"),
-                      cheap = plan_small("lanes=1 recompute=cheap"),
+    const plan_report none = plan_small("lanes=1"), cheap = plan_small("lanes=1 recompute=cheap"),
                       attention = plan_small("lanes=1 recompute=attention"),
                       layer = plan_small("lanes=1 recompute=layer"), lanes = plan_small("lanes=8");
     assert_true(layer.activations < attention.activations);

@@ -87,21 +87,26 @@ V16_INLINE void add_turned(const v16u r[16], int64_t n_words, int rows, const ui
             sum[i] = MULTIPLY_WORD(sum[i], (word_vec){0} + a[w * rows + i], (word_vec)r[w]);
 }
 
-/* B with rows of columns: 16 * halves (1 or 2) of them from `first` on, or the n that are left. c is [rows][NR]. */
-V16_INLINE void direct_turned(const char *first, int64_t ld, int64_t n, int64_t n_bytes,
-                              int64_t words, int rows, int halves, const uint32_t *a, float *c) {
+/* Rows of a B with rows of columns: n of them from `first` on, ld bytes apart, with n_bytes, so `words` words, of k. */
+typedef struct turned_rows {
+    const char *first;
+    int64_t ld, n, n_bytes, words;
+} turned_rows;
+
+/* 16 * halves (1 or 2) rows of B, or the n that are left. c is [rows][NR]. */
+V16_INLINE void direct_turned(turned_rows b, int rows, int halves, const uint32_t *a, float *c) {
     vec sum[2][MR];
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) sum[0][i] = sum[1][i] = (vec){0};
-    for (int64_t w = 0; w < words; w += 16, a += 16 * rows) {
+    for (int64_t w = 0; w < b.words; w += 16, a += 16 * rows) {
 #pragma GCC unroll 2
         for (int h = 0; h < halves; h++) {
             v16u r[16];
-            load_turned(first + 16 * h * ld + 4 * w, ld, n - 16 * h, n_bytes - 4 * w, r);
-            if (words - w >= 16)
+            load_turned(b.first + 16 * h * b.ld + 4 * w, b.ld, b.n - 16 * h, b.n_bytes - 4 * w, r);
+            if (b.words - w >= 16)
                 add_turned(r, 16, rows, a, sum[h]);
             else
-                add_turned(r, words - w, rows, a, sum[h]);
+                add_turned(r, b.words - w, rows, a, sum[h]);
         }
     }
 #pragma GCC unroll 12
@@ -113,14 +118,16 @@ V16_INLINE void direct_turned(const char *first, int64_t ld, int64_t n, int64_t 
 /* One group: both halves at once (the sums of few rows wait for one another), or as many sums as there are registers for. */
 V16_INLINE void turn_group(const ls_gemm_operand *b, const int64_t range[4], int64_t words,
                            int rows, const uint32_t *a, float *c) {
-    const int64_t ld = b->ld * DIRECT_BYTES, n_bytes = range[3] * DIRECT_BYTES;
     const char *first = (const char *)b->data + (range[0] * b->ld + range[2]) * DIRECT_BYTES;
+    turned_rows here = {first, b->ld * DIRECT_BYTES, range[1], range[3] * DIRECT_BYTES, words};
     if (rows <= 4) {
-        direct_turned(first, ld, range[1], n_bytes, words, rows, 2, a, c);
+        direct_turned(here, rows, 2, a, c);
         return;
     }
-    direct_turned(first, ld, range[1], n_bytes, words, rows, 1, a, c);
-    direct_turned(first + 16 * ld, ld, range[1] - 16, n_bytes, words, rows, 1, a, c + 16);
+    direct_turned(here, rows, 1, a, c);
+    here.first += 16 * here.ld;
+    here.n -= 16;
+    direct_turned(here, rows, 1, a, c + 16);
 }
 
 /* As many groups of NR columns at once as there are registers for, the rest one by one. */
