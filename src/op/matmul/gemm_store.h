@@ -25,34 +25,28 @@ V16_INLINE v16 load_some(const void *data, ls_dtype dtype, int64_t at, int64_t n
     return n == 16 ? v16_load(data, dtype, at) : v16_load_n(data, dtype, at, n, 0.0f);
 }
 
-/* Rounding to bf16 by the instruction where the file has it (it takes subnormals for zero, as vdpbf16ps does). */
-V16_INLINE void store_whole(void *data, ls_dtype dtype, int64_t at, v16 x) {
+/* By the instruction where the file has it (it takes subnormals for zero, as vdpbf16ps does). */
+V16_INLINE v16h round_to_bf16(v16 x) {
 #ifdef __AVX512BF16__
-    if (dtype == LS_DTYPE_BF16) {
-        v16h_store((uint16_t *)data + at, (v16h)_mm512_cvtneps_pbh((__m512)x));
-        return;
-    }
+    return (v16h)_mm512_cvtneps_pbh((__m512)x);
+#else
+    return v16_to_bf16(x);
 #endif
-    v16_store(data, dtype, at, x);
 }
 
 V16_INLINE void store_some(void *data, ls_dtype dtype, int64_t at, v16 x, int64_t n) {
-    if (n == 16) {
-        store_whole(data, dtype, at, x);
-    } else {
-        uint16_t rest[32]; /* 16 elements of any dtype */
-        store_whole(rest, dtype, 0, x);
-        memcpy((char *)data + at * (dtype == LS_DTYPE_F32 ? 4 : 2), rest,
-               (size_t)n * (dtype == LS_DTYPE_F32 ? 4 : 2));
-    }
+    if (dtype != LS_DTYPE_BF16)
+        v16_store_n(data, dtype, at, x, n);
+    else if (n == 16)
+        v16h_store((uint16_t *)data + at, round_to_bf16(x));
+    else
+        v16h_store_n((uint16_t *)data + at, round_to_bf16(x), n);
 }
 
 /* What memory would give back of x. */
 V16_INLINE v16 as_stored(v16 x, ls_dtype dtype) {
-    uint16_t stored[32];
-    if (dtype == LS_DTYPE_F32) return x;
-    store_whole(stored, dtype, 0, x);
-    return v16_load(stored, dtype, 0);
+    if (dtype == LS_DTYPE_BF16) return v16_from_bf16(round_to_bf16(x));
+    return dtype == LS_DTYPE_F16 ? v16_from_f16(v16_to_f16(x)) : x;
 }
 
 /* 16 (or the last n) columns of one row. An activation reads its argument as it is stored, so that it can be made again from there. */
@@ -93,7 +87,8 @@ V16_INLINE void store_plain_as(const ls_gemm_out *out, const ls_gemm_tile *tile,
     const float *c = tile->c;
     int64_t at = tile->row * out->ld + tile->col;
     for (int i = 0; i < tile->n_rows; i++, c += nr, at += out->ld)
-        for (int j = 0; j < nr; j += 16) store_whole(out->data, dtype, at + j, v16_load_f32(c + j));
+        for (int j = 0; j < nr; j += 16)
+            store_some(out->data, dtype, at + j, v16_load_f32(c + j), 16);
 }
 
 /* A whole tile of one block more of k. */
