@@ -44,16 +44,26 @@ static int64_t rows_of(const norm_job *job, int64_t block) {
 }
 
 /* dtype and, but for the last vector of a row, n are constants. */
-V16_INLINE v16 load_at(const ls_tensor *t, int dtype, int64_t at, int64_t n) {
+/* What inner loops read of a tensor, in registers. */
+typedef struct elements {
+    void *data;
+    ls_dtype dtype;
+} elements;
+
+V16_INLINE elements elements_of(const ls_tensor *t) {
+    return (elements){t->data, t->dtype};
+}
+
+V16_INLINE v16 load_at(const elements *t, int dtype, int64_t at, int64_t n) {
     return v16_load_n(t->data, dtype == MIXED ? t->dtype : (ls_dtype)dtype, at, n, 0);
 }
 
-V16_INLINE void store_at(const ls_tensor *t, int dtype, int64_t at, v16 x, int64_t n) {
+V16_INLINE void store_at(const elements *t, int dtype, int64_t at, v16 x, int64_t n) {
     v16_store_n(t->data, dtype == MIXED ? t->dtype : (ls_dtype)dtype, at, x, n);
 }
 
 /* As a store and a load would leave it; of a NaN only what a bf16 holds counts. */
-V16_INLINE v16 round_as(const ls_tensor *t, int dtype, v16 x) {
+V16_INLINE v16 round_as(const elements *t, int dtype, v16 x) {
     const ls_dtype to = dtype == MIXED ? t->dtype : (ls_dtype)dtype;
     if (to == LS_DTYPE_F16) return v16_from_f16(v16_to_f16(x));
     if (to != LS_DTYPE_BF16) return x;
@@ -97,7 +107,7 @@ V16_INLINE void measure_vector(const norm_job *job, int64_t block, int64_t c, in
                                int dtype) {
     const int64_t n_rows = rows_of(job, block), step = job->n.n_channels;
     const int64_t first = block * BLOCK_ROWS * step + c;
-    const ls_tensor x = *job->x;
+    const elements x = elements_of(job->x);
     v16 sum[CHAINS], square[CHAINS];
     for (int i = 0; i < CHAINS; i++) sum[i] = square[i] = v16_set(0);
     int64_t i = 0;
@@ -177,7 +187,8 @@ V16_INLINE void write_vector(const norm_job *job, int64_t block, int64_t c, int6
     const int64_t first = block * BLOCK_ROWS * step + c;
     const v16 mean = vector_at(job, MEAN, c), factor = vector_at(job, FACTOR, c);
     const v16 shift = vector_at(job, SHIFT, c);
-    const ls_tensor x = *job->x, to = *job->y, residual = job->residual ? *job->residual : x;
+    const elements x = elements_of(job->x), to = elements_of(job->y);
+    const elements residual = job->residual ? elements_of(job->residual) : x;
     const int adds = job->residual != NULL, relus = job->relus;
     for (int64_t i = 0, at = first; i < n_rows; i++, at += step) {
         v16 y = (load_at(&x, dtype, at, n) - mean) * factor + shift;
@@ -197,14 +208,14 @@ static ls_status write_block(void *user, int64_t block, int worker) {
 
 /* What dy is made of, in registers. */
 typedef struct dy_terms {
-    ls_tensor dy, more, relu;
+    elements dy, more, relu;
     int has_more, has_relu;
 } dy_terms;
 
 V16_INLINE dy_terms terms_of(const norm_job *job) {
-    return (dy_terms){.dy = *job->dy,
-                      .more = job->more ? *job->more : *job->dy,
-                      .relu = job->relu ? *job->relu : *job->dy,
+    return (dy_terms){.dy = elements_of(job->dy),
+                      .more = elements_of(job->more ? job->more : job->dy),
+                      .relu = elements_of(job->relu ? job->relu : job->dy),
                       .has_more = job->more != NULL,
                       .has_relu = job->relu != NULL};
 }
@@ -222,7 +233,7 @@ V16_INLINE void sum_vector(const norm_job *job, int64_t block, int64_t c, int64_
     const int64_t first = block * BLOCK_ROWS * step + c;
     const v16 mean = vector_at(job, MEAN, c);
     const dy_terms terms = terms_of(job);
-    const ls_tensor x = *job->x;
+    const elements x = elements_of(job->x);
     v16 product[CHAINS], plain[CHAINS];
     int64_t i = 0, at = first;
     for (int k = 0; k < CHAINS; k++) product[k] = plain[k] = v16_set(0);
@@ -275,7 +286,7 @@ V16_INLINE void differentiate_vector(const norm_job *job, int64_t block, int64_t
     const v16 mean = vector_at(job, MEAN, c), factor = vector_at(job, FACTOR, c);
     const v16 slope = vector_at(job, SLOPE, c), mean_dy = vector_at(job, MEAN_DY, c);
     const dy_terms terms = terms_of(job);
-    const ls_tensor x = *job->x, dx = *job->y;
+    const elements x = elements_of(job->x), dx = elements_of(job->y);
     for (int64_t i = 0, at = first; i < n_rows; i++, at += step) {
         const v16 centered = load_at(&x, dtype, at, n) - mean;
         const v16 dy = load_dy(&terms, dtype, at, n);
