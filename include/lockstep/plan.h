@@ -67,6 +67,13 @@ typedef enum ls_packing {
     LS_PACKING_OFF  /* every product packs for itself */
 } ls_packing;
 
+typedef enum ls_casting {
+    /* When bf16 and f16 copies of weights are made: no result changes. */
+    LS_CASTING_AUTO, /* training with one lane on a rank: where they are read; otherwise once a step */
+    LS_CASTING_STEP, /* once a step, kept for all lanes */
+    LS_CASTING_USE /* right before the layer's forward and backward pass that reads them, and not kept */
+} ls_casting;
+
 typedef struct ls_plan_options {
     ls_plan_mode mode;
     const char *
@@ -79,6 +86,7 @@ typedef struct ls_plan_options {
     int64_t recompute_bytes;
     ls_fuse fuse;
     ls_packing pack;
+    ls_casting cast_weights;
     int repeats; /* FORWARD: runs that will share what is prepared (ls_run_options.prepared); 0: 1 */
     /* A lane whose logits take more makes them block by block, with loss and gradients, and stores none; 0: never. Changes no bit. FORWARD:
      * for evaluation, which fetches sums: output "logits" is dropped. */

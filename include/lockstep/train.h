@@ -31,7 +31,7 @@ enum { LS_SAVE_ERROR_CONTINUE, LS_SAVE_ERROR_STOP }; /* on_save_error */
 typedef struct ls_train_config {
     int64_t steps, seed, threads, lanes, batch, window;
     double max_seconds;
-    int precision, recompute, fuse, pack;
+    int precision, recompute, fuse, pack, cast_weights;
     int64_t recompute_bytes, logits_bytes;
     const char *out, *device;
     int64_t ranks, hosts; /* planned for; 0: those that are there */

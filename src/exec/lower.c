@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "comm/transport.h"
 #include "exec/program.h"
 #include "op/add/add.h"
 #include "op/collective.h"
@@ -153,7 +154,7 @@ static int is_kept(const ls_program *p, int region) {
 static int is_overlaid(const ls_program *p, int region) {
     return p->rank->overlay_bytes > 0 &&
            (region == LS_REGION_GRADIENTS || region == LS_REGION_PREPARED ||
-            region == LS_REGION_SLOTS);
+            region == LS_REGION_SLOTS || region == LS_REGION_SCRATCH);
 }
 
 static int is_own(const ls_program *p, int region) {
@@ -209,7 +210,8 @@ static ls_status allocate_overlay(ls_program *p) {
     const size_t bytes = p->rank->overlay_bytes;
     if (bytes == 0) return LS_OK;
     LS_TRY(ls_device_alloc(p->device, bytes, (void **)&p->overlay));
-    p->base[LS_REGION_PREPARED] = p->base[LS_REGION_SLOTS] = p->overlay;
+    p->base[LS_REGION_PREPARED] = p->base[LS_REGION_SLOTS] = p->base[LS_REGION_SCRATCH] =
+        p->overlay;
     p->base[LS_REGION_GRADIENTS] = p->overlay + p->rank->overlay_shift;
     return LS_OK;
 }
@@ -296,10 +298,7 @@ ls_status ls_program_lower(const ls_plan *plan, int rank, const ls_lower_options
                        "lower: a plan for %d ranks needs a transport of that size, got %d", n_ranks,
                        ls_comm_size(options->comm));
     if (plan->n_members > 1 && plan->options.fast && !options->comm->ops->fast_all_reduce)
-        return LS_FAIL(LS_ERR_UNSUPPORTED,
-                       "mode = fast: transport %s makes no sums of its own; use transport mpi "
-                       "(mpirun -n %d lockstep train ...) or mode = exact",
-                       options->comm->ops->name, n_ranks);
+        return ls_comm_refuse_fast(options->comm->ops->name, n_ranks);
     LS_TRY(check_kept(plan, options));
     ls_program *p = ls_alloc(sizeof *p);
     if (!p) return LS_ERR_NO_MEMORY;

@@ -48,7 +48,7 @@ struct ls_program {
     /* plan.options.kept. base[] of the persistent regions lies in kept[current], base[LS_REGION_KEPT] is the other one: there lie
      * the fresh versions, which updates made in this run. */
     char *kept[2];
-    char *overlay;    /* of plan/overlay.c: the memory of three regions */
+    char *overlay;    /* of plan/overlay.c: the memory of four regions */
     char *kept_own;   /* both of them, when they are the device's memory */
     int current;      /* the one that holds the state; the last run wrote it */
     char *fresh;      /* per value: an update's result, or a view of one */

@@ -4,22 +4,14 @@
 #include "op/collective.h"
 #include "plan/plan.h"
 
-/* A block of scratch that lives from position `first` to `last` of its segment. */
-typedef struct block {
-    int64_t first, last;
-    size_t bytes, offset;
-    int merged_into; /* other block that holds it, or -1 */
-} block;
-
 typedef struct placer {
     ls_plan *plan;
     ls_rank_plan *rank;
     const ls_graph *graph;
-    int *home;     /* per root: the one segment that touches it; -1 none yet; -2 several */
-    char *escapes; /* per root: sent, received, fed or fetched */
-    int *block_of; /* per root: its block in the segment at hand */
-    block *blocks;
-    int n_blocks;
+    int *home;           /* per root: the one segment that touches it; -1 none yet; -2 several */
+    char *escapes;       /* per root: sent, received, fed or fetched */
+    int *block_of;       /* per root: its block in the one segment that has it in scratch, or -1 */
+    ls_scratch *scratch; /* per segment */
 } placer;
 
 enum { NO_SEGMENT = -1, MANY_SEGMENTS = -2 };
@@ -166,14 +158,14 @@ static void place_shared(placer *p, size_t *end) {
     }
 }
 
-static int new_block(placer *p, int64_t at, size_t bytes) {
-    p->blocks[p->n_blocks] = (block){at, at, ls_align_up(bytes, LS_PLACE_ALIGN), 0, -1};
-    return p->n_blocks++;
+static int new_block(ls_scratch *s, int64_t at, size_t bytes) {
+    s->blocks[s->n_blocks] = (ls_block){at, at, ls_align_up(bytes, LS_PLACE_ALIGN), 0, -1};
+    return s->n_blocks++;
 }
 
-static block *find_block(const placer *p, int b) {
-    while (p->blocks[b].merged_into >= 0) b = p->blocks[b].merged_into;
-    return &p->blocks[b];
+static ls_block *find_block(const ls_scratch *s, int b) {
+    while (s->blocks[b].merged_into >= 0) b = s->blocks[b].merged_into;
+    return &s->blocks[b];
 }
 
 static int64_t last_use(const placer *p, const ls_segment *segment, ls_value root) {
@@ -188,21 +180,22 @@ static int64_t last_use(const placer *p, const ls_segment *segment, ls_value roo
 }
 
 /* out[0] may take over a dying input of the same size. */
-static void try_overwrite(placer *p, const ls_node *node, int64_t at, int out_block) {
+static void try_overwrite(placer *p, ls_scratch *s, const ls_node *node, int64_t at,
+                          int out_block) {
     for (int k = 0; k < node->n_in && k < 32; k++) {
         if (!(node->op->may_overwrite & (1u << k))) continue;
         const ls_value root = p->plan->roots[node->in[k]];
         if (p->rank->places[root].region != LS_REGION_SCRATCH || p->block_of[root] < 0) continue;
-        block *in = find_block(p, p->block_of[root]);
-        block *out = &p->blocks[out_block];
+        ls_block *in = find_block(s, p->block_of[root]);
+        ls_block *out = &s->blocks[out_block];
         if (in->last != at || in->bytes != out->bytes || in == out) continue;
         in->last = out->last;
-        out->merged_into = (int)(in - p->blocks);
+        out->merged_into = (int)(in - s->blocks);
         return;
     }
 }
 
-static ls_status collect_blocks(placer *p, const ls_segment *segment, int *workspace_block) {
+static ls_status collect_blocks(placer *p, const ls_segment *segment, ls_scratch *s) {
     for (int64_t i = 0; i < segment->n_nodes; i++) {
         const ls_node *node = &p->graph->nodes[segment->nodes[i]];
         ls_type *in = ls_alloc(sizeof *in * (size_t)(node->n_in + 1));
@@ -214,81 +207,56 @@ static ls_status collect_blocks(placer *p, const ls_segment *segment, int *works
         const size_t workspace =
             kernel->workspace_bytes ? kernel->workspace_bytes(&sig, p->plan->options.threads) : 0;
         ls_free(in);
-        workspace_block[i] = workspace ? new_block(p, i, workspace) : -1;
+        s->of_workspace[i] = workspace ? new_block(s, i, workspace) : -1;
         for (int k = 0; k < node->n_out; k++) {
             const ls_value v = node->out[k];
             if (p->plan->roots[v] != v || p->rank->places[v].region != LS_REGION_SCRATCH) continue;
-            const int b = new_block(p, i, ls_type_bytes(&p->graph->values[v].type));
-            p->blocks[b].last = last_use(p, segment, v);
+            const int b = new_block(s, i, ls_type_bytes(&p->graph->values[v].type));
+            s->blocks[b].last = last_use(p, segment, v);
             p->block_of[v] = b;
-            if (k == 0) try_overwrite(p, node, i, b);
+            if (k == 0) try_overwrite(p, s, node, i, b);
         }
     }
     return LS_OK;
 }
 
-/* Lowest offset at which block b overlaps no placed block that lives at the same time. `placed` is sorted by offset. */
-static size_t find_gap(const placer *p, const block *b, const int *placed, int n_placed) {
-    size_t offset = 0;
-    for (int i = 0; i < n_placed; i++) {
-        const block *o = &p->blocks[placed[i]];
-        if (o->last < b->first || b->last < o->first) continue;
-        if (offset + b->bytes <= o->offset) break;
-        if (o->offset + o->bytes > offset) offset = o->offset + o->bytes;
-    }
-    return offset;
+static ls_status lay_out_scratch(ls_scratch *s, size_t *bytes_out, ls_arena *arena) {
+    ls_block **order = ls_arena_alloc(arena, sizeof(ls_block *) * 2 * ((size_t)s->n_blocks + 1));
+    if (!order) return LS_ERR_NO_MEMORY;
+    int n = 0;
+    for (int b = 0; b < s->n_blocks; b++)
+        if (s->blocks[b].merged_into < 0) order[n++] = &s->blocks[b];
+    *bytes_out = ls_blocks_place(order, n, order + n, 0);
+    return LS_OK;
 }
 
-static size_t lay_out_blocks(placer *p, int *order, int *placed) {
-    int n = 0, n_placed = 0;
-    size_t end = 0;
-    for (int b = 0; b < p->n_blocks; b++) {
-        if (p->blocks[b].merged_into >= 0) continue;
-        int at = n++;
-        for (; at > 0 && p->blocks[order[at - 1]].bytes < p->blocks[b].bytes; at--)
-            order[at] = order[at - 1];
-        order[at] = b;
-    }
-    for (int i = 0; i < n; i++) {
-        block *b = &p->blocks[order[i]];
-        b->offset = find_gap(p, b, placed, n_placed);
-        if (b->offset + b->bytes > end) end = b->offset + b->bytes;
-        int at = n_placed++;
-        for (; at > 0 && p->blocks[placed[at - 1]].offset > b->offset; at--)
-            placed[at] = placed[at - 1];
-        placed[at] = order[i];
-    }
-    return end;
-}
-
-static ls_status place_scratch(placer *p, ls_segment *segment, ls_arena *scratch) {
+static ls_status place_scratch(placer *p, ls_segment *segment, ls_scratch *s, ls_arena *arena) {
     size_t most = 1;
     for (int64_t i = 0; i < segment->n_nodes; i++)
         most += 1 + (size_t)p->graph->nodes[segment->nodes[i]].n_out;
-    p->blocks = ls_arena_alloc(scratch, sizeof *p->blocks * most);
-    int *order = ls_arena_alloc(scratch, sizeof *order * 2 * most);
-    int *workspace_block = ls_arena_alloc(scratch, sizeof(int) * (size_t)(segment->n_nodes + 1));
+    s->blocks = ls_arena_alloc(arena, sizeof *s->blocks * most);
+    s->of_workspace = ls_arena_alloc(arena, sizeof(int) * (size_t)(segment->n_nodes + 1));
     segment->workspace_offset =
         ls_arena_alloc(p->plan->arena, sizeof(size_t) * (size_t)(segment->n_nodes + 1));
-    if (!p->blocks || !order || !workspace_block || !segment->workspace_offset)
-        return LS_ERR_NO_MEMORY;
-    p->n_blocks = 0;
-    for (int64_t v = 0; v < p->graph->n_values; v++) p->block_of[v] = -1;
-    LS_TRY(collect_blocks(p, segment, workspace_block));
-    segment->scratch_bytes = lay_out_blocks(p, order, order + most);
+    if (!s->blocks || !s->of_workspace || !segment->workspace_offset) return LS_ERR_NO_MEMORY;
+    LS_TRY(collect_blocks(p, segment, s));
+    return lay_out_scratch(s, &segment->scratch_bytes, arena);
+}
+
+/* Blocks have their last offsets. */
+static void settle_scratch(const placer *p, ls_segment *segment, const ls_scratch *s) {
     for (int64_t i = 0; i < segment->n_nodes; i++) {
-        if (workspace_block[i] >= 0)
-            segment->workspace_offset[i] = find_block(p, workspace_block[i])->offset;
+        if (s->of_workspace[i] >= 0)
+            segment->workspace_offset[i] = find_block(s, s->of_workspace[i])->offset;
         const ls_node *node = &p->graph->nodes[segment->nodes[i]];
         for (int k = 0; k < node->n_out; k++) {
             const ls_value v = node->out[k];
             if (p->block_of[v] < 0) continue;
             p->rank->places[v] = (ls_place){.region = LS_REGION_SCRATCH,
-                                            .offset = find_block(p, p->block_of[v])->offset,
+                                            .offset = find_block(s, p->block_of[v])->offset,
                                             .bytes = ls_type_bytes(&p->graph->values[v].type)};
         }
     }
-    return LS_OK;
 }
 
 static void total_regions(placer *p, const size_t *end) {
@@ -362,14 +330,19 @@ static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) 
     p.home = ls_arena_alloc(arena, n * sizeof *p.home);
     p.escapes = ls_arena_alloc(arena, n);
     p.block_of = ls_arena_alloc(arena, n * sizeof *p.block_of);
-    if (!p.home || !p.escapes || !p.block_of) return LS_ERR_NO_MEMORY;
+    p.scratch = ls_arena_alloc(arena, sizeof *p.scratch * (size_t)(rank->n_segments + 1));
+    if (!p.home || !p.escapes || !p.block_of || !p.scratch) return LS_ERR_NO_MEMORY;
+    for (size_t v = 0; v < n; v++) p.block_of[v] = -1;
     size_t end[LS_REGION_COUNT] = {0};
     find_homes(&p);
     LS_TRY(place_sums(&p, end));
     place_shared(&p, end);
-    for (int s = 0; s < rank->n_segments; s++) LS_TRY(place_scratch(&p, &rank->segments[s], arena));
+    for (int s = 0; s < rank->n_segments; s++)
+        LS_TRY(place_scratch(&p, &rank->segments[s], &p.scratch[s], arena));
     total_regions(&p, end);
-    LS_TRY(ls_plan_overlay(plan, rank, arena));
+    LS_TRY(ls_plan_overlay(plan, rank, p.scratch, arena));
+    for (int s = 0; s < rank->n_segments; s++)
+        settle_scratch(&p, &rank->segments[s], &p.scratch[s]);
     for (int64_t v = 0; v < plan->graph->n_values; v++)
         if (plan->roots[v] != (ls_value)v) {
             rank->places[v] = rank->places[plan->roots[v]];

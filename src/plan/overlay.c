@@ -1,7 +1,8 @@
-/* Gradients over what is dead when they are made: where a rank runs one lane a step, the copies of weights and the activations of a layer
+/* Gradients and scratch over what is not alive with them: where a rank runs one lane a step, the copies of weights and the activations of a layer
  * are read for the last time about when the gradients of that layer are made, the last layer first. Copies and activations lie in one
  * piece of memory, those that die last at the bottom; gradients that are made last lie at the bottom of theirs, which begins `shift` bytes
- * above, the least at which no gradient meets anything alive. */
+ * above, the least at which no gradient meets anything alive. Scratch lies wherever there is room as long as it is needed: where activations
+ * are not made yet or dead, where gradients are not made yet, above all of them if it must. */
 #include <stdlib.h>
 
 #include "plan/plan.h"
@@ -21,6 +22,8 @@ typedef struct overlay {
     life *dying;       /* copies and activations */
     life *made;        /* gradients */
     int n_dying, n_made;
+    ls_scratch *scratch; /* per segment */
+    int *begin;          /* per segment: its first node, counted as they run */
 } overlay;
 
 static int is_lone(const ls_plan *plan, const ls_rank_plan *rank) {
@@ -54,6 +57,7 @@ static void find_lives(overlay *o) {
         if (c->kind != LS_COMMAND_RUN) continue;
         const ls_segment *segment = &o->rank->segments[c->segment];
         const int64_t end = c->last ? c->last : segment->n_nodes;
+        o->begin[c->segment] = at + 1;
         for (int64_t n = c->first; n < end; n++) touch_node(o, &g->nodes[segment->nodes[n]], ++at);
     }
     for (int64_t i = 0; i < g->n_outputs; i++)
@@ -145,35 +149,103 @@ static size_t find_shift(const overlay *o) {
     return ls_align_up(shift, LS_SUM_ALIGN);
 }
 
-/* Of the numbers that are summed with the gradients but are none nothing is known: they lie above everything. */
-static void lay_over(overlay *o) {
+/* What has its place before scratch: the living, the gradients, and the numbers that are summed with these but are none: nothing is known
+ * of them, so they live all the time, above everything. */
+static int list_placed(const overlay *o, size_t shift, ls_block *blocks, ls_block **placed) {
+    const ls_rank_plan *r = o->rank;
+    const size_t numbers = r->folds[LS_FOLD_NUMBERS].offset;
+    int n = 0;
+    for (int i = 0; i < o->n_dying; i++) {
+        const life *d = &o->dying[i];
+        blocks[n++] = (ls_block){d->first, d->last, d->bytes, d->offset, -1};
+    }
+    for (int i = o->n_made - 1; i >= 0; i--) {
+        const life *m = &o->made[i];
+        blocks[n++] = (ls_block){m->first, FOREVER, m->bytes, m->offset + shift, -1};
+    }
+    blocks[n++] = (ls_block){0, FOREVER, r->gradient_bytes - numbers, numbers + shift, -1};
+    for (int i = 0; i < n; i++) {
+        blocks[i].bytes = ls_align_up(blocks[i].bytes, LS_PLACE_ALIGN);
+        placed[i] = &blocks[i];
+    }
+    return n;
+}
+
+static int compare_offsets(const void *a, const void *b) {
+    const ls_block *x = *(ls_block *const *)a, *y = *(ls_block *const *)b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Blocks of all segments, each with the steps of the whole run instead of its segment's. */
+static int list_scratch(const overlay *o, ls_block *blocks, ls_block **order) {
+    int n = 0;
+    for (int s = 0; s < o->rank->n_segments; s++)
+        for (int b = 0; b < o->scratch[s].n_blocks; b++) {
+            if (o->scratch[s].blocks[b].merged_into >= 0) continue;
+            blocks[n] = o->scratch[s].blocks[b];
+            blocks[n].first += o->begin[s];
+            blocks[n].last += o->begin[s];
+            order[n] = &blocks[n];
+            n++;
+        }
+    return n;
+}
+
+static void move_scratch(const overlay *o, const ls_block *blocks) {
+    int n = 0;
+    for (int s = 0; s < o->rank->n_segments; s++)
+        for (int b = 0; b < o->scratch[s].n_blocks; b++)
+            if (o->scratch[s].blocks[b].merged_into < 0)
+                o->scratch[s].blocks[b].offset = blocks[n++].offset;
+}
+
+/* All of it laid out with gradients from `shift` on; stays as it is where that takes no less memory than apart. */
+static ls_status lay_over(overlay *o, size_t shift, ls_arena *arena) {
     ls_rank_plan *r = o->rank;
+    size_t most = (size_t)(o->n_dying + o->n_made + 1);
+    for (int s = 0; s < r->n_segments; s++) most += (size_t)o->scratch[s].n_blocks;
+    ls_block *blocks = ls_arena_alloc(arena, sizeof *blocks * most);
+    ls_block **placed = ls_arena_alloc(arena, sizeof(ls_block *) * most);
+    ls_block **order = ls_arena_alloc(arena, sizeof(ls_block *) * most);
+    if (!blocks || !placed || !order) return LS_ERR_NO_MEMORY;
+    const int n_placed = list_placed(o, shift, blocks, placed);
+    qsort(placed, (size_t)n_placed, sizeof(ls_block *), compare_offsets);
+    const int n = list_scratch(o, blocks + n_placed, order);
+    const size_t bytes = ls_blocks_place(order, n, placed, n_placed);
+    const size_t apart = r->bytes[LS_REGION_PREPARED] + r->bytes[LS_REGION_SLOTS] +
+                         r->bytes[LS_REGION_GRADIENTS] + r->bytes[LS_REGION_SCRATCH];
+    if (bytes >= apart) return LS_OK;
+    for (int i = 0; i < o->n_dying; i++) r->places[o->dying[i].value].offset = o->dying[i].offset;
+    move_sums(o);
+    move_scratch(o, blocks + n_placed);
+    r->overlay_shift = shift;
+    r->overlay_bytes = bytes;
+    r->overlaid_bytes = apart - bytes;
+    return LS_OK;
+}
+
+/* The least shift at which the numbers, too, lie above all that dies. */
+static size_t choose_shift(overlay *o) {
     qsort(o->dying, (size_t)o->n_dying, sizeof *o->dying, by_death);
     qsort(o->made, (size_t)o->n_made, sizeof *o->made, by_birth);
     const size_t below = lay_out(o->dying, o->n_dying, LS_PLACE_ALIGN);
     (void)lay_out(o->made, o->n_made, LS_SUM_ALIGN);
-    size_t shift = find_shift(o);
-    const size_t numbers = r->folds[LS_FOLD_NUMBERS].offset;
-    if (below > numbers + shift) shift = ls_align_up(below - numbers, LS_SUM_ALIGN);
-    if (shift >= below) return; /* nothing is dead in time */
-    for (int i = 0; i < o->n_dying; i++) r->places[o->dying[i].value].offset = o->dying[i].offset;
-    move_sums(o);
-    r->overlay_shift = shift;
-    r->overlay_bytes = shift + r->gradient_bytes;
-    r->overlaid_bytes = below - shift;
+    const size_t shift = find_shift(o), numbers = o->rank->folds[LS_FOLD_NUMBERS].offset;
+    return below > numbers + shift ? ls_align_up(below - numbers, LS_SUM_ALIGN) : shift;
 }
 
-ls_status ls_plan_overlay(const ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) {
+ls_status ls_plan_overlay(const ls_plan *plan, ls_rank_plan *rank, ls_scratch *scratch,
+                          ls_arena *arena) {
     const size_t n = (size_t)plan->graph->n_values + 1;
-    overlay o = {.plan = plan, .rank = rank};
+    overlay o = {.plan = plan, .rank = rank, .scratch = scratch};
     if (!is_lone(plan, rank)) return LS_OK;
     o.first = ls_arena_alloc(arena, sizeof *o.first * n);
     o.last = ls_arena_alloc(arena, sizeof *o.last * n);
     o.dying = ls_arena_alloc(arena, sizeof *o.dying * n);
     o.made = ls_arena_alloc(arena, sizeof *o.made * n);
-    if (!o.first || !o.last || !o.dying || !o.made) return LS_ERR_NO_MEMORY;
+    o.begin = ls_arena_alloc(arena, sizeof *o.begin * (size_t)(rank->n_segments + 1));
+    if (!o.first || !o.last || !o.dying || !o.made || !o.begin) return LS_ERR_NO_MEMORY;
     find_lives(&o);
     collect(&o);
-    lay_over(&o);
-    return LS_OK;
+    return lay_over(&o, choose_shift(&o), arena);
 }

@@ -49,6 +49,20 @@ static ls_status lay_out_weights(ls_plan *plan) {
     return ls_graph_verify(plan->graph);
 }
 
+/* Casts take memory's bandwidth: made once a step they pay for several lanes, made where they are read they cost one lane nothing and need
+ * no memory between. Forward plans run again and again with what is prepared. */
+static int casts_at_use(const ls_plan *plan) {
+    const ls_plan_options *o = &plan->options;
+    if (o->cast_weights != LS_CASTING_AUTO) return o->cast_weights == LS_CASTING_USE;
+    return o->mode == LS_PLAN_TRAIN && o->lanes == plan->n_members;
+}
+
+static ls_status place_copies(ls_plan *plan) {
+    if (!casts_at_use(plan)) return LS_OK;
+    LS_TRY(ls_pass_copies(&plan->graph, &plan->copies));
+    return ls_graph_verify(plan->graph);
+}
+
 /* Passes over the graph; the verifier runs after each. */
 static ls_status run_passes(ls_plan *plan) {
     ls_graph **graph = &plan->graph;
@@ -84,6 +98,8 @@ static ls_status run_passes(ls_plan *plan) {
     LS_TRY(run_rank_passes(plan));
     /* Where weights are final: after the gathers. Reference kernels pack nothing. */
     LS_TRY(lay_out_weights(plan));
+    /* What is still copied once a step and read as it is. */
+    LS_TRY(place_copies(plan));
     /* Last: gives each lane sum a place to land. */
     LS_TRY(ls_pass_deposit(*graph, training, training && o->schedule == LS_PIPELINE_ZERO_BUBBLE));
     return ls_graph_verify(*graph);

@@ -54,6 +54,20 @@ typedef struct ls_segment {
     size_t scratch_bytes;
 } ls_segment;
 
+/* Bytes that something needs from `first` to `last`, in steps of some count. */
+typedef struct ls_block {
+    int64_t first, last;
+    size_t bytes, offset;
+    int merged_into; /* other block of the segment that holds it, or -1 */
+} ls_block;
+
+/* What a segment needs in SCRATCH: results that it alone reads and its kernels' workspace, by position in the segment. */
+typedef struct ls_scratch {
+    ls_block *blocks;
+    int n_blocks;
+    int *of_workspace; /* per node: its block, or -1 */
+} ls_scratch;
+
 /* One value that travels from a rank to another, `depth` messages buffered. */
 typedef struct ls_channel {
     int from, to;
@@ -106,8 +120,9 @@ typedef struct ls_rank_plan {
     int n_folds;
     size_t slot_bytes, gradient_bytes; /* of one slot, of one buffer */
     size_t bytes[LS_REGION_COUNT];
-    /* Gradients over copies and activations that are dead by then (plan/overlay.c): PREPARED and SLOTS are one piece of memory, in which
-     * GRADIENTS begins at overlay_shift; overlay_bytes for all three, overlaid_bytes less than they have apart. 0: apart. */
+    /* Gradients and scratch over copies and activations that are not alive (plan/overlay.c): PREPARED, SLOTS and SCRATCH are one piece of
+     * memory, in which GRADIENTS begins at overlay_shift; overlay_bytes for all four, overlaid_bytes less than they have apart. 0:
+     * apart. */
     size_t overlay_shift, overlay_bytes, overlaid_bytes;
     int read_by_peers[LS_REGION_COUNT]; /* must lie in the transport's memory */
     double flops_per_lane;
@@ -137,6 +152,7 @@ struct ls_plan {
     double flops_per_step;
     ls_fuse_report fused;
     ls_layout_report layout;
+    ls_copies_report copies;
 };
 
 enum { LS_PLACE_ALIGN = 64, LS_SUM_ALIGN = 4 * LS_SHARD_UNIT, LS_KEPT_ALIGN = 4096 };
@@ -148,8 +164,13 @@ ls_status ls_plan_segment(ls_plan *plan); /* nodes to segments, channels */
 ls_status ls_plan_find_buckets(ls_plan *plan);
 ls_status ls_plan_schedule(ls_plan *plan); /* commands, slots, levels */
 ls_status ls_plan_place(ls_plan *plan);    /* memory */
-/* Lays a rank's gradients over its copies and activations where it may; once those have places. */
-ls_status ls_plan_overlay(const ls_plan *plan, ls_rank_plan *rank, ls_arena *arena);
+/* Lays a rank's gradients and scratch over its copies and activations where it may; once those have places. `scratch`: per segment; its
+ * blocks' offsets change. */
+ls_status ls_plan_overlay(const ls_plan *plan, ls_rank_plan *rank, ls_scratch *scratch,
+                          ls_arena *arena);
+/* Places n blocks, the largest first, each at the lowest offset where it meets nothing that lives at the same time. placed: n_placed
+ * blocks by offset, with room for n more. Returns the end of all. */
+size_t ls_blocks_place(ls_block **blocks, int n, ls_block **placed, int n_placed);
 ls_status ls_plan_choose_kernels(ls_plan *plan);
 ls_status ls_plan_count(ls_plan *plan); /* parameters and FLOPs */
 

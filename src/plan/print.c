@@ -181,6 +181,18 @@ static void print_layout(const ls_plan *plan, int explain, ls_text *out) {
     if (explain && l->text) ls_text_append(out, "%s", l->text);
 }
 
+/* Nothing where a lane reads no copies made once a step or made anew. */
+static void print_copies(const ls_plan *plan, ls_text *out) {
+    const ls_copies_report *c = &plan->copies;
+    if (c->n_weights > 0)
+        ls_text_append(out,
+                       "  cast_weights: use: copies of %d weights are made %d times a lane, where "
+                       "they are read: %lld bytes are not kept\n",
+                       c->n_weights, c->n_casts, (long long)c->bytes);
+    else if (plan->options.cast_weights == LS_CASTING_USE)
+        ls_text_append(out, "  cast_weights: use: no copies that lanes alone read\n");
+}
+
 static void print_data_parallel(const ls_plan *plan, ls_text *out) {
     const ls_plan_options *o = &plan->options;
     if (plan->n_members == 1) {
@@ -216,6 +228,7 @@ ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out) {
     print_data_parallel(plan, &text);
     print_fused(plan, explain, &text);
     print_layout(plan, explain, &text);
+    print_copies(plan, &text);
     ls_text_append(&text, "  parameters: %lld\n  flops per step: %.6g\n",
                    (long long)plan->n_parameters, plan->flops_per_step);
     ls_plan_print_head(plan, &text);
@@ -311,6 +324,12 @@ static json_t *layout_json(const ls_layout_report *l) {
                      l->before);
 }
 
+/* Made anew where lanes read them, and bytes not kept for that. */
+static json_t *copies_json(const ls_copies_report *c) {
+    return json_pack("{s:i, s:i, s:I}", "weights", c->n_weights, "casts_a_lane", c->n_casts,
+                     "bytes", (json_int_t)c->bytes);
+}
+
 static json_t *plan_json(const ls_plan *plan) {
     const ls_plan_options *o = &plan->options;
     json_t *root =
@@ -328,6 +347,8 @@ static json_t *plan_json(const ls_plan *plan) {
     if (!failed && o->kept) failed = json_object_set_new(root, "kept", json_true());
     if (!failed && plan->layout.n_forms)
         failed = json_object_set_new(root, "pack", layout_json(&plan->layout));
+    if (!failed && plan->copies.n_weights)
+        failed = json_object_set_new(root, "cast_weights", copies_json(&plan->copies));
     for (int r = 0; !failed && r < plan->n_ranks; r++)
         failed = json_array_append_new(ranks, rank_json(plan, r));
     if (!failed && json_object_set(root, "per_rank", ranks) == 0) {

@@ -3,15 +3,16 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "base/thread.h"
 #include "lockstep/train.h"
 #include "model/model_config.h"
 #include "optim/optim_config.h"
+#include "train/check.h"
 
 static const char *const precision_names[] = {"f32", "bf16", "f16", NULL};
 static const char *const transport_names[] = {"auto", "self", "threads", "shm",
                                               "mpi",  "nccl", NULL};
 static const char *const packing_names[] = {"auto", "all", "off", NULL};
+static const char *const casting_names[] = {"auto", "step", "use", NULL};
 static const char *const wire_names[] = {"f32", "bf16", "int8", NULL};
 static const char *const mode_names[] = {"exact", "fast", NULL};
 static const char *const save_mode_names[] = {"background", "wait", NULL};
@@ -51,6 +52,7 @@ static const ls_config_field run_fields[] = {
     FIELD(precision, ENUM, "f32", 0, 0, precision_names, "compute precision; master weights and sums are f32"),
     FIELD(fuse, BOOL, "true", 0, 0, NULL, "elementwise chains, and norms with their elementwise neighbours, run as one node in cache; false: node by node, for comparison. Changes no result"),
     FIELD(pack, ENUM, "auto", 0, 0, packing_names, "weights packed once a step for the products that read them packed alike (lanes, recomputation), which takes memory: `lockstep plan` says how much. auto: where at least eight do; all: where at least two do; off: every product packs for itself. Changes no result"),
+    FIELD(cast_weights, ENUM, "auto", 0, 0, casting_names, "when bf16 and f16 copies of weights are made. step: once a step, kept for all lanes; use: right before a layer's forward and backward pass that read them, which spares the memory (`lockstep plan` says how much); auto: use in training with one lane on a rank, otherwise step. Changes no result"),
     FIELD(recompute, ENUM, "none", 0, 0, recompute_names, "forward results made again in the backward pass instead of kept: none, cheap ones (norms and activations), attention, every layer, or as many layers as recompute_bytes asks for"),
     FIELD(recompute_bytes, INT, "0", 0, 9e18, NULL, "with recompute: bytes: most bytes of forward results kept per lane"),
     FIELD(logits_bytes, INT, "16777216", 0, 9e18, NULL, "most bytes of logits that a lane stores; a lane with more makes them a block of rows at a time, with loss and gradients, and stores none. 0 = always store them. Changes no result"),
@@ -59,7 +61,7 @@ static const ls_config_field run_fields[] = {
     FIELD(device, STRING, "cpu", 0, 0, NULL, "where to run: cpu"),
     FIELD(transport, ENUM, "auto", 0, 0, transport_names, "how ranks talk: auto (what started the process: mpirun, lockstep run, nothing), self, shm or mpi"),
     KEYED("mesh.dp", ranks, INT, "0", 0, 1e6, "data-parallel ranks to plan for, a power of two up to lanes; 0 = those that were started. Changes no result"),
-    KEYED("mesh.hosts", hosts, INT, "0", 0, 1e6, "hosts to plan for; 0 = those that are there, 1 when planning"),
+    KEYED("mesh.hosts", hosts, INT, "0", 0, 1e6, "hosts to plan for, at most one a rank; 0 = those that are there, 1 when planning. A run is refused on another number"),
     FIELD(zero, INT, "0", 0, 3, NULL, "what is cut among ranks: 0 nothing; 1 master weights and optimizer state; 2 also gradients; 3 also the weights computed with. Changes no result"),
     FIELD(wire, ENUM, "f32", 0, 0, wire_names, "rounding of every node of the lane tree, and the format of gradients between hosts: f32, bf16, or int8 (blocks of 32 with a power-of-two scale)"),
     FIELD(mode, ENUM, "exact", 0, 0, mode_names, "exact: the same bits on any number of ranks; fast: the transport's own sums (zero 0, transport mpi)"),
@@ -68,7 +70,7 @@ static const ls_config_field run_fields[] = {
     KEYED("link.gbps", link_gbps, FLOAT, "0", 0, 1e6, "bandwidth between ranks, in Gbit/s; 0 = 64 on one host, 10 between hosts"),
     FIELD(late_seconds, FLOAT, "60", 0.1, 1e6, NULL, "a rank that is alive, but neither arrives at an exchange nor gets on with its work for so long, ends the run"),
     FIELD(log_every, INT, "1", 1, 1e9, NULL, "steps between lines of metrics.jsonl"),
-    FIELD(eval_every, INT, "0", 0, 1e15, NULL, "steps between evaluations on the early-stopping part; 0 = only at the end"),
+    FIELD(eval_every, INT, "0", 0, 1e15, NULL, "steps between evaluations on the early-stopping part, where there is one; 0 = only at the end, on the held-out part"),
     FIELD(eval_windows, INT, "0", 0, 1e15, NULL, "sequences (or images) of such an evaluation; 0 = all"),
     FIELD(save_every, INT, "0", 0, 1e15, NULL, "steps between checkpoints; 0 = only at the end"),
     FIELD(keep, INT, "2", 1, 1e6, NULL, "newest checkpoints kept"),
@@ -88,10 +90,10 @@ static const ls_config_field run_fields[] = {
     DATA(tokenizer, STRING, "bpe", 0, 0, "bpe (trained on the text), byte, or the path of a tokenizer.json"),
     DATA(vocab, INT, "2048", 257, 1e6, "tokens of a trained BPE"),
     DATA(cache, STRING, NULL, 0, 0, "folder for trained tokenizer, token shards, unpacked images; unset = <out>/data"),
-    DATA(split, BOOL, "true", 0, 0, "hold out the last 5 % of the text, and 5 % before it for early stopping"),
+    DATA(split, BOOL, "true", 0, 0, "hold out the last 5 % of the text, and 5 % before it for early stopping; of a part with a file of its own nothing is cut"),
     DATA(ignore_across_documents, BOOL, "false", 0, 0, "the first token of a document is no target"),
-    DATA(stop_path, STRING, NULL, 0, 0, "with a token shard as data.path: the shard for early stopping"),
-    DATA(held_path, STRING, NULL, 0, 0, "with a token shard as data.path: the held-out shard"),
+    DATA(stop_path, STRING, NULL, 0, 0, "text or token shard, as data.path, for early stopping; unset = cut from the text (data.split), none from a shard"),
+    DATA(held_path, STRING, NULL, 0, 0, "held-out text or token shard, as data.path; unset = cut from the text (data.split), none from a shard"),
     DATA(max_shift, INT, "0", 0, 8, "images: shift each by up to so many pixels"),
     DATA(flip, BOOL, "false", 0, 0, "images: mirror half of them"),
 };
@@ -105,40 +107,11 @@ static const ls_config_table tables[] = {TABLE(run_fields), TABLE(model_fields),
                                          TABLE(optim_fields)};
 enum { N_TABLES = sizeof tables / sizeof tables[0] };
 
-/* What no single key can tell. */
-static ls_status check_config(ls_train_config *c) {
-    if (c->threads == 0) c->threads = ls_cpu_count();
-    if (c->lanes & (c->lanes - 1))
-        return LS_FAIL(LS_ERR_CONFIG,
-                       "lanes = %lld: the lane tree needs a power of two (1, 2, 4, 8, ...)",
-                       (long long)c->lanes);
-    if (c->batch % c->lanes)
-        return LS_FAIL(
-            LS_ERR_CONFIG,
-            "batch = %lld is not a multiple of lanes = %lld: every lane gets as many sequences",
-            (long long)c->batch, (long long)c->lanes);
-    if (c->window == 0) c->window = c->model.context;
-    if (c->window > c->model.context)
-        return LS_FAIL(LS_ERR_CONFIG, "window = %lld is longer than model.context = %lld",
-                       (long long)c->window, (long long)c->model.context);
-    if (c->recompute == LS_RECOMPUTE_BYTES && c->recompute_bytes == 0)
-        return LS_FAIL(LS_ERR_CONFIG, "recompute = bytes needs recompute_bytes, the most bytes of "
-                                      "forward results to keep per lane");
-    if (!c->data.path)
-        return LS_FAIL(
-            LS_ERR_CONFIG,
-            "data.path is not set: name a text file, a folder, a token shard or an image folder");
-    if (c->optim.patience > 0 && !ls_model_reads_tokens(c->model.kind))
-        return LS_FAIL(LS_ERR_CONFIG, "optim.patience: image data has no part for early stopping "
-                                      "(its test images must not decide); set it to 0");
-    return ls_optim_check(&c->optim, c->steps);
-}
-
 static ls_status finish_config(ls_config *config, const char *const *assignments, int n,
                                ls_train_config *out) {
     LS_TRY(ls_config_read_env(config));
     for (int i = 0; i < n; i++) LS_TRY(ls_config_set(config, assignments[i]));
-    return check_config(out);
+    return ls_train_check(out);
 }
 
 ls_status ls_train_config_load(const char *path, const char *const *assignments, int n,
@@ -163,7 +136,7 @@ ls_status ls_train_config_from_json(const char *json, const char *what,
     LS_TRY(ls_config_create(tables, N_TABLES, out, &config));
     ls_status status = ls_config_read_text(config, json, strlen(json), what);
     for (int i = 0; status == LS_OK && i < n; i++) status = ls_config_set(config, assignments[i]);
-    if (status == LS_OK) status = check_config(out);
+    if (status == LS_OK) status = ls_train_check(out);
     if (status != LS_OK) {
         ls_config_destroy(config);
         return status;

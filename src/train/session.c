@@ -1,10 +1,10 @@
 #include "train/session.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "train/check.h"
 #include "train/start.h"
 
 int64_t ls_session_eval_rows(const ls_train_config *c) {
@@ -23,6 +23,7 @@ static ls_plan_options plan_options(const ls_train_config *c, ls_plan_mode mode)
                              .logits_bytes = c->logits_bytes,
                              .fuse = c->fuse ? LS_FUSE_ON : LS_FUSE_OFF,
                              .pack = (ls_packing)c->pack,
+                             .cast_weights = (ls_casting)c->cast_weights,
                              .zero = (int)c->zero,
                              .shard_lanes = (int)c->lanes,
                              .wire = (ls_wire)c->wire,
@@ -93,9 +94,6 @@ static ls_status make_programs(ls_session *s, int parts) {
 }
 
 ls_status ls_session_open_device(ls_session *s) {
-    if (strcmp(s->config.device, "cpu") != 0)
-        return LS_FAIL(LS_ERR_UNSUPPORTED, "device = %s: this version trains on cpu",
-                       s->config.device);
     LS_TRY(ls_device_create(s->config.device, 0, &s->device));
     return ls_pool_create((int)s->config.threads, 0, &s->pool);
 }
@@ -121,10 +119,7 @@ static ls_status open_source(ls_session *s) {
 static ls_status fit_ranks(ls_session *s) {
     ls_train_config *c = &s->config;
     const int size = ls_comm_size(s->comm);
-    if (c->ranks && c->ranks != size && s->comm)
-        return LS_FAIL(LS_ERR_CONFIG,
-                       "mesh.dp = %lld, but %d rank%s started; start as many, or set mesh.dp: 0",
-                       (long long)c->ranks, size, size == 1 ? " was" : "s were");
+    if (s->comm) LS_TRY(ls_train_check_ranks(c, size, ls_comm_hosts(s->comm)));
     c->ranks = size;
     c->hosts = ls_comm_hosts(s->comm);
     return LS_OK;
@@ -238,6 +233,7 @@ ls_status ls_session_evaluate(ls_session *s, ls_split part, int64_t max_windows,
 ls_status ls_train_plan(const ls_train_config *config, ls_plan **train_out, ls_plan **eval_out) {
     ls_source *source = NULL;
     ls_train_config c = *config;
+    LS_TRY(ls_train_check_plan(&c));
     LS_TRY(ls_source_open(&c, NULL, NULL, &source));
     ls_status status = ls_source_fit_model(source, &c.model);
     const double count = ls_source_static_count(source, &c);
@@ -253,8 +249,7 @@ ls_status ls_train_plan(const ls_train_config *config, ls_plan **train_out, ls_p
 }
 
 int ls_train_evaluates(const ls_train_config *c) {
-    const int images = !ls_model_reads_tokens(c->model.kind);
-    return images || c->data.split || c->data.held_path != NULL;
+    return ls_data_has_part(c, LS_SPLIT_STOP) || ls_data_has_part(c, LS_SPLIT_HELD);
 }
 
 int64_t ls_train_planned_bytes(const ls_plan *train, const ls_plan *eval) {

@@ -1,4 +1,4 @@
-/* Gradients over dead copies and activations: nothing alive is overwritten, the bytes are as planned, and the weights are those of a
+/* Gradients and scratch over copies and activations that are not alive: nothing alive is overwritten, the bytes are as planned, and the weights are those of a
  * program in which everything has memory of its own. */
 #include "model_run.h"
 
@@ -9,16 +9,21 @@ typedef struct setup {
     ls_precision precision;
     ls_recompute recompute;
     int lanes, tied, kept;
+    ls_casting cast_weights;
 } setup;
 
 static const setup setups[] = {
-    {LS_MODEL_GPT2, LS_PRECISION_F32, LS_RECOMPUTE_NONE, 1, 1, 0},
-    {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 1, 0},
-    {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_LAYER, 1, 0, 0},
-    {LS_MODEL_GPT2, LS_PRECISION_F16, LS_RECOMPUTE_ATTENTION, 1, 1, 0},
-    {LS_MODEL_LLAMA, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 0, 1},
-    {LS_MODEL_LLAMA, LS_PRECISION_F32, LS_RECOMPUTE_LAYER, 1, 1, 0},
-    {LS_MODEL_RESNET, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 0, 0},
+    {LS_MODEL_GPT2, LS_PRECISION_F32, LS_RECOMPUTE_NONE, 1, 1, 0, 0},
+    {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 1, 0, LS_CASTING_STEP},
+    {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 1, 0, LS_CASTING_USE},
+    {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_LAYER, 1, 0, 0, LS_CASTING_STEP},
+    {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_LAYER, 1, 0, 0, LS_CASTING_USE},
+    {LS_MODEL_GPT2, LS_PRECISION_F16, LS_RECOMPUTE_ATTENTION, 1, 1, 0, LS_CASTING_STEP},
+    {LS_MODEL_LLAMA, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 0, 1, LS_CASTING_AUTO},
+    {LS_MODEL_LLAMA, LS_PRECISION_F16, LS_RECOMPUTE_CHEAP, 1, 0, 0, LS_CASTING_AUTO},
+    {LS_MODEL_LLAMA, LS_PRECISION_F32, LS_RECOMPUTE_LAYER, 1, 1, 0, 0},
+    {LS_MODEL_RESNET, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 0, 0, LS_CASTING_STEP},
+    {LS_MODEL_RESNET, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 1, 0, 0, LS_CASTING_USE},
 };
 enum { N_SETUPS = sizeof setups / sizeof setups[0] };
 
@@ -40,6 +45,7 @@ static ls_plan *make_plan(const setup *s) {
                                      .lanes = s->lanes,
                                      .precision = s->precision,
                                      .recompute = s->recompute,
+                                     .cast_weights = s->cast_weights,
                                      .kept = s->kept,
                                      .optim = &optim,
                                      .static_count = (double)s->lanes * BATCH * TOKENS};
@@ -50,7 +56,7 @@ static ls_plan *make_plan(const setup *s) {
 /* --- what the plan says ---------------------------------------------------------------------------------------------- */
 
 typedef struct span {
-    ls_value value;
+    ls_value value; /* NONE: a kernel's workspace */
     size_t begin, end;
     int64_t first, last;
 } span;
@@ -90,30 +96,72 @@ static int list_spans(const ls_plan *plan, span *spans) {
         const ls_place *place = &rank->places[v];
         const int gradient = place->region == LS_REGION_GRADIENTS;
         if (plan->roots[v] != (ls_value)v || place->bytes == 0) continue;
-        if (!gradient && place->region != LS_REGION_SLOTS && place->region != LS_REGION_PREPARED)
+        if (!gradient && place->region != LS_REGION_SLOTS && place->region != LS_REGION_PREPARED &&
+            place->region != LS_REGION_SCRATCH)
             continue;
         span *s = &spans[n++];
         s->value = (ls_value)v;
         s->begin = place->offset + (gradient ? rank->overlay_shift : 0);
         s->end = s->begin + place->bytes;
+        assert_int_equal(s->begin % LS_PLACE_ALIGN, 0);
         find_life(plan, (ls_value)v, s);
         assert_true(s->end <= rank->overlay_bytes);
     }
     return n;
 }
 
-static void check_spans(const ls_plan *plan) {
-    span *spans = calloc((size_t)plan->graph->n_values, sizeof *spans);
-    const int n = list_spans(plan, spans);
+/* Workspace of each node that runs, while it runs. */
+static int list_workspaces(const ls_plan *plan, span *spans) {
+    const ls_rank_plan *rank = &plan->ranks[0];
+    int64_t at = 0;
+    int n = 0;
+    for (int64_t c = 0; c < rank->n_commands; c++) {
+        if (rank->commands[c].kind != LS_COMMAND_RUN) continue;
+        const ls_segment *segment = &rank->segments[rank->commands[c].segment];
+        for (int64_t i = 0; i < segment->n_nodes; i++) {
+            const ls_node *node = &plan->graph->nodes[segment->nodes[i]];
+            ls_type in[16], out[LS_MAX_OUT];
+            ls_sig sig;
+            at++;
+            if (node->n_in > 16 || !segment->kernels[i]->workspace_bytes) continue;
+            ls_node_sig(plan->graph, node, in, out, &sig);
+            const size_t bytes = segment->kernels[i]->workspace_bytes(&sig, 1);
+            const size_t begin = segment->workspace_offset[i];
+            if (bytes == 0) continue;
+            assert_int_equal(begin % LS_PLACE_ALIGN, 0);
+            spans[n++] = (span){LS_VALUE_NONE, begin, begin + bytes, at, at};
+            assert_true(begin + bytes <= rank->overlay_bytes);
+        }
+    }
+    return n;
+}
+
+/* A result may be written over an operand that dies there. */
+static int is_handed_on(const ls_plan *plan, const span *x, const span *y) {
     const ls_place *places = plan->ranks[0].places;
+    return x->value != LS_VALUE_NONE && y->value != LS_VALUE_NONE &&
+           places[x->value].region == LS_REGION_SCRATCH &&
+           places[y->value].region == LS_REGION_SCRATCH && x->begin == y->begin &&
+           x->end == y->end && (x->last == y->first || y->last == x->first);
+}
+
+static void check_spans(const ls_plan *plan) {
+    span *spans = calloc((size_t)(plan->graph->n_values + plan->graph->n_nodes), sizeof *spans);
+    const ls_place *places = plan->ranks[0].places;
+    int n = list_spans(plan, spans);
+    const int n_workspaces = list_workspaces(plan, spans + n);
+    assert_true(n_workspaces > 0);
+    n += n_workspaces;
     for (int a = 0; a < n; a++)
         for (int b = 0; b < a; b++) {
             const span *x = &spans[a], *y = &spans[b];
             if (x->end <= y->begin || y->end <= x->begin) continue;
             /* a sum, its source and what the source is made of in place */
-            if (places[x->value].region == places[y->value].region && x->begin == y->begin &&
-                places[x->value].region == LS_REGION_GRADIENTS)
+            if (x->value != LS_VALUE_NONE && y->value != LS_VALUE_NONE && x->begin == y->begin &&
+                places[x->value].region == LS_REGION_GRADIENTS &&
+                places[y->value].region == LS_REGION_GRADIENTS)
                 continue;
+            if (is_handed_on(plan, x, y)) continue;
             if (x->last >= y->first && y->last >= x->first)
                 fail_msg("values %d and %d share memory and are both alive", x->value, y->value);
         }
@@ -128,7 +176,7 @@ static void test_nothing_alive_is_overwritten(void **state) {
         assert_true(rank->overlaid_bytes > 0);
         assert_int_equal(rank->overlay_bytes + rank->overlaid_bytes,
                          rank->bytes[LS_REGION_PREPARED] + rank->bytes[LS_REGION_SLOTS] +
-                             rank->bytes[LS_REGION_GRADIENTS]);
+                             rank->bytes[LS_REGION_GRADIENTS] + rank->bytes[LS_REGION_SCRATCH]);
         check_spans(plan);
         ls_plan_destroy(plan);
     }
@@ -137,7 +185,7 @@ static void test_nothing_alive_is_overwritten(void **state) {
 /* Lanes that wait for each other's sums need their gradients while others' activations are alive. */
 static void test_several_lanes_are_apart(void **state) {
     (void)state;
-    const setup two = {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 2, 1, 0};
+    const setup two = {LS_MODEL_GPT2, LS_PRECISION_BF16, LS_RECOMPUTE_NONE, 2, 1, 0, 0};
     ls_plan *plan = make_plan(&two);
     assert_int_equal(plan->ranks[0].overlay_bytes, 0);
     assert_int_equal(plan->ranks[0].overlaid_bytes, 0);
@@ -193,18 +241,28 @@ static char *train(const ls_plan *plan, size_t *bytes_out) {
     return all;
 }
 
+/* The same program with scratch above copies and activations, gradients above scratch. */
+static void lay_apart(ls_plan *plan) {
+    ls_rank_plan *rank = &plan->ranks[0];
+    const size_t scratch =
+        ls_align_up(rank->bytes[LS_REGION_PREPARED] + rank->bytes[LS_REGION_SLOTS], LS_PLACE_ALIGN);
+    for (int64_t v = 0; v < plan->graph->n_values; v++)
+        if (rank->places[v].region == LS_REGION_SCRATCH) rank->places[v].offset += scratch;
+    for (int s = 0; s < rank->n_segments; s++)
+        for (int64_t i = 0; i < rank->segments[s].n_nodes; i++)
+            rank->segments[s].workspace_offset[i] += scratch;
+    rank->overlay_shift = ls_align_up(scratch + rank->overlay_bytes, LS_SUM_ALIGN);
+    rank->overlay_bytes = rank->overlay_shift + rank->gradient_bytes;
+    rank->overlaid_bytes = 0;
+}
+
 static void test_weights_are_those_of_memory_apart(void **state) {
     (void)state;
     for (int i = 0; i < N_SETUPS; i++) {
         ls_plan *plan = make_plan(&setups[i]);
-        ls_rank_plan *rank = &plan->ranks[0];
         size_t bytes, apart_bytes;
         char *laid_over = train(plan, &bytes);
-        /* The same program with the gradients above everything else. */
-        rank->overlay_shift = ls_align_up(
-            rank->bytes[LS_REGION_PREPARED] + rank->bytes[LS_REGION_SLOTS], LS_SUM_ALIGN);
-        rank->overlay_bytes = rank->overlay_shift + rank->gradient_bytes;
-        rank->overlaid_bytes = 0;
+        lay_apart(plan);
         char *apart = train(plan, &apart_bytes);
         assert_int_equal(bytes, apart_bytes);
         assert_true(bytes > 10000);

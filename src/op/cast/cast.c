@@ -20,7 +20,9 @@ static ls_status grad(ls_grad *g) {
 }
 
 static void print(const void *attr, ls_text *out) {
-    ls_text_append(out, "dtype=%s", ls_dtype_name((ls_dtype)((const ls_cast_attr *)attr)->dtype));
+    const ls_cast_attr *a = attr;
+    ls_text_append(out, "dtype=%s%s", ls_dtype_name((ls_dtype)a->dtype),
+                   a->read_next ? " read_next=1" : "");
 }
 
 static ls_status launch_ref(const ls_launch *launch) {
@@ -48,6 +50,6 @@ const ls_op ls_op_cast = {.name = "cast",
 
 ls_value ls_cast(ls_graph *graph, ls_value x, ls_dtype dtype) {
     if (x != LS_VALUE_NONE && ls_graph_dtype(graph, x) == dtype) return x;
-    const ls_cast_attr attr = {(int32_t)dtype};
+    const ls_cast_attr attr = {.dtype = (int32_t)dtype};
     return ls_graph_node(graph, &ls_op_cast, &attr, &x, 1, NULL);
 }

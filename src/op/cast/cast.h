@@ -4,7 +4,8 @@
 #include "graph/node.h"
 
 typedef struct ls_cast_attr {
-    int32_t dtype; /* ls_dtype of the result */
+    int32_t dtype;     /* ls_dtype of the result */
+    int32_t read_next; /* 1: by the node behind; then even a large result is left in the caches */
 } ls_cast_attr;
 
 /* x itself when it has the dtype already. */

@@ -1,8 +1,9 @@
+#include "op/cast/cast.h"
 #include "op/tile.h"
 
 /* Results of this many bytes and more are written past the caches: the copies of a large model's weights are not there any more when
- * they are read. `make bench` times both. */
-enum { CAST_STREAM_BYTES = 2 << 20 };
+ * they are read, unless the next node does. `make bench` times both. */
+enum { CAST_STREAM_BYTES = 2 << 20, CAST_STREAM_BYTES_READ_NEXT = 16 << 20 };
 
 static void copy_tile(const tile *t) {
     for (int64_t i = 0; i < t->n; i += V16_LANES)
@@ -58,8 +59,9 @@ static ls_status launch(const ls_launch *l) {
     cast_job job = {.in = &l->in[0], .out = &l->out[0], .count = ls_type_count(&l->sig->out[0])};
     if (job.in->dtype != LS_DTYPE_F32 || job.out->dtype != LS_DTYPE_BF16)
         return launch_tiles(l, tile_of);
-    job.stream =
-        ls_tensor_bytes(job.out) >= CAST_STREAM_BYTES && (uintptr_t)job.out->data % 64 == 0;
+    const ls_cast_attr *attr = l->sig->attr;
+    const size_t most = attr->read_next ? CAST_STREAM_BYTES_READ_NEXT : CAST_STREAM_BYTES;
+    job.stream = ls_tensor_bytes(job.out) >= most && (uintptr_t)job.out->data % 64 == 0;
     return ls_pool_run(l->pool, (job.count + CAST_TASK_ELEMENTS - 1) / CAST_TASK_ELEMENTS,
                        narrow_task, &job);
 }
