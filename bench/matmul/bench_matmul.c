@@ -1,5 +1,7 @@
 /* Times matmul kernels on random data, least time of several runs, against the multiply-add rate this core reaches from
- * registers. Usage: bench_matmul [isa [threads [M K N kind]]], kind one of nt nn dw. dw (x^T dy) is not timed with bytes. */
+ * registers. Usage: bench_matmul [isa [threads [M K N kind]]], kind one of nt nn dw. dw (x^T dy) is not timed with bytes.
+ * bench_matmul isa threads step: bf16 products of GPT-2 124M as a training step runs them: weights and results take turns in memory
+ * that no cache holds, with bias, activation (two results) and residual; the median, by the clock. */
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "op/matmul/matmul.h"
@@ -19,7 +21,8 @@ static double read_time(const ls_pool *pool) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-enum { LEAST_RUNS = 3, BENCH_IN = 4 };
+enum { LEAST_RUNS = 3, BENCH_IN = 4, MOST_RUNS = 1000, MOST_SETS = 64 };
+static const int64_t cold_bytes = (int64_t)96 << 20;
 static const double least_seconds = 0.25;
 
 typedef struct bench_case {
@@ -42,6 +45,33 @@ static const bench_case default_cases[] = {
     {4, 768, 3072, "nn"},    {12, 768, 3072, "nt"},    {12, 768, 3072, "nn"},
     {16, 768, 3072, "nt"},   {16, 768, 3072, "nn"},    {24, 768, 3072, "nn"},
     {1, 768, 50257, "nt"},   {1024, 1024, 1024, "nn"},
+};
+
+/* A product of a step: its epilogue makes the second result of an activation. */
+typedef struct step_case {
+    bench_case product;
+    int has_bias, has_residual;
+    ls_activation activation;
+} step_case;
+
+static const step_case step_cases[] = {
+    {{256, 768, 2304, "nn"}, 0, 0, LS_ACT_NONE},
+    {{256, 768, 2304, "nn"}, 1, 0, LS_ACT_NONE},
+    {{256, 768, 768, "nn"}, 1, 1, LS_ACT_NONE},
+    {{256, 768, 3072, "nn"}, 0, 0, LS_ACT_NONE},
+    {{256, 768, 3072, "nn"}, 1, 0, LS_ACT_GELU_TANH},
+    {{256, 3072, 768, "nn"}, 1, 1, LS_ACT_NONE},
+    {{256, 2304, 768, "nt"}, 0, 0, LS_ACT_NONE},
+    {{256, 768, 768, "nt"}, 0, 0, LS_ACT_NONE},
+    {{256, 3072, 768, "nt"}, 0, 0, LS_ACT_NONE},
+    {{256, 768, 3072, "nt"}, 0, 0, LS_ACT_NONE},
+    {{768, 256, 2304, "dw"}, 0, 0, LS_ACT_NONE},
+    {{768, 256, 768, "dw"}, 0, 0, LS_ACT_NONE},
+    {{768, 256, 3072, "dw"}, 0, 0, LS_ACT_NONE},
+    {{3072, 256, 768, "dw"}, 0, 0, LS_ACT_NONE},
+    {{4096, 768, 2304, "nn"}, 1, 0, LS_ACT_NONE},
+    {{4096, 768, 3072, "nn"}, 1, 0, LS_ACT_GELU_TANH},
+    {{4096, 3072, 768, "nn"}, 1, 1, LS_ACT_NONE},
 };
 
 static uint32_t random_state = 1;
@@ -163,6 +193,113 @@ static double measure_peak(ls_isa isa, ls_dtype dtype) {
 }
 #endif
 
+/* --- as a step runs them ------------------------------------------------------------------------------------------- */
+
+typedef struct step_sets {
+    ls_tensor in[MOST_SETS][BENCH_IN], out[MOST_SETS][2];
+    int n;
+} step_sets;
+
+/* One operand more of every set; `is_cold` or the first one for all. */
+static int fill_sets(step_sets *sets, const ls_type *type, int place, int is_out, int is_cold) {
+    for (int i = 0; i < sets->n; i++) {
+        ls_tensor *to = is_out ? &sets->out[i][place] : &sets->in[i][place];
+        const ls_tensor *first = is_out ? &sets->out[0][place] : &sets->in[0][place];
+        if (i > 0 && !is_cold) {
+            *to = *first;
+        } else if (i > 0) {
+            *to = (ls_tensor){type->dtype, type->shape, ls_alloc_pages(ls_type_bytes(type) + 64)};
+            if (!to->data) return 0;
+            memcpy(to->data, first->data, ls_type_bytes(type));
+        } else if (!fill(to, type)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int compare_seconds(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median of launches, each with the next set. */
+static double time_sets(const ls_kernel *kernel, const ls_sig *sig, const step_sets *sets,
+                        ls_pool *pool) {
+    static double seconds[MOST_RUNS];
+    const size_t bytes = kernel->workspace_bytes(sig, ls_pool_threads(pool)) + 64;
+    void *workspace = ls_alloc_pages(bytes);
+    const double start = ls_clock_seconds();
+    int n = 0;
+    for (; workspace && n < MOST_RUNS &&
+           (n < 2 * sets->n || ls_clock_seconds() - start < least_seconds);
+         n++) {
+        const int set = n % sets->n;
+        const ls_launch launch = {.sig = sig,
+                                  .in = sets->in[set],
+                                  .out = (ls_tensor *)sets->out[set],
+                                  .workspace = workspace,
+                                  .pool = pool};
+        const double begun = ls_clock_seconds();
+        if (kernel->launch(&launch) != LS_OK) return 0;
+        seconds[n] = ls_clock_seconds() - begun;
+    }
+    ls_free_pages(workspace, bytes);
+    qsort(seconds, (size_t)n, sizeof *seconds, compare_seconds);
+    return n ? seconds[n / 2] : 0;
+}
+
+static double run_step_case(const step_case *c, ls_isa isa, ls_pool *pool) {
+    static step_sets sets;
+    const bench_case *p = &c->product;
+    const int is_dw = strcmp(p->kind, "dw") == 0, is_nt = strcmp(p->kind, "nt") == 0;
+    const ls_matmul_attr attr = {.transpose_a = is_dw,
+                                 .transpose_b = is_nt,
+                                 .has_bias = c->has_bias,
+                                 .has_residual = c->has_residual,
+                                 .activation = c->activation,
+                                 .out_dtype = is_dw ? (int)LS_DTYPE_F32 : -1,
+                                 .alpha = 1};
+    const ls_type result = {LS_DTYPE_BF16, {2, {p->m, p->n}}};
+    const ls_type bias = {LS_DTYPE_F32, {1, {p->n}}};
+    const ls_type in[BENCH_IN] = {{LS_DTYPE_BF16, {2, {is_dw ? p->k : p->m, is_dw ? p->m : p->k}}},
+                                  {LS_DTYPE_BF16, {2, {is_nt ? p->n : p->k, is_nt ? p->k : p->n}}},
+                                  c->has_bias ? bias : result,
+                                  result};
+    const int n_in = 2 + c->has_bias + c->has_residual;
+    ls_type out[LS_MAX_OUT];
+    int n_out;
+    if (ls_op_matmul.infer(&attr, n_in, in, &n_out, out) != LS_OK) return 0;
+    const ls_sig sig = {&ls_op_matmul, &attr, n_in, n_out, in, out};
+    const ls_kernel *kernel;
+    if (ls_kernel_choose(&sig, LS_DEVICE_CPU, isa, &kernel) != LS_OK) return 0;
+    const int64_t bytes = (int64_t)(ls_type_bytes(&in[1]) + ls_type_bytes(&out[0]));
+    sets.n = (int)(cold_bytes / bytes + 2 < MOST_SETS ? cold_bytes / bytes + 2 : MOST_SETS);
+    double seconds = 0;
+    int good = 1;
+    for (int i = 0; i < n_in && good; i++) good = fill_sets(&sets, &in[i], i, 0, i == 1);
+    for (int i = 0; i < n_out && good; i++) good = fill_sets(&sets, &out[i], i, 1, 1);
+    if (good) seconds = time_sets(kernel, &sig, &sets, pool);
+    for (int set = 0; set < sets.n; set++) {
+        for (int i = 0; i < n_in; i++)
+            if (set == 0 || i == 1) ls_free_pages(sets.in[set][i].data, ls_type_bytes(&in[i]) + 64);
+        for (int i = 0; i < n_out; i++)
+            ls_free_pages(sets.out[set][i].data, ls_type_bytes(&out[i]) + 64);
+    }
+    return rate(p, seconds);
+}
+
+static void print_step(ls_isa isa, ls_pool *pool) {
+    for (size_t i = 0; i < sizeof step_cases / sizeof step_cases[0]; i++) {
+        const step_case *c = &step_cases[i];
+        printf("  %s %5lld x %5lld x %5lld%s%s%s %8.1f GFLOP/s\n", c->product.kind,
+               (long long)c->product.m, (long long)c->product.k, (long long)c->product.n,
+               c->has_bias ? " + bias" : "", c->activation ? ", gelu" : "",
+               c->has_residual ? " + residual" : "", run_step_case(c, isa, pool));
+        fflush(stdout);
+    }
+}
+
 static void print_cases(const bench_case *cases, int n_cases, ls_dtype dtype, ls_isa isa,
                         ls_pool *pool) {
     const int is_float = ls_dtype_is_float(dtype);
@@ -191,6 +328,11 @@ int main(int argc, char **argv) {
     const int n_cases = argc > 6 ? 1 : (int)(sizeof default_cases / sizeof default_cases[0]);
     ls_pool *pool;
     if (ls_pool_create(n_threads, -1, &pool) != LS_OK) return 1;
+    if (argc > 3 && strcmp(argv[3], "step") == 0) {
+        print_step(isa, pool);
+        ls_pool_destroy(pool);
+        return 0;
+    }
     static const ls_dtype dtypes[] = {LS_DTYPE_BF16, LS_DTYPE_F32, LS_DTYPE_I8, LS_DTYPE_U8};
     for (int d = 0; d < 4; d++) print_cases(cases, n_cases, dtypes[d], isa, pool);
     ls_pool_destroy(pool);

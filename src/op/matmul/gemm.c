@@ -2,9 +2,10 @@
  *
  * A few rows go another way (gemm_direct.c). Two ways to share the work of more, with the same bits:
  * - "resident a": A is small (it stays in L2); it is packed once, then each task takes some panels of B, packs one after the other into its
- *   own scratch and runs all of A against it. Each element of B is touched once. Where only a block of k of A is small, block by block.
- * - "shared b": for each chunk of columns and block of k, B is packed once by all; a task then packs its rows of A and runs
- *   them against all panels of B (or its share of them). */
+ *   own scratch and runs all of A against it. Each element of B is touched once. Where only a block of k of A is small, a few panels go
+ *   through all blocks together, so that a block of A comes once for them; their sums stay with the task.
+ * - "shared b": for each chunk of columns B is packed once by all, block of k by block or all blocks; a task then packs its rows of A,
+ *   where they cannot be read in place, and runs them against all panels of B (or its share of them). */
 #include "op/matmul/gemm.h"
 #include "base/stream_copy.h"
 #include "op/matmul/gemm_direct_run.h"
@@ -14,8 +15,12 @@ enum {
     RESIDENT_A_BYTES = 512 << 10,     /* half of a 1 MiB L2 */
     RESIDENT_BLOCK_BYTES = 576 << 10, /* the same of one block of k: 280 rows */
     RESIDENT_A_ROWS = 64,             /* up to here B dominates, whatever the size of A */
+    PACKED_A_BYTES = 4 << 20,         /* all blocks of an A that is not read in place */
+    GROUP_BYTES = 320 << 10,          /* panels of B and their sums beside a block of A */
     SHARED_B_BYTES = 8 << 20,         /* packed B in flight, in L3 */
     A_BLOCK_BYTES = 384 << 10,
+    A_BLOCK_BESIDE_SUMS = 192 << 10,
+    CHUNK_PANELS = 24, /* of B, at least, for which A is read */
     TASKS_PER_THREAD = 4,
     PACK_PANELS = 4, /* panels of B a task packs: whole lines of memory */
     MOST_GROUPS = 8, /* of a task, one after the other */
@@ -30,14 +35,16 @@ typedef struct gemm_plan {
     int64_t n_k_blocks;
     int a_in_place; /* whole tiles of A are not packed */
     int resident_a;
-    int by_block;             /* resident a, a block of k at a time */
-    int64_t group, n_groups;  /* panels of B packed at once, such groups of a task (resident a) */
+    size_t sum_bytes;         /* of a task, over k blocks */
+    int64_t round;            /* blocks of k that a task goes through (resident a) */
+    int in_rounds;            /* resident a, not all blocks at once: sums lie in acc */
+    int64_t group, n_tasks;   /* panels of B packed at once, tasks for all panels (resident a) */
     int64_t n_chunk;          /* columns of B packed at a time (shared b) */
     int64_t m_block, n_split; /* rows and column shares of a task (shared b) */
     size_t shared_bytes;      /* A (resident) or the chunk of B */
     size_t panel_bytes;       /* a worker's own panel(s) */
     size_t scratch_bytes;     /* a worker's: panels, tile, sums */
-    size_t acc_bytes;         /* [m, n_chunk], or [m, n] (by block), sums over k blocks */
+    size_t acc_bytes;         /* [m, n_chunk], or [m, n] (in rounds), sums over k blocks */
 } gemm_plan;
 
 static int64_t divide_up(int64_t a, int64_t b) {
@@ -71,41 +78,71 @@ ls_gemm_k_plan ls_gemm_plan_k(const ls_gemm_engine *e, int64_t k) {
     return plan;
 }
 
-static void plan_shared_b(const ls_gemm_engine *e, const ls_gemm *g, int n_threads,
-                          gemm_plan *plan) {
-    const int64_t panels = divide_up(g->n, e->nr);
-    const int64_t fit = max_of(SHARED_B_BYTES / (plan->words * e->nr * WORD_BYTES), 1);
-    const int64_t chunk_panels = divide_up(panels, divide_up(panels, fit));
-    plan->n_chunk = chunk_panels * e->nr;
+/* Blocks of k in a round: all of them if B of a good many columns fits, so that sums can stay with a task. A result that can hold sums
+ * itself takes a block at a time. */
+static void plan_rounds(const ls_gemm_engine *e, const ls_gemm *g, gemm_plan *plan) {
+    const int64_t least = min_of(divide_up(g->n, e->nr), CHUNK_PANELS);
+    const int64_t all = least * plan->words * e->nr * WORD_BYTES * plan->n_k_blocks;
+    const int fits = g->packed_b || all <= SHARED_B_BYTES;
+    plan->round = fits && !is_plain(&g->out) ? plan->n_k_blocks : 1;
+    plan->in_rounds = plan->round < plan->n_k_blocks;
+}
+
+/* Rows and columns of a task. */
+static void plan_shares(const ls_gemm_engine *e, const ls_gemm *g, int n_threads, gemm_plan *plan) {
+    const int has_sums = plan->n_k_blocks > 1 && !plan->in_rounds;
+    const int64_t panels = plan->n_chunk / e->nr, tiles = divide_up(g->m, e->mr);
     const int64_t wanted = n_threads > 1 ? (int64_t)n_threads * TASKS_PER_THREAD : 1;
-    const int64_t tiles = divide_up(g->m, e->mr);
-    const int64_t most = max_of(A_BLOCK_BYTES / (plan->words * e->mr * WORD_BYTES), 1);
+    const int64_t bytes = has_sums ? A_BLOCK_BESIDE_SUMS : A_BLOCK_BYTES;
+    const int64_t most = max_of(bytes / (plan->words * e->mr * WORD_BYTES), 1);
     const int64_t least = min_of(4, most); /* tiles of rows a task should have */
     int64_t n_blocks = max_of(divide_up(tiles, most), min_of(wanted, divide_up(tiles, least)));
     plan->m_block = divide_up(tiles, n_blocks) * e->mr;
     n_blocks = divide_up(g->m, plan->m_block);
-    plan->n_split = max_of(min_of(divide_up(wanted, n_blocks), chunk_panels), 1);
-    plan->shared_bytes = g->packed_b ? 0 : (size_t)(plan->words * plan->n_chunk * WORD_BYTES);
-    plan->panel_bytes = (size_t)round_up(plan->words * plan->m_block * WORD_BYTES, ALIGN_BYTES);
-    plan->scratch_bytes = plan->panel_bytes;
-    if (plan->n_k_blocks > 1 && !is_plain(&g->out))
+    const int64_t panel_sums = plan->m_block * e->nr * (int64_t)sizeof(float);
+    const int64_t parts = has_sums ? divide_up(panels, max_of(GROUP_BYTES / panel_sums, 1)) : 1;
+    plan->n_split = max_of(min_of(divide_up(wanted, n_blocks), panels), parts);
+    plan->group = divide_up(panels, plan->n_split);
+    plan->sum_bytes = has_sums ? (size_t)(plan->group * panel_sums) : 0;
+}
+
+static void plan_shared_b(const ls_gemm_engine *e, const ls_gemm *g, int n_threads,
+                          gemm_plan *plan) {
+    const int64_t panels = divide_up(g->n, e->nr);
+    plan_rounds(e, g, plan);
+    const int64_t panel_bytes = plan->words * e->nr * WORD_BYTES * plan->round;
+    const int64_t chunks = divide_up(panels, max_of(SHARED_B_BYTES / panel_bytes, 1));
+    plan->n_chunk = divide_up(panels, chunks) * e->nr;
+    plan_shares(e, g, n_threads, plan);
+    const int64_t a_rows = plan->a_in_place ? e->mr : plan->m_block;
+    plan->shared_bytes = g->packed_b ? 0 : (size_t)(panel_bytes * plan->n_chunk / e->nr);
+    plan->panel_bytes = (size_t)round_up(plan->words * a_rows * WORD_BYTES, ALIGN_BYTES);
+    plan->scratch_bytes = plan->panel_bytes + plan->sum_bytes;
+    if (plan->in_rounds && !is_plain(&g->out))
         plan->acc_bytes = (size_t)(g->m * plan->n_chunk) * sizeof(float);
 }
 
-/* Rows of k that lie far apart are read a few lines at a time: one panel's single line each would leave memory waiting. */
-static int64_t group_panels(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
+/* Panels that a task packs at once. Rows of k that lie far apart are read a few lines at a time: one panel's single line each would leave
+ * memory waiting. */
+static int64_t most_panels(const ls_gemm_engine *e, const ls_gemm *g, const gemm_plan *plan,
+                           int n_threads) {
     const int64_t panels = divide_up(g->n, e->nr);
-    if (g->packed_b || g->b.k_inner || g->m > RESIDENT_A_ROWS ||
-        panels < PACK_PANELS * TASKS_PER_THREAD * (int64_t)n_threads)
-        return 1;
-    return PACK_PANELS;
+    const int is_long = panels >= PACK_PANELS * TASKS_PER_THREAD * (int64_t)n_threads;
+    if (g->m <= RESIDENT_A_ROWS) return !g->packed_b && !g->b.k_inner && is_long ? PACK_PANELS : 1;
+    if (plan->n_k_blocks == 1) return 1;
+    const int64_t sums = round_up(g->m, e->mr) * e->nr * (int64_t)sizeof(float);
+    const int64_t packed = g->packed_b ? 0 : plan->words * e->nr * WORD_BYTES;
+    return max_of(GROUP_BYTES / (packed + sums), 1);
 }
 
-/* A task of several groups knows what it will read next. */
-static int64_t count_groups(const ls_gemm_engine *e, const ls_gemm *g, int64_t group,
-                            int n_threads) {
-    const int64_t groups = divide_up(g->n, group * e->nr);
-    return min_of(divide_up(groups, (int64_t)n_threads * TASKS_PER_THREAD), MOST_GROUPS);
+/* Tasks as even as panels can be dealt, as many for each thread. Of many panels a task has a few groups: it knows what it reads next. */
+static void plan_tasks(const ls_gemm_engine *e, const ls_gemm *g, int n_threads, gemm_plan *plan) {
+    const int64_t panels = divide_up(g->n, e->nr), most = most_panels(e, g, plan, n_threads);
+    const int64_t least = (int64_t)n_threads * TASKS_PER_THREAD;
+    const int64_t wanted = max_of(divide_up(panels, most * MOST_GROUPS), least);
+    plan->n_tasks = min_of(round_up(wanted, n_threads), panels);
+    const int64_t share = divide_up(panels, plan->n_tasks);
+    plan->group = divide_up(share, divide_up(share, most));
 }
 
 /* Rows of A can be read where they lie if no word has to be filled up, and if a tile of them does not compete for the same few places of
@@ -116,6 +153,24 @@ static int is_a_in_place(const ls_gemm_engine *e, const ls_gemm *g, const ls_gem
            g->a.ld * (int64_t)ls_dtype_bytes(g->a.dtype) % PAGE_BYTES != 0;
 }
 
+static void plan_resident_a(const ls_gemm_engine *e, const ls_gemm *g, int n_threads,
+                            int64_t block_bytes, gemm_plan *plan) {
+    const int64_t m_round = round_up(g->m, e->mr);
+    plan_tasks(e, g, n_threads, plan);
+    const int fits = plan->a_in_place || block_bytes * plan->n_k_blocks <= PACKED_A_BYTES;
+    plan->round = fits ? plan->n_k_blocks : 1;
+    plan->in_rounds = plan->round < plan->n_k_blocks;
+    plan->shared_bytes = (size_t)(block_bytes * plan->round);
+    if (plan->a_in_place)
+        plan->shared_bytes = (size_t)(e->mr * plan->words * WORD_BYTES * plan->n_k_blocks);
+    plan->panel_bytes = g->packed_b ? 0 : (size_t)(plan->group * plan->words * e->nr * WORD_BYTES);
+    if (plan->in_rounds && !is_plain(&g->out))
+        plan->acc_bytes = (size_t)(g->m * round_up(g->n, e->nr)) * sizeof(float);
+    if (plan->n_k_blocks > 1 && !plan->in_rounds)
+        plan->sum_bytes = (size_t)(plan->group * m_round * e->nr) * sizeof(float);
+    plan->scratch_bytes = plan->panel_bytes + plan->sum_bytes;
+}
+
 static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
     gemm_plan plan = {0};
     const ls_gemm_k_plan k_plan = ls_gemm_plan_k(e, g->k);
@@ -123,26 +178,15 @@ static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_thre
     plan.k_block = k_plan.k_block;
     plan.n_k_blocks = k_plan.n_blocks;
     plan.a_in_place = is_a_in_place(e, g, &k_plan);
-    const int64_t m_round = round_up(g->m, e->mr);
-    const int64_t block_bytes = m_round * plan.words * WORD_BYTES;
-    const int64_t a_bytes = block_bytes * plan.n_k_blocks;
     const int enough = n_threads == 1 || divide_up(g->n, e->nr) >= 2 * TASKS_PER_THREAD * n_threads;
-    plan.resident_a = g->m <= RESIDENT_A_ROWS || (enough && a_bytes <= RESIDENT_A_BYTES);
-    plan.by_block =
-        !plan.resident_a && enough && plan.n_k_blocks > 1 && block_bytes <= RESIDENT_BLOCK_BYTES;
-    if (plan.resident_a || plan.by_block) {
-        plan.group = group_panels(e, g, n_threads);
-        plan.n_groups = count_groups(e, g, plan.group, n_threads);
-        plan.shared_bytes = (size_t)(plan.by_block ? block_bytes : a_bytes);
-        plan.panel_bytes = g->packed_b ? 0 : (size_t)(plan.group * plan.words * e->nr * WORD_BYTES);
-        plan.scratch_bytes = plan.panel_bytes;
-        if (plan.resident_a && plan.n_k_blocks > 1)
-            plan.scratch_bytes += (size_t)(plan.group * m_round * e->nr) * sizeof(float);
-        if (plan.by_block && !is_plain(&g->out))
-            plan.acc_bytes = (size_t)(g->m * round_up(g->n, e->nr)) * sizeof(float);
-    } else {
+    const int64_t block_bytes = round_up(g->m, e->mr) * plan.words * WORD_BYTES;
+    plan.resident_a =
+        g->m <= RESIDENT_A_ROWS ||
+        (enough && block_bytes <= (plan.n_k_blocks > 1 ? RESIDENT_BLOCK_BYTES : RESIDENT_A_BYTES));
+    if (plan.resident_a)
+        plan_resident_a(e, g, n_threads, block_bytes, &plan);
+    else
         plan_shared_b(e, g, n_threads, &plan);
-    }
     plan.scratch_bytes += (size_t)(e->mr * e->nr) * sizeof(float);
     plan.shared_bytes = (size_t)round_up((int64_t)plan.shared_bytes, ALIGN_BYTES);
     plan.scratch_bytes = (size_t)round_up((int64_t)plan.scratch_bytes, ALIGN_BYTES);
@@ -164,7 +208,7 @@ typedef struct gemm_job {
     float *acc; /* element (0, n0) */
     int64_t acc_ld;
     int64_t n0, chunk_cols; /* shared b: the chunk at work */
-    int64_t k_index;        /* shared b: the k block at work */
+    int64_t k_index;        /* first block of k of the round at work */
     int streams;            /* the result goes past the caches where whole tiles are made at once */
 } gemm_job;
 
@@ -229,7 +273,7 @@ static void ask_ahead(gemm_ahead *ahead) {
 
 /* Rows of A against one panel of B. */
 typedef struct panel_run {
-    const char *a, *b; /* packed; whole tiles of A may be read in place */
+    const char *a, *b; /* packed; of an A read in place only the last rows */
     int64_t n_rows, k_index;
     float *c;
     gemm_ahead ahead;
@@ -254,7 +298,8 @@ static void run_tile(const gemm_job *job, const panel_run *r, const char *a,
 static void run_panel(const gemm_job *job, panel_run *r, ls_gemm_tile tile) {
     const ls_gemm_engine *e = job->engine;
     const ls_gemm_out *out = &job->gemm->out;
-    const int64_t words = job->plan.words, step = words * e->mr * WORD_BYTES;
+    const int64_t words = job->plan.words;
+    const int64_t step = job->plan.a_in_place ? 0 : words * e->mr * WORD_BYTES;
     const char *a = r->a;
     tile.c = r->c;
     for (int64_t i = 0; i < r->n_rows; i += e->mr, a += step) {
@@ -274,12 +319,20 @@ static void run_panel(const gemm_job *job, panel_run *r, ls_gemm_tile tile) {
 
 /* --- resident a -------------------------------------------------------------------------------------------------- */
 
-/* Tiles of A of all blocks of k, or of one; only the last rows where the others are read in place. */
+/* Blocks of k of the round at work. */
+static int64_t count_blocks(const gemm_job *job) {
+    return min_of(job->plan.round, job->plan.n_k_blocks - job->k_index);
+}
+
+/* Packed tiles of A of a block of k; only the last rows where the others are read in place. */
 static int64_t count_packed_a(const gemm_job *job) {
-    const gemm_plan *plan = &job->plan;
     const int64_t m = job->gemm->m, mr = job->engine->mr;
-    const int64_t tiles = plan->a_in_place ? m % mr != 0 : divide_up(m, mr);
-    return plan->by_block ? tiles : tiles * plan->n_k_blocks;
+    return job->plan.a_in_place ? m % mr != 0 : divide_up(m, mr);
+}
+
+static size_t packed_a_offset(const gemm_job *job, int64_t k_index) {
+    const int64_t tiles = (k_index - job->k_index) * count_packed_a(job);
+    return (size_t)(tiles * job->plan.words * job->engine->mr * WORD_BYTES);
 }
 
 static ls_status pack_resident_a(void *user, int64_t task, int worker) {
@@ -287,10 +340,9 @@ static ls_status pack_resident_a(void *user, int64_t task, int worker) {
     const ls_gemm_engine *e = job->engine;
     const gemm_plan *plan = &job->plan;
     (void)worker;
-    const int64_t tiles = divide_up(job->gemm->m, e->mr);
-    if (plan->a_in_place) task = task * tiles + tiles - 1;
-    const int64_t k_index = plan->by_block ? job->k_index : task / tiles;
-    const int64_t i0 = task % tiles * e->mr;
+    const int64_t tiles = count_packed_a(job), k_index = job->k_index + task / tiles;
+    const int64_t skipped = divide_up(job->gemm->m, e->mr) - tiles;
+    const int64_t i0 = (task % tiles + skipped) * e->mr;
     const int64_t range[4] = {i0, min_of(e->mr, job->gemm->m - i0), k_index * plan->k_block,
                               k_count(job, k_index)};
     char *dst = job->shared + (size_t)(task * plan->words * e->mr * WORD_BYTES);
@@ -298,57 +350,63 @@ static ls_status pack_resident_a(void *user, int64_t task, int worker) {
     return LS_OK;
 }
 
-/* What comes after block `k_index` of the group at column `col`; the task's last group is followed by a guess at the next task. */
-static gemm_ahead look_ahead(const gemm_job *job, int64_t col, int64_t k_index) {
-    const gemm_plan *plan = &job->plan;
+/* Panels of a task: columns [col, end), block `k_index` of k. */
+typedef struct panel_group {
+    int64_t col, end, k_index;
+} panel_group;
+
+/* The group after this one: its next block of k, then the columns beside it from the round's first block on; the task's last group is
+ * followed by a guess at the next task. */
+static panel_group next_group(const gemm_job *job, const panel_group *now) {
+    const int64_t width = now->end - now->col, n = job->gemm->n;
+    if (now->k_index + 1 < job->k_index + count_blocks(job))
+        return (panel_group){now->col, now->end, now->k_index + 1};
+    return (panel_group){now->end, min_of(now->end + width, n), job->k_index};
+}
+
+/* Memory of a group of B, to be asked for with n_tiles tiles. */
+static gemm_ahead ask_for_group(const gemm_job *job, const panel_group *group, int64_t n_tiles) {
     const ls_gemm *g = job->gemm;
-    const int64_t width = plan->group * job->engine->nr, tiles = divide_up(g->m, job->engine->mr);
-    gemm_ahead ahead = {0};
-    if (plan->by_block) {
-        col += width;
-    } else if (++k_index == plan->n_k_blocks) {
-        k_index = 0;
-        col += width;
-    }
-    if (col >= g->n) return ahead;
-    const int64_t n = min_of(width, g->n - col), n_k = k_count(job, k_index);
-    const int64_t bytes = (int64_t)ls_dtype_bytes(g->b.dtype), k0 = k_index * plan->k_block;
-    ahead.ld = g->b.ld * bytes;
+    const int64_t n = group->end - group->col, n_k = k_count(job, group->k_index);
+    const int64_t bytes = (int64_t)ls_dtype_bytes(g->b.dtype);
+    const int64_t k0 = group->k_index * job->plan.k_block;
+    gemm_ahead ahead = {.ld = g->b.ld * bytes};
+    if (n <= 0) return ahead;
     if (g->packed_b) {
-        ahead.row = packed_panel(job, col, k_index);
-        ahead.row_bytes = plan->words * width * WORD_BYTES;
+        ahead.row = packed_panel(job, group->col, group->k_index);
+        ahead.row_bytes = job->plan.words * round_up(n, job->engine->nr) * WORD_BYTES;
         ahead.n_rows = 1;
     } else {
         ahead.row = (const char *)g->b.data +
-                    (g->b.k_inner ? col * g->b.ld + k0 : k0 * g->b.ld + col) * bytes;
+                    (g->b.k_inner ? group->col * g->b.ld + k0 : k0 * g->b.ld + group->col) * bytes;
         ahead.row_bytes = (g->b.k_inner ? n_k : n) * bytes;
         ahead.n_rows = g->b.k_inner ? n : n_k;
     }
-    ahead.n_lines =
-        divide_up(ahead.n_rows * divide_up(ahead.row_bytes, LINE_BYTES), tiles * plan->group);
+    ahead.n_lines = divide_up(ahead.n_rows * divide_up(ahead.row_bytes, LINE_BYTES), n_tiles);
     return ahead;
 }
 
-/* One group of panels and block of k: packed, then all of A against each. `acc`: sums of (0, col), or NULL. */
-static void run_group(const gemm_job *job, int64_t col, int64_t k_index, char *panels, float *acc) {
+/* One group: packed, then all of A against each panel. `acc`: sums of (0, col), or NULL. */
+static void run_group(const gemm_job *job, const panel_group *group, char *panels, float *acc) {
     const ls_gemm_engine *e = job->engine;
     const gemm_plan *plan = &job->plan;
     const ls_gemm *g = job->gemm;
-    const int64_t end = min_of(col + plan->group * e->nr, g->n);
+    const int64_t col = group->col, end = group->end, k_index = group->k_index;
     const int64_t range[4] = {col, end - col, k_index * plan->k_block, k_count(job, k_index)};
-    const int64_t a_words = round_up(g->m, e->mr) * plan->words;
-    panel_run r = {.a = job->shared + (plan->by_block ? 0 : k_index * a_words * WORD_BYTES),
+    const int64_t n_tiles = divide_up(g->m, e->mr) * divide_up(end - col, e->nr);
+    const panel_group next = next_group(job, group);
+    panel_run r = {.a = job->shared + packed_a_offset(job, k_index),
                    .n_rows = g->m,
                    .k_index = k_index,
                    .c = (float *)(panels + plan->panel_bytes),
-                   .ahead = look_ahead(job, col, k_index)};
+                   .ahead = ask_for_group(job, &next, n_tiles)};
     if (!g->packed_b) e->pack_b(&g->b, range, plan->words, panels);
     for (int64_t j = col; j < end; j += e->nr) {
-        const int64_t step = plan->by_block ? 1 : round_up(g->m, e->mr); /* of acc, a column */
+        const int64_t step = plan->in_rounds ? 1 : round_up(g->m, e->mr); /* of acc, a column */
         const ls_gemm_tile tile = {.col = j,
                                    .n_cols = (int)min_of(e->nr, end - j),
                                    .acc = acc ? acc + (j - col) * step : NULL,
-                                   .acc_ld = plan->by_block ? job->acc_ld : e->nr,
+                                   .acc_ld = plan->in_rounds ? job->acc_ld : e->nr,
                                    .first = k_index == 0,
                                    .last = k_index + 1 == plan->n_k_blocks};
         r.b = g->packed_b ? packed_panel(job, j, k_index)
@@ -357,96 +415,148 @@ static void run_group(const gemm_job *job, int64_t col, int64_t k_index, char *p
     }
 }
 
-/* All blocks of k of a group, or the one at work. */
-static void run_blocks(const gemm_job *job, int64_t col, char *panels) {
-    const gemm_plan *plan = &job->plan;
-    float *own = (float *)(panels + plan->panel_bytes) + job->engine->mr * job->engine->nr;
-    if (plan->by_block) {
-        run_group(job, col, job->k_index, panels, job->acc + col);
-        return;
-    }
-    for (int64_t kb = 0; kb < plan->n_k_blocks; kb++)
-        run_group(job, col, kb, panels, plan->n_k_blocks > 1 ? own : NULL);
-}
-
 static ls_status run_resident_a(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const ls_gemm_engine *e = job->engine;
-    const int64_t width = job->plan.group * e->nr, step = job->plan.n_groups * width;
-    const int64_t end = min_of((task + 1) * step, job->gemm->n);
+    const gemm_plan *plan = &job->plan;
+    const int64_t panels = divide_up(job->gemm->n, e->nr);
+    const int64_t end = min_of(panels * (task + 1) / plan->n_tasks * e->nr, job->gemm->n);
+    const int64_t width = plan->group * e->nr, last_block = job->k_index + count_blocks(job);
+    char *own = scratch_of(job, worker);
+    float *sums = (float *)(own + plan->panel_bytes) + e->mr * e->nr;
     if (e->begin) e->begin();
-    for (int64_t col = task * step; col < end; col += width)
-        run_blocks(job, col, scratch_of(job, worker));
+    for (int64_t col = panels * task / plan->n_tasks * e->nr; col < end; col += width) {
+        float *acc = plan->in_rounds ? job->acc + col : plan->n_k_blocks > 1 ? sums : NULL;
+        for (int64_t kb = job->k_index; kb < last_block; kb++) {
+            const panel_group group = {col, min_of(col + width, end), kb};
+            run_group(job, &group, own, acc);
+        }
+    }
     if (e->end) e->end();
     return LS_OK;
 }
 
-static ls_status run_by_block(gemm_job *job, float *acc, ls_pool *pool) {
-    const ls_gemm_engine *e = job->engine;
-    const ls_gemm *g = job->gemm;
-    const int64_t width = job->plan.n_groups * job->plan.group * e->nr;
-    job->acc = is_plain(&g->out) ? g->out.data : acc;
-    job->acc_ld = is_plain(&g->out) ? g->out.ld : round_up(g->n, e->nr);
-    for (job->k_index = 0; job->k_index < job->plan.n_k_blocks; job->k_index++) {
-        LS_TRY(ls_pool_run(pool, count_packed_a(job), pack_resident_a, job));
-        LS_TRY(ls_pool_run(pool, divide_up(g->n, width), run_resident_a, job));
+static ls_status run_rounds(gemm_job *job, float *acc, ls_pool *pool) {
+    const gemm_plan *plan = &job->plan;
+    const ls_gemm_out *out = &job->gemm->out;
+    const int in_result = is_plain(out);
+    job->acc = in_result ? out->data : acc;
+    job->acc_ld = in_result ? out->ld : round_up(job->gemm->n, job->engine->nr);
+    for (job->k_index = 0; job->k_index < plan->n_k_blocks; job->k_index += plan->round) {
+        const int64_t n_packed = count_packed_a(job) * count_blocks(job);
+        LS_TRY(ls_pool_run(pool, n_packed, pack_resident_a, job));
+        LS_TRY(ls_pool_run(pool, plan->n_tasks, run_resident_a, job));
     }
     return LS_OK;
 }
 
 /* --- shared b ---------------------------------------------------------------------------------------------------- */
 
+/* Panel `panel` of the chunk at work. */
+static char *shared_panel(const gemm_job *job, int64_t panel, int64_t k_index) {
+    const gemm_plan *plan = &job->plan;
+    const int64_t at = (k_index - job->k_index) * (plan->n_chunk / job->engine->nr) + panel;
+    return job->shared + (size_t)(at * plan->words * job->engine->nr * WORD_BYTES);
+}
+
+static int64_t count_pack_tasks(const gemm_job *job) {
+    return divide_up(job->chunk_cols, PACK_PANELS * job->engine->nr);
+}
+
 static ls_status pack_shared_b(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const ls_gemm_engine *e = job->engine;
     const gemm_plan *plan = &job->plan;
     (void)worker;
-    const int64_t j0 = task * PACK_PANELS * e->nr;
+    const int64_t n = count_pack_tasks(job), k_index = job->k_index + task / n;
+    const int64_t panel = task % n * PACK_PANELS, j0 = panel * e->nr;
     const int64_t range[4] = {job->n0 + j0, min_of(PACK_PANELS * e->nr, job->chunk_cols - j0),
-                              job->k_index * plan->k_block, k_count(job, job->k_index)};
-    char *dst = job->shared + (size_t)(j0 * plan->words * WORD_BYTES);
-    e->pack_b(&job->gemm->b, range, plan->words, dst);
+                              k_index * plan->k_block, k_count(job, k_index)};
+    e->pack_b(&job->gemm->b, range, plan->words, shared_panel(job, panel, k_index));
     return LS_OK;
 }
 
-/* Rows of a task, as panels; what is read in place is left out. */
-static void pack_rows(const gemm_job *job, int64_t m0, int64_t n_rows, char *dst) {
+/* Rows of a task, as panels, but for those that are read in place. */
+static void pack_rows(const gemm_job *job, int64_t m0, int64_t n_rows, int64_t k_index, char *dst) {
     const ls_gemm_engine *e = job->engine;
     const gemm_plan *plan = &job->plan;
     const int64_t skip = plan->a_in_place ? n_rows / e->mr * e->mr : 0;
-    const int64_t range[4] = {m0 + skip, n_rows - skip, job->k_index * plan->k_block,
-                              k_count(job, job->k_index)};
-    if (skip < n_rows)
-        e->pack_a(&job->gemm->a, range, plan->words, dst + skip * plan->words * WORD_BYTES);
+    const int64_t range[4] = {m0 + skip, n_rows - skip, k_index * plan->k_block,
+                              k_count(job, k_index)};
+    if (skip < n_rows) e->pack_a(&job->gemm->a, range, plan->words, dst);
+}
+
+/* Rows and panels of a task. */
+typedef struct shared_task {
+    int64_t m0, n_rows, first, end;
+    float *acc; /* (m0, first panel), or NULL */
+    int64_t acc_ld;
+} shared_task;
+
+static const char *panel_of(const gemm_job *job, int64_t panel, int64_t k_index) {
+    return job->gemm->packed_b ? packed_panel(job, job->n0 + panel * job->engine->nr, k_index)
+                               : shared_panel(job, panel, k_index);
+}
+
+/* What of B comes after a panel, to be asked for with the tiles of `n_rows`. */
+static gemm_ahead ask_for_panel(const gemm_job *job, const shared_task *t, int64_t panel,
+                                int64_t k_index) {
+    const gemm_plan *plan = &job->plan;
+    gemm_ahead ahead = {.row_bytes = plan->words * job->engine->nr * WORD_BYTES, .n_rows = 1};
+    if (++panel == t->end) {
+        panel = t->first;
+        if (++k_index == min_of(job->k_index + plan->round, plan->n_k_blocks))
+            return (gemm_ahead){0};
+    }
+    ahead.row = panel_of(job, panel, k_index);
+    ahead.n_lines =
+        divide_up(divide_up(ahead.row_bytes, LINE_BYTES), divide_up(t->n_rows, job->engine->mr));
+    return ahead;
+}
+
+static void run_block(const gemm_job *job, const shared_task *t, int64_t k_index, char *rows) {
+    const ls_gemm_engine *e = job->engine;
+    const gemm_plan *plan = &job->plan;
+    panel_run r = {.a = rows,
+                   .n_rows = t->n_rows,
+                   .k_index = k_index,
+                   .c = (float *)(rows + plan->panel_bytes)};
+    pack_rows(job, t->m0, t->n_rows, k_index, rows);
+    for (int64_t p = t->first; p < t->end; p++) {
+        const int64_t j0 = p * e->nr;
+        const ls_gemm_tile tile = {.row = t->m0,
+                                   .col = job->n0 + j0,
+                                   .n_cols = (int)min_of(e->nr, job->chunk_cols - j0),
+                                   .acc = t->acc ? t->acc + (p - t->first) * e->nr : NULL,
+                                   .acc_ld = t->acc_ld,
+                                   .first = k_index == 0,
+                                   .last = k_index + 1 == plan->n_k_blocks};
+        r.b = panel_of(job, p, k_index);
+        r.ahead = ask_for_panel(job, t, p, k_index);
+        run_panel(job, &r, tile);
+    }
 }
 
 static ls_status run_shared_b(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const ls_gemm_engine *e = job->engine;
     const gemm_plan *plan = &job->plan;
-    const int64_t m0 = task / plan->n_split * plan->m_block, part = task % plan->n_split;
-    const int64_t n_rows = min_of(plan->m_block, job->gemm->m - m0);
-    const int64_t panels = divide_up(job->chunk_cols, e->nr);
+    const int64_t panels = divide_up(job->chunk_cols, e->nr), part = task % plan->n_split;
     char *rows = scratch_of(job, worker);
-    panel_run r = {.a = rows,
-                   .n_rows = n_rows,
-                   .k_index = job->k_index,
-                   .c = (float *)(rows + plan->panel_bytes)};
-    if (e->begin) e->begin();
-    pack_rows(job, m0, n_rows, rows);
-    for (int64_t p = panels * part / plan->n_split; p < panels * (part + 1) / plan->n_split; p++) {
-        const int64_t j0 = p * e->nr;
-        const ls_gemm_tile tile = {.row = m0,
-                                   .col = job->n0 + j0,
-                                   .n_cols = (int)min_of(e->nr, job->chunk_cols - j0),
-                                   .acc = job->acc ? job->acc + m0 * job->acc_ld + j0 : NULL,
-                                   .acc_ld = job->acc_ld,
-                                   .first = job->k_index == 0,
-                                   .last = job->k_index + 1 == plan->n_k_blocks};
-        r.b = job->gemm->packed_b ? packed_panel(job, job->n0 + j0, job->k_index)
-                                  : job->shared + (size_t)(j0 * plan->words * WORD_BYTES);
-        run_panel(job, &r, tile);
+    shared_task t = {.m0 = task / plan->n_split * plan->m_block,
+                     .first = panels * part / plan->n_split,
+                     .end = panels * (part + 1) / plan->n_split};
+    t.n_rows = min_of(plan->m_block, job->gemm->m - t.m0);
+    if (plan->sum_bytes) {
+        t.acc = (float *)(rows + plan->panel_bytes) + e->mr * e->nr;
+        t.acc_ld = plan->group * e->nr;
+    } else if (job->acc) {
+        t.acc = job->acc + t.m0 * job->acc_ld + t.first * e->nr;
+        t.acc_ld = job->acc_ld;
     }
+    if (e->begin) e->begin();
+    for (int64_t kb = job->k_index; kb < job->k_index + count_blocks(job); kb++)
+        run_block(job, &t, kb, rows);
     if (e->end) e->end();
     return LS_OK;
 }
@@ -455,15 +565,15 @@ static ls_status run_chunks(gemm_job *job, float *acc, ls_pool *pool) {
     const ls_gemm *g = job->gemm;
     const gemm_plan *plan = &job->plan;
     const int64_t n_tasks = divide_up(g->m, plan->m_block) * plan->n_split;
-    const int in_result = plan->n_k_blocks > 1 && is_plain(&g->out);
+    const int in_result = plan->in_rounds && is_plain(&g->out);
     for (job->n0 = 0; job->n0 < g->n; job->n0 += plan->n_chunk) {
         job->chunk_cols = min_of(plan->n_chunk, g->n - job->n0);
         job->acc = in_result ? (float *)g->out.data + job->n0 : acc;
         job->acc_ld = in_result ? g->out.ld : plan->n_chunk;
-        for (job->k_index = 0; job->k_index < plan->n_k_blocks; job->k_index++) {
+        for (job->k_index = 0; job->k_index < plan->n_k_blocks; job->k_index += plan->round) {
             if (!g->packed_b)
-                LS_TRY(ls_pool_run(pool, divide_up(job->chunk_cols, PACK_PANELS * job->engine->nr),
-                                   pack_shared_b, job));
+                LS_TRY(ls_pool_run(pool, count_pack_tasks(job) * count_blocks(job), pack_shared_b,
+                                   job));
             LS_TRY(ls_pool_run(pool, n_tasks, run_shared_b, job));
         }
     }
@@ -489,12 +599,7 @@ ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *w
     job.shared = workspace;
     job.scratch = job.shared + plan->shared_bytes;
     char *end = job.scratch + (size_t)n_threads * plan->scratch_bytes;
-    if (plan->by_block) return run_by_block(&job, (float *)end, pool);
-    if (plan->resident_a) {
-        LS_TRY(ls_pool_run(pool, count_packed_a(&job), pack_resident_a, &job));
-        return ls_pool_run(pool, divide_up(gemm->n, plan->n_groups * plan->group * engine->nr),
-                           run_resident_a, &job);
-    }
+    if (plan->resident_a) return run_rounds(&job, (float *)end, pool);
     return run_chunks(&job, plan->acc_bytes ? (float *)end : NULL, pool);
 }
 
