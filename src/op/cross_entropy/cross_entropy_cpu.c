@@ -1,22 +1,24 @@
 /* One row at a time, the logits read from memory once and their gradient written once: the row is walked in tiles. Of a tile exp(x - m_t)
- * is kept, m_t its maximum or one that will do, while it is summed and the next tile is fetched: in a row of scratch (of the worker, in
- * its second-level cache), in f32 in the gradient's own place if that stays in a cache. The gradient is then that times exp(m_t - m) / sum: one exponential
- * per logit. A tile is read before its place is written: the gradient may lie over the logits. Tasks are blocks of rows. */
+ * is kept, m_t its maximum or one that will do, while it is summed, in a row of scratch (of the worker, in its second-level cache). The
+ * gradient is then that times exp(m_t - m) / sum: one exponential per logit. It is written while the next row is summed, from the place
+ * that the next row's exponentials take: so memory is read and written all the time, and scratch crosses the first-level cache once.
+ * The gradient may lie over the logits, whose row was read by then. Tasks are blocks of rows. */
 #include "op/cross_entropy/cross_entropy.h"
 #include "op/cross_entropy/cross_entropy_rows.h"
 #include "op/exp_row.h"
 #include "op/tile.h"
 
-enum { LOSS_TILE = 2048, LOSS_TASK_LOGITS = 32768 };
+enum { LOSS_TILE = 2048, LOSS_TASK_LOGITS = 32768, LOSS_TASK_ROWS = 16, TASKS_PER_THREAD = 8 };
 
 typedef struct loss_job {
     const ls_launch *launch;
     const ls_cross_entropy_attr *attr;
     float *scratch; /* per worker: padded row, tile maxima, tile sums */
     int64_t n, v, row_floats, rows_per_task;
-    float scale;
-    int stream;        /* the gradient goes past the caches */
-    const void *ahead; /* its place, to be fetched while it is not written yet; or NULL */
+    float scale, even,
+        share;   /* of the gradient: all, what smoothing takes from each class, the target's */
+    int stream;  /* the gradient goes past the caches */
+    int fetches; /* its place is fetched before it is written */
 } loss_job;
 
 static int64_t count_tiles(int64_t v) {
@@ -47,60 +49,127 @@ static float pivot(float largest) {
     return largest == -INFINITY ? 0.0f : largest;
 }
 
-/* Where the exponentials of a tile at `from` wait: in f32 their gradient's own place, but for a last tile that is no whole number of
- * vectors, and where that is past the caches; else in the worker's scratch. */
-static float *find_place(const loss_job *job, int64_t at, int64_t from, float *scratch) {
-    const ls_tensor *dx = &job->launch->out[2];
-    const int is_whole = (job->v - from) % V16_LANES == 0 || job->v - from >= LOSS_TILE;
-    return dx->dtype == LS_DTYPE_F32 && is_whole && !job->stream ? (float *)dx->data + at + from
-                                                                 : scratch + from;
-}
-
 static int64_t tile_length(const loss_job *job, int64_t from) {
     return job->v - from < LOSS_TILE ? job->v - from : LOSS_TILE;
 }
 
-typedef struct row_sums {
+/* One worker's row. */
+typedef struct loss_row {
+    float *e;             /* exp(x - what was subtracted) */
+    float *maxima, *sums; /* per tile: what was subtracted, then exp(that - maximum); sum of e */
     float largest, sum;   /* maximum, sum of exp(x - maximum) */
     float total;          /* sum of x, with label smoothing only */
-    float *maxima, *sums; /* per tile: what was subtracted, sum of exp(x - that) */
-} row_sums;
+    /* The gradient that is still to be written, from e and maxima: e * (exp(..) * scale) - even at `at`. */
+    int is_open;
+    int64_t at, target;
+    float scale;
+    float own, own_factor; /* of the target */
+} loss_row;
+
+/* A tile's gradient: e * factor - even, to element `at` on. */
+typedef struct old_tile {
+    int64_t at;
+    float factor;
+} old_tile;
+
+static old_tile find_old(const loss_row *r, int64_t from) {
+    return (old_tile){r->at + from, r->maxima[from / LOSS_TILE] * r->scale};
+}
+
+/* Elements up to the first at a multiple of 64 bytes, where that matters. */
+V16_INLINE int64_t count_apart(const loss_job *job, const old_tile *old, int64_t bytes) {
+    const uintptr_t to = (uintptr_t)job->launch->out[2].data + (uintptr_t)(old->at * bytes);
+    return job->stream ? (int64_t)(-to % 64) / bytes : 0;
+}
+
+/* exp_row of n elements from `at` on with m, and the gradient of the n that lay there before. That is read up to 64 bytes ahead of where e
+ * is written. */
+V16_INLINE float turn_tile(const loss_job *job, ls_dtype dtype, float *e, int64_t at, int64_t n,
+                           float m, const old_tile *old) {
+    enum { TO_L2 = 2 };
+    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
+    const void *x = job->launch->in[0].data;
+    void *y = job->launch->out[2].data;
+    const char *read = (const char *)x + (at + LOSS_TILE) * bytes;
+    const char *written = (const char *)y + (old->at + LOSS_TILE) * bytes;
+    const float factor = old->factor, even = job->even;
+    const int64_t apart = count_apart(job, old, bytes);
+    int64_t i = 0, done = apart < n ? apart : n;
+    v16 sum = v16_set(0), second = sum;
+    exp_row_few(y, dtype, old->at, e, done, factor, even);
+    for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
+        const v16 a = exp_row_one(v16_read(x, dtype, at + i) - m, dtype);
+        const v16 b = exp_row_one(v16_read(x, dtype, at + i + V16_LANES) - m, dtype);
+        for (int64_t k = 0; k < 2 * V16_LANES * bytes; k += 64) {
+            __builtin_prefetch(read + i * bytes + k, 0, TO_L2);
+            if (job->fetches) __builtin_prefetch(written + i * bytes + k, 1, TO_L2);
+        }
+        if (done + 2 * V16_LANES <= n) {
+            exp_row_two(y, dtype, old->at + done, v16_load_f32(e + done) * factor - even,
+                        v16_load_f32(e + done + V16_LANES) * factor - even, job->stream);
+            done += 2 * V16_LANES;
+        } else {
+            exp_row_few(y, dtype, old->at + done, e + done, n - done, factor, even);
+            done = n;
+        }
+        v16_store_f32(e + i, a);
+        v16_store_f32(e + i + V16_LANES, b);
+        sum += a;
+        second += b;
+    }
+    exp_row_few(y, dtype, old->at + done, e + done, n - done, factor, even);
+    for (; i < n; i += V16_LANES) {
+        const int64_t left = n - i < V16_LANES ? n - i : V16_LANES;
+        const v16 a = exp_row_one(v16_read_n(x, dtype, at + i, left, -INFINITY) - m, dtype);
+        v16_store_f32(e + i, a);
+        sum += a;
+    }
+    return v16_sum(sum + second);
+}
 
 /* A maximum for rows of 16-bit logits, which lie unchanged until all of them are read: of a few logits only. Where it proves too small
  * for a tile, that tile is walked again with its own. */
 enum { LOSS_SAMPLE = 256 };
 static const float most_sum = 0x1p60f;
 
-V16_INLINE void scan_tile(const loss_job *job, ls_dtype dtype, int64_t at, int64_t from, float *e,
-                          row_sums *s) {
+V16_INLINE void scan_tile(const loss_job *job, ls_dtype dtype, int64_t at, int64_t from,
+                          loss_row *r) {
     const void *x = job->launch->in[0].data;
     const int64_t n = tile_length(job, from), t = from / LOSS_TILE;
-    const exp_row_next next = {LOSS_TILE, job->ahead};
-    float *place = find_place(job, at, from, e), m = s->largest, sum = INFINITY;
-    if (dtype != LS_DTYPE_F32 && m > -INFINITY)
-        sum = exp_row(place, x, dtype, at + from, n, m, next);
-    if (!(sum <= most_sum)) {
-        m = exp_row_max(x, dtype, at + from, n);
-        sum = exp_row(place, x, dtype, at + from, n, pivot(m), next);
+    const exp_row_next next = {LOSS_TILE, NULL};
+    float *e = r->e + from, m = r->largest, sum = INFINITY;
+    const int is_sampled = dtype != LS_DTYPE_F32 && m > -INFINITY;
+    if (!is_sampled) m = exp_row_max(x, dtype, at + from, n);
+    if (r->is_open) {
+        const old_tile old = find_old(r, from);
+        sum = turn_tile(job, dtype, e, at + from, n, pivot(m), &old);
+    } else {
+        sum = exp_row(e, x, dtype, at + from, n, pivot(m), next);
     }
-    if (m > s->largest) s->largest = m;
-    s->maxima[t] = m;
-    s->sums[t] = sum;
+    if (is_sampled && !(sum <= most_sum)) {
+        m = exp_row_max(x, dtype, at + from, n);
+        sum = exp_row(e, x, dtype, at + from, n, pivot(m), next);
+    }
+    if (m > r->largest) r->largest = m;
+    r->maxima[t] = m;
+    r->sums[t] = sum;
 }
 
-V16_INLINE void scan_as(const loss_job *job, ls_dtype dtype, int64_t at, float *e, row_sums *s) {
+V16_INLINE void scan_as(const loss_job *job, ls_dtype dtype, int64_t at, loss_row *r) {
     const void *x = job->launch->in[0].data;
     const int64_t few = job->v < LOSS_SAMPLE ? job->v : LOSS_SAMPLE;
-    if (dtype != LS_DTYPE_F32) s->largest = exp_row_max(x, dtype, at, few);
+    r->largest = -INFINITY;
+    r->total = 0;
+    if (dtype != LS_DTYPE_F32) r->largest = exp_row_max(x, dtype, at, few);
     for (int64_t from = 0; from < job->v; from += LOSS_TILE) {
         if (job->attr->label_smoothing > 0)
-            s->total += sum_as(x, dtype, at + from, tile_length(job, from));
-        scan_tile(job, dtype, at, from, e, s);
+            r->total += sum_as(x, dtype, at + from, tile_length(job, from));
+        scan_tile(job, dtype, at, from, r);
     }
 }
 
 /* The row's sum from those of its tiles; a tile's maximum becomes the factor exp(maximum - row's). */
-static void join_tiles(int64_t v, row_sums *s) {
+static void join_tiles(int64_t v, loss_row *s) {
     v16 sum = v16_set(0);
     for (int64_t t = count_tiles(v); t < pad_tiles(v); t++)
         s->maxima[t] = -INFINITY, s->sums[t] = 0;
@@ -113,45 +182,50 @@ static void join_tiles(int64_t v, row_sums *s) {
     s->sum = v16_sum(sum);
 }
 
-static row_sums scan_row(const loss_job *job, int64_t at, float *e) {
+static void scan_row(const loss_job *job, int64_t at, loss_row *r) {
     const ls_dtype dtype = job->launch->in[0].dtype;
-    row_sums s = {.largest = -INFINITY, .maxima = e + count_tiles(job->v) * LOSS_TILE};
-    s.sums = s.maxima + pad_tiles(job->v);
     if (dtype == LS_DTYPE_F32)
-        scan_as(job, LS_DTYPE_F32, at, e, &s);
+        scan_as(job, LS_DTYPE_F32, at, r);
     else if (dtype == LS_DTYPE_BF16)
-        scan_as(job, LS_DTYPE_BF16, at, e, &s);
+        scan_as(job, LS_DTYPE_BF16, at, r);
     else
-        scan_as(job, LS_DTYPE_F16, at, e, &s);
-    join_tiles(job->v, &s);
-    return s;
+        scan_as(job, LS_DTYPE_F16, at, r);
+    join_tiles(job->v, r);
 }
 
-static void store_tile(const loss_job *job, int64_t at, const float *e, int64_t n, float factor,
-                       float even) {
-    const ls_tensor *dx = &job->launch->out[2];
-    if (dx->dtype == LS_DTYPE_F32)
-        exp_row_store(dx->data, LS_DTYPE_F32, at, e, n, factor, even, job->stream);
-    else if (dx->dtype == LS_DTYPE_BF16)
-        exp_row_store(dx->data, LS_DTYPE_BF16, at, e, n, factor, even, job->stream);
-    else
-        exp_row_store(dx->data, LS_DTYPE_F16, at, e, n, factor, even, job->stream);
+static void open_row(const loss_job *job, int64_t at, int64_t target, loss_row *r) {
+    r->is_open = 1;
+    r->at = at;
+    r->target = target;
+    r->scale = job->scale / r->sum;
+    r->own = r->e[target];
+    r->own_factor = find_old(r, target / LOSS_TILE * LOSS_TILE).factor;
 }
 
-/* The target's share is taken off before its gradient is rounded. */
-static void write_gradient(const loss_job *job, int64_t at, int32_t target, const row_sums *s,
-                           float *e) {
+/* The gradient of the target comes after the others; its share is taken off before it is rounded. */
+static void close_row(const loss_job *job, loss_row *r) {
     const ls_tensor *dx = &job->launch->out[2];
-    const float smoothing = job->attr->label_smoothing;
-    const float even = job->scale * smoothing / (float)job->v, scale = job->scale / s->sum;
-    const float share = job->scale * (1.0f - smoothing);
-    const int64_t home = target / LOSS_TILE * LOSS_TILE;
-    const float own = find_place(job, at, home, e)[target - home];
-    for (int64_t from = 0; from < job->v; from += LOSS_TILE)
-        store_tile(job, at + from, find_place(job, at, from, e), tile_length(job, from),
-                   s->maxima[from / LOSS_TILE] * scale, even);
-    const v16 of_target = v16_set(own) * (s->maxima[home / LOSS_TILE] * scale) - even - share;
-    v16_store_n(dx->data, dx->dtype, at + target, of_target, 1);
+    const v16 of_target = v16_set(r->own) * r->own_factor - job->even - job->share;
+    v16_store_n(dx->data, dx->dtype, r->at + r->target, of_target, 1);
+    r->is_open = 0;
+}
+
+static void finish_row(const loss_job *job, loss_row *r) {
+    const ls_tensor *dx = &job->launch->out[2];
+    if (!r->is_open) return;
+    for (int64_t from = 0; from < job->v; from += LOSS_TILE) {
+        const old_tile old = find_old(r, from);
+        const int64_t n = tile_length(job, from);
+        const float *e = r->e + from;
+        if (dx->dtype == LS_DTYPE_F32)
+            exp_row_store(dx->data, LS_DTYPE_F32, old.at, e, n, old.factor, job->even, job->stream);
+        else if (dx->dtype == LS_DTYPE_BF16)
+            exp_row_store(dx->data, LS_DTYPE_BF16, old.at, e, n, old.factor, job->even,
+                          job->stream);
+        else
+            exp_row_store(dx->data, LS_DTYPE_F16, old.at, e, n, old.factor, job->even, job->stream);
+    }
+    close_row(job, r);
 }
 
 static void clear_gradient(const loss_job *job, int64_t at) {
@@ -159,7 +233,7 @@ static void clear_gradient(const loss_job *job, int64_t at) {
     memset((char *)job->launch->out[2].data + (size_t)at * bytes, 0, (size_t)job->v * bytes);
 }
 
-static float run_row(const loss_job *job, int64_t row, float *scratch) {
+static float run_row(const loss_job *job, int64_t row, loss_row *r) {
     const int32_t target = ((const int32_t *)job->launch->in[1].data)[row];
     const int64_t at = row * job->v;
     const float smoothing = job->attr->label_smoothing;
@@ -168,24 +242,35 @@ static float run_row(const loss_job *job, int64_t row, float *scratch) {
         return 0;
     }
     const float picked = read_scalar(&job->launch->in[0], at + target);
-    const row_sums s = scan_row(job, at, scratch);
-    write_gradient(job, at, target, &s, scratch);
+    scan_row(job, at, r);
+    if (r->is_open) close_row(job, r);
+    open_row(job, at, target, r);
     /* logarithm and difference in double: the loss of a row keeps f32's digits also where it is small */
-    const double log_sum = (double)s.largest + log((double)s.sum);
+    const double log_sum = (double)r->largest + log((double)r->sum);
     const double loss = (1.0 - (double)smoothing) * (log_sum - (double)picked);
-    const double even = log_sum - (double)s.total / (double)job->v;
+    const double even = log_sum - (double)r->total / (double)job->v;
     return (float)(smoothing > 0 ? loss + (double)smoothing * even : loss);
 }
 
 static ls_status run_rows(void *user, int64_t task, int worker) {
     const loss_job *job = user;
-    float *scratch = job->scratch + worker * job->row_floats;
+    loss_row r = {.e = job->scratch + worker * job->row_floats};
     float *losses = job->launch->out[3].data;
     const int64_t begin = task * job->rows_per_task, end = begin + job->rows_per_task;
-    for (int64_t row = begin; row < end && row < job->n; row++)
-        losses[row] = run_row(job, row, scratch);
+    r.maxima = r.e + count_tiles(job->v) * LOSS_TILE;
+    r.sums = r.maxima + pad_tiles(job->v);
+    for (int64_t row = begin; row < end && row < job->n; row++) losses[row] = run_row(job, row, &r);
+    finish_row(job, &r);
     if (job->stream) v16_stream_end();
     return LS_OK;
+}
+
+/* Several rows, so that there is a next one. */
+static int64_t count_task_rows(const loss_job *job) {
+    const int64_t share = job->n / (TASKS_PER_THREAD * ls_pool_threads(job->launch->pool));
+    const int64_t few = LOSS_TASK_LOGITS / job->v + 1;
+    const int64_t rows = share < LOSS_TASK_ROWS ? share : LOSS_TASK_ROWS;
+    return few > rows ? few : rows;
 }
 
 static ls_status launch(const ls_launch *launch) {
@@ -196,10 +281,11 @@ static ls_status launch(const ls_launch *launch) {
     job.v = x->dims[x->n_dims - 1];
     job.row_floats = count_row_floats(job.v);
     job.stream = exp_row_streams(&launch->in[0], &launch->out[2]);
-    const int is_apart = launch->in[0].data != launch->out[2].data && !job.stream;
-    if (is_apart && launch->in[0].dtype != LS_DTYPE_F32) job.ahead = launch->out[2].data;
-    job.rows_per_task = LOSS_TASK_LOGITS / job.v + 1;
+    job.fetches = launch->in[0].data != launch->out[2].data && !job.stream;
+    job.rows_per_task = count_task_rows(&job);
     job.scale = job.attr->grad_scale * (launch->sig->n_in > 2 ? read_scalar(&launch->in[2], 0) : 1);
+    job.even = job.scale * job.attr->label_smoothing / (float)job.v;
+    job.share = job.scale * (1.0f - job.attr->label_smoothing);
     LS_TRY(ls_pool_run(launch->pool, (job.n + job.rows_per_task - 1) / job.rows_per_task, run_rows,
                        &job));
     ls_cross_entropy_finish(launch);
