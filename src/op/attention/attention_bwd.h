@@ -118,24 +118,35 @@ static void differentiate_keys(const bwd_job *job, bwd_tiles *t, const tile_pair
                   n_cols, head_pad, NULL);
 }
 
+V16_INLINE float multiply_rows(const ls_head_rows *o, ls_dtype o_dtype, int64_t o_at,
+                               const ls_head_rows *up, ls_dtype up_dtype, int64_t up_at,
+                               int64_t size) {
+    v16 sum = v16_set(0);
+    for (int64_t c = 0; c < size; c += 16) {
+        const int64_t n = size - c < 16 ? size - c : 16;
+        sum += v16_read_n(o->data, o_dtype, o_at + c, n, 0) *
+               v16_read_n(up->data, up_dtype, up_at + c, n, 0);
+    }
+    return v16_sum(sum);
+}
+
 /* delta = rowsum(dO * O) and the base-2 log-sum-exp of n queries; zeros (P = 1, dO = 0) in the padding. */
 static void load_statistics(const bwd_job *job, bwd_tiles *t, int64_t b, int64_t head,
                             int64_t begin, int64_t n) {
     const ls_attention_view *v = &job->view;
     const float *lse = (const float *)v->lse.data + (b * v->n_heads + head) * v->n_tokens + begin;
-    float *o = t->scores, *up = t->dweights;
+    const ls_head_rows *o = &v->out, *up = &v->dout;
+    const int is_bf16 = o->dtype == LS_DTYPE_BF16 && up->dtype == LS_DTYPE_BF16;
+    int64_t o_at = ls_head_at(v, o, b, begin, head), up_at = ls_head_at(v, up, b, begin, head);
     for (int64_t i = 0; i < TILE; i++) {
         t->lse[i] = t->delta[i] = 0;
         if (i >= n) continue;
         t->lse[i] = lse[i] * 1.44269504f;
-        v16 sum = v16_set(0);
-        row_load(o, v->out.data, v->out.dtype, ls_head_at(v, &v->out, b, begin + i, head),
-                 v->head_size, 0);
-        row_load(up, v->dout.data, v->dout.dtype, ls_head_at(v, &v->dout, b, begin + i, head),
-                 v->head_size, 0);
-        for (int64_t c = 0; c < v->head_size; c += 16)
-            sum += v16_load_f32(o + c) * v16_load_f32(up + c);
-        t->delta[i] = v16_sum(sum);
+        t->delta[i] =
+            is_bf16 ? multiply_rows(o, LS_DTYPE_BF16, o_at, up, LS_DTYPE_BF16, up_at, v->head_size)
+                    : multiply_rows(o, o->dtype, o_at, up, up->dtype, up_at, v->head_size);
+        o_at += o->row_stride;
+        up_at += up->row_stride;
     }
 }
 
@@ -154,6 +165,33 @@ static void load_queries(const bwd_job *job, bwd_tiles *t, int64_t b, int64_t he
     load_statistics(job, t, b, head, begin, n);
 }
 
+static void add_queries(const bwd_job *job, int64_t b, int64_t head, int64_t begin, ahead *a) {
+    const ls_attention_view *v = &job->view;
+    const int64_t left = v->n_tokens - begin, n = left < TILE ? left : TILE;
+    const int64_t kv_head = head / (v->n_heads / v->n_kv_heads);
+    if (b >= v->n_batch) return;
+    add_ahead(a, &v->q, ls_head_at(v, &v->q, b, begin, head), n, v->head_size, 0);
+    add_ahead(a, &v->dout, ls_head_at(v, &v->dout, b, begin, head), n, v->head_size, 0);
+    add_ahead(a, &v->out, ls_head_at(v, &v->out, b, begin, head), n, v->head_size, 0);
+    add_ahead(a, &v->k, ls_head_at(v, &v->k, b, begin, kv_head), n, v->head_size, 0);
+    add_ahead(a, &v->v, ls_head_at(v, &v->v, b, begin, kv_head), n, v->head_size, 0);
+}
+
+/* What a tile of queries writes and what the next one reads first. */
+static ahead look_ahead_bwd(const bwd_job *job, int64_t b, int64_t head, int64_t begin, int64_t n) {
+    const ls_attention_view *v = &job->view;
+    const int64_t kv_head = head / (v->n_heads / v->n_kv_heads);
+    ahead a = {.n = 0};
+    add_ahead(&a, &v->dq, ls_head_at(v, &v->dq, b, begin, head), n, v->head_size, 1);
+    add_ahead(&a, &v->dk, ls_head_at(v, &v->dk, b, begin, kv_head), n, v->head_size, 1);
+    add_ahead(&a, &v->dv, ls_head_at(v, &v->dv, b, begin, kv_head), n, v->head_size, 1);
+    if (begin + TILE < v->n_tokens)
+        add_queries(job, b, head, begin + TILE, &a);
+    else
+        add_queries(job, b + (head + 1) / v->n_heads, (head + 1) % v->n_heads, 0, &a);
+    return a;
+}
+
 /* One tile of queries of one head: dQ is finished, dK and dV grow. */
 static void differentiate_queries(const bwd_job *job, bwd_tiles *t, int64_t b, int64_t head,
                                   int64_t begin) {
@@ -162,8 +200,9 @@ static void differentiate_queries(const bwd_job *job, bwd_tiles *t, int64_t b, i
     const int64_t kv_head = head / (v->n_heads / v->n_kv_heads);
     const int64_t key_end = v->causal ? begin + n : v->n_tokens;
     load_queries(job, t, b, head, begin, n);
+    ahead next = look_ahead_bwd(job, b, head, begin, n);
     for (int64_t key = 0; key < key_end; key += TILE) {
-        const tile_pair pair = pair_tiles(v, begin, key);
+        const tile_pair pair = pair_tiles(v, begin, key, &next);
         differentiate_keys(job, t, &pair, ls_head_at(v, &v->k, b, key, kv_head),
                            ls_head_at(v, &v->v, b, key, kv_head));
     }

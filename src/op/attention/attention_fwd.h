@@ -127,6 +127,26 @@ static void finish_queries(const fwd_job *job, const fwd_tiles *t, int64_t b, in
                job->head_pad, inverse, 1.0f);
 }
 
+/* What this task writes and what the one after it reads first. */
+static ahead look_ahead(const fwd_job *job, int64_t task) {
+    const ls_attention_view *v = &job->view;
+    ahead a = {.n = 0};
+    for (int i = 0; i < 2; i++, task++) {
+        const int64_t begin = task % job->n_tiles * TILE, head = task / job->n_tiles % v->n_heads;
+        const int64_t b = task / job->n_tiles / v->n_heads, left = v->n_tokens - begin;
+        const int64_t n = left < TILE ? left : TILE, kv_head = head / (v->n_heads / v->n_kv_heads);
+        if (b >= v->n_batch) break;
+        if (i == 0) {
+            add_ahead(&a, &v->out, ls_head_at(v, &v->out, b, begin, head), n, v->head_size, 1);
+            continue;
+        }
+        add_ahead(&a, &v->q, ls_head_at(v, &v->q, b, begin, head), n, v->head_size, 0);
+        add_ahead(&a, &v->k, ls_head_at(v, &v->k, b, begin, kv_head), n, v->head_size, 0);
+        add_ahead(&a, &v->v, ls_head_at(v, &v->v, b, begin, kv_head), n, v->head_size, 0);
+    }
+    return a;
+}
+
 static ls_status attend_tile(void *user, int64_t task, int worker) {
     const fwd_job *job = user;
     const ls_attention_view *v = &job->view;
@@ -135,6 +155,7 @@ static ls_status attend_tile(void *user, int64_t task, int worker) {
     const int64_t b = task / job->n_tiles / v->n_heads, left = v->n_tokens - begin;
     const int64_t n = left < TILE ? left : TILE, n_padded = round_up(n, SIDE_ALIGN);
     const int64_t kv_head = head / (v->n_heads / v->n_kv_heads);
+    ahead next = look_ahead(job, task);
     transpose_lanes(t->queries,
                     take_rows(t->copy[0], &v->q, ls_head_at(v, &v->q, b, begin, head), n, n_padded,
                               v->head_size, job->head_pad),
@@ -142,7 +163,7 @@ static ls_status attend_tile(void *user, int64_t task, int worker) {
     begin_products();
     const int64_t key_end = v->causal ? begin + n : v->n_tokens;
     for (int64_t key = 0; key < key_end; key += TILE) {
-        const tile_pair pair = pair_tiles(v, begin, key);
+        const tile_pair pair = pair_tiles(v, begin, key, &next);
         attend_keys(job, t, &pair, ls_head_at(v, &v->k, b, key, kv_head),
                     ls_head_at(v, &v->v, b, key, kv_head));
     }

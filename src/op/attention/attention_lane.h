@@ -8,7 +8,7 @@
 #define LS_OP_ATTENTION_LANE_H
 #include "op/attention/attention_view.h"
 #include "op/cpu_kernel.h"
-#include "op/simd.h"
+#include "op/simd_bf16.h"
 
 enum { TILE = 64, MAX_HEAD_SIZE = 1024 /* a row fits in a tile */ };
 

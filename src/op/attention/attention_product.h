@@ -1,6 +1,7 @@
 /* One small matrix product, in vector registers or on AMX tiles. For kernel files only. */
 #ifndef LS_OP_ATTENTION_PRODUCT_H
 #define LS_OP_ATTENTION_PRODUCT_H
+#include "op/attention/attention_ahead.h"
 #include "op/attention/attention_lane.h"
 #ifdef ATTENTION_AMX
 #include "op/matmul/amx_tile.h"
@@ -16,6 +17,7 @@ typedef struct product {
     int64_t a_row, a_depth, b_ld, c_ld;
     int64_t n_rows, n_cols, n_depth; /* n_depth in lanes */
     int accumulate;
+    ahead *ahead; /* asked for meanwhile */
 } product;
 
 #ifdef ATTENTION_AMX
@@ -83,8 +85,10 @@ static void multiply(const product *given) {
         p.a_row = p.n_depth;
     }
     for (int64_t row = 0; row < p.n_rows; row += 32)
-        for (int64_t col = 0; col < p.n_cols; col += 32)
+        for (int64_t col = 0; col < p.n_cols; col += 32) {
+            ask_lines(p.ahead, 4 * AHEAD_LINES); /* a block as large as several */
             multiply_block(&p, row, col, col + 32 <= p.n_cols);
+        }
 }
 
 #else
@@ -131,17 +135,25 @@ V16_INLINE void multiply_panel(const product *p, int64_t row, int64_t col, const
             *(vec_any *)(c + i * c_ld + j * VEC_LANES) = (vec_any)sum[i][j];
 }
 
-/* All rows of a panel of n_vecs columns, register blocks of about 16 sums. */
+/* All rows of a panel of n_vecs columns. */
+V16_INLINE void multiply_rows_of(const product *p, int64_t col, const int n_rows,
+                                 const int n_vecs) {
+    for (int64_t row = 0; row < p->n_rows; row += n_rows) {
+        ask_lines(p->ahead, AHEAD_LINES);
+        multiply_panel(p, row, col, n_rows, n_vecs);
+    }
+}
+
+/* In register blocks of about 16 sums. */
 static void multiply_column(const product *p, int64_t col, int64_t n_vecs) {
-    if (n_vecs == PANEL_VECS)
-        for (int64_t row = 0; row < p->n_rows; row += 4) multiply_panel(p, row, col, 4, PANEL_VECS);
+    if (n_vecs == PANEL_VECS) multiply_rows_of(p, col, 4, PANEL_VECS);
 #if defined(__AVX512F__)
     else if (n_vecs == 3)
-        for (int64_t row = 0; row < p->n_rows; row += 8) multiply_panel(p, row, col, 8, 3);
+        multiply_rows_of(p, col, 8, 3);
     else if (n_vecs == 2)
-        for (int64_t row = 0; row < p->n_rows; row += 8) multiply_panel(p, row, col, 8, 2);
+        multiply_rows_of(p, col, 8, 2);
     else
-        for (int64_t row = 0; row < p->n_rows; row += 8) multiply_panel(p, row, col, 8, 1);
+        multiply_rows_of(p, col, 8, 1);
 #endif
 }
 

@@ -87,15 +87,27 @@ static lane_rows pair_rows(lane *copy, term_rows src, int64_t n_rows, int64_t n_
 #endif
 
 /* n_rows f32 rows, src_ld apart, times `scale` (and row_scale[r] when given), to the rows of a head. */
+V16_INLINE void store_rows_as(const ls_head_rows *rows, ls_dtype dtype, int64_t at, int64_t n_rows,
+                              int64_t size, const float *src, int64_t src_ld,
+                              const float *row_scale, float scale) {
+    for (int64_t r = 0; r < n_rows; r++, at += rows->row_stride, src += src_ld) {
+        const float factor = row_scale ? scale * row_scale[r] : scale;
+        int64_t i = 0;
+        for (; i + 16 <= size; i += 16)
+            v16_write(rows->data, dtype, at + i, v16_load_f32(src + i) * factor);
+        if (i < size)
+            v16_store_n(rows->data, dtype, at + i, v16_load_f32(src + i) * factor, size - i);
+    }
+}
+
 static void store_rows(const ls_head_rows *rows, int64_t at, int64_t n_rows, int64_t size,
                        const float *src, int64_t src_ld, const float *row_scale, float scale) {
-    float row[MAX_HEAD_SIZE];
-    for (int64_t r = 0; r < n_rows; r++) {
-        const float factor = row_scale ? scale * row_scale[r] : scale;
-        for (int64_t i = 0; i < size; i += 16)
-            v16_store_f32(row + i, v16_load_f32(src + r * src_ld + i) * factor);
-        row_store(rows->data, rows->dtype, at + r * rows->row_stride, row, size);
-    }
+    if (rows->dtype == LS_DTYPE_F32)
+        store_rows_as(rows, LS_DTYPE_F32, at, n_rows, size, src, src_ld, row_scale, scale);
+    else if (rows->dtype == LS_DTYPE_BF16)
+        store_rows_as(rows, LS_DTYPE_BF16, at, n_rows, size, src, src_ld, row_scale, scale);
+    else
+        store_rows_as(rows, LS_DTYPE_F16, at, n_rows, size, src, src_ld, row_scale, scale);
 }
 
 /* A tile of keys against a tile of queries. On the diagonal of causal attention key r is seen by queries >= r of the tile, so
@@ -103,12 +115,14 @@ static void store_rows(const ls_head_rows *rows, int64_t at, int64_t n_rows, int
 typedef struct tile_pair {
     int64_t key_begin, n_keys, keys_padded, queries_padded; /* padded to SIDE_ALIGN */
     int diagonal;
+    ahead *ahead;
 } tile_pair;
 
 static inline tile_pair pair_tiles(const ls_attention_view *view, int64_t query_begin,
-                                   int64_t key_begin) {
+                                   int64_t key_begin, ahead *next) {
     const int64_t queries = view->n_tokens - query_begin, keys = view->n_tokens - key_begin;
-    tile_pair pair = {key_begin, keys < TILE ? keys : TILE, 0, round_up(queries, SIDE_ALIGN), 0};
+    tile_pair pair = {key_begin, keys < TILE ? keys : TILE, 0, round_up(queries, SIDE_ALIGN), 0,
+                      next};
     if (pair.queries_padded > TILE) pair.queries_padded = TILE;
     pair.keys_padded = round_up(pair.n_keys, SIDE_ALIGN);
     pair.diagonal = view->causal && key_begin == query_begin;
@@ -144,7 +158,8 @@ static void multiply_by_queries(const tile_pair *pair, term_rows rows, const lan
                  .c_ld = TILE,
                  .n_rows = pair->keys_padded,
                  .n_cols = pair->queries_padded,
-                 .n_depth = head_pad / LANE_TERMS};
+                 .n_depth = head_pad / LANE_TERMS,
+                 .ahead = pair->ahead};
     if (!pair->diagonal || !SKIPS_BLOCKS) {
         multiply(&p);
         return;
@@ -173,7 +188,8 @@ static void add_over_keys(const tile_pair *pair, const lane *factors, lane_rows 
                  .n_cols = n_cols,
                  .n_depth = pair->keys_padded / LANE_TERMS,
                  .accumulate = pair->key_begin > 0,
-                 .scale = rescale};
+                 .scale = rescale,
+                 .ahead = pair->ahead};
     if (!pair->diagonal || !SKIPS_BLOCKS) {
         multiply(&p);
         return;
@@ -201,7 +217,8 @@ static void add_over_queries(const tile_pair *pair, const term *factors, lane_ro
                  .n_rows = pair->keys_padded,
                  .n_cols = n_cols,
                  .n_depth = pair->queries_padded / LANE_TERMS,
-                 .accumulate = 1};
+                 .accumulate = 1,
+                 .ahead = pair->ahead};
     if (!pair->diagonal || !SKIPS_BLOCKS) {
         multiply(&p);
         return;
