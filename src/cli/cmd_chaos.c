@@ -15,7 +15,7 @@ typedef struct chaos_options {
     const char *kinds;
     double within;
     const char *hosts, *agent, *launcher, *launcher_args; /* across hosts */
-    double wait_seconds, longest;
+    double wait_seconds, launch_seconds, missing_seconds, longest;
     ls_chaos_link link;
 } chaos_options;
 
@@ -312,8 +312,8 @@ static ls_status run_hosts(const chaos *self) {
                                     .launcher_args = o->launcher_args,
                                     .most = o->ranks,
                                     .wait_seconds = o->wait_seconds,
-                                    .launch_seconds = LS_HOSTS_LAUNCH_SECONDS,
-                                    .missing_seconds = LS_HOSTS_MISSING_SECONDS};
+                                    .launch_seconds = o->launch_seconds,
+                                    .missing_seconds = o->missing_seconds};
     const ls_chaos_hosts_options options = {.call = self->call,
                                             .hosts = &hosts,
                                             .link = &link,
@@ -397,6 +397,11 @@ static const ls_cli_option options[] = {
      "with --hosts: more words for mpirun", 0, 0},
     {"wait", 0, LS_CLI_FLOAT, FIELD(wait_seconds), "SECONDS",
      "with --hosts: how long to wait while no host can be used (600)", 0, 1e9},
+    {"launch-wait", 0, LS_CLI_FLOAT, FIELD(launch_seconds), "SECONDS",
+     "with --hosts: an mpirun without any rank for so long is ended (180)", 0.1, 1e9},
+    {"missing-wait", 0, LS_CLI_FLOAT, FIELD(missing_seconds), "SECONDS",
+     "with --hosts: an mpirun with fewer ranks than it should have for so long is ended (30)", 0.1,
+     1e9},
     {"device", 0, LS_CLI_STRING, FIELD(link.device), "DEV",
      "with --hosts: the hosts' network device, which goes down and up (eth0)", 0, 0},
     {"longest", 0, LS_CLI_FLOAT, FIELD(longest), "SECONDS",
@@ -412,6 +417,8 @@ static const chaos_options defaults = {.faults = 100,
                                        .seed = 1,
                                        .within = 2,
                                        .wait_seconds = 600,
+                                       .launch_seconds = LS_HOSTS_LAUNCH_SECONDS,
+                                       .missing_seconds = LS_HOSTS_MISSING_SECONDS,
                                        .longest = 8,
                                        .link = {.device = "eth0"}};
 

@@ -151,14 +151,34 @@ static void test_sigterm_without_ranks(void **state) {
     assert_int_equal(status, 128 + SIGTERM);
 }
 
+/* A campaign's runs wait as long as it says; its undisturbed run ends with an attempt that would fail again. */
+static void test_chaos(void **state) {
+    (void)state;
+    set_modes("none few unknown");
+    /* Of one host there is nothing to strike; the second is never reached. */
+    write_text(text_of("%s/two", run_folder()), "localhost slots=2\nfar\n");
+    const run_result result = run_program(
+        text_of("chaos --hosts '%s/two' --agent false --launcher openmpi --launch-wait 1.5 "
+                "--missing-wait 0.7 "
+                "--kinds ranks --kills 1 -- train configs/exact_gpt.yaml steps=20 threads=1 "
+                "data.cache='%s/cache' out='%s/chaos' recover.copies=0",
+                run_folder(), run_folder(), run_folder()));
+    assert_int_equal(result.exit_code, 8);
+    check_says(result.err, NO_RANK ": it is ended");
+    check_says(result.err, TOO_FEW ": it is ended");
+    check_says(result.err, "chaos: the run fails without a blow");
+}
+
 static void test_options_are_bounded(void **state) {
     (void)state;
-    static const char *const options[] = {"--launch-wait", "--missing-wait"};
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const verbs[] = {"run", "chaos"}, *const options[] = {"--launch-wait",
+                                                                             "--missing-wait"};
+    for (size_t i = 0; i < 4; i++) {
+        const char *verb = verbs[i / 2], *option = options[i % 2];
         const run_result result =
-            run_program(text_of("run --hosts x %s 0 -- train configs/exact_gpt.yaml", options[i]));
+            run_program(text_of("%s --hosts x %s 0 -- train configs/exact_gpt.yaml", verb, option));
         assert_int_equal(result.exit_code, 2);
-        check_says(result.err, options[i]);
+        check_says(result.err, option);
         check_says(result.err, "0.1");
     }
 }
@@ -167,6 +187,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cases),
         cmocka_unit_test(test_sigterm_without_ranks),
+        cmocka_unit_test(test_chaos),
         cmocka_unit_test(test_options_are_bounded),
     };
     return cmocka_run_group_tests(tests, set_up, remove_run_folder);
