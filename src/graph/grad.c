@@ -160,12 +160,22 @@ static ls_status check_request(const ls_graph *graph, const ls_value *values, in
     return LS_OK;
 }
 
+/* NULL and NONE are seeds of one. */
+static ls_status check_seeds(const ls_graph *graph, const ls_value *seeds, int n) {
+    for (int i = 0; seeds && i < n; i++)
+        if (seeds[i] != LS_VALUE_NONE && (seeds[i] < 0 || seeds[i] >= graph->n_values))
+            return LS_FAIL(LS_ERR_INVALID, "differentiate: seed %d is not a value of this graph",
+                           i);
+    return LS_OK;
+}
+
 ls_status ls_graph_differentiate(ls_graph *graph, const ls_value *outputs, const ls_value *seeds,
                                  int n_outputs, const ls_value *wrt, int n_wrt,
                                  ls_grad_parts *out) {
     LS_TRY(ls_graph_status(graph));
     LS_TRY(check_request(graph, outputs, n_outputs, "output"));
     LS_TRY(check_request(graph, wrt, n_wrt, "wrt"));
+    LS_TRY(check_seeds(graph, seeds, n_outputs));
     sweep s = {.graph = graph, .n_values = graph->n_values, .n_nodes = graph->n_nodes};
     const ls_phase phase = graph->phase;
     const int unit = graph->unit;

@@ -25,6 +25,7 @@ void ls_graph_destroy(ls_graph *graph) {
     ls_free(graph->values);
     ls_free(graph->nodes);
     ls_free(graph->outputs);
+    ls_free(graph->slots);
     ls_arena_destroy(graph->arena);
     ls_free(graph);
 }
@@ -73,7 +74,11 @@ static ls_value append_leaf(ls_graph *graph, const char *name, ls_value_info inf
     info.name = ls_arena_strdup(graph->arena, name);
     if (!info.name) return keep_failure(graph, LS_ERR_NO_MEMORY);
     info.node = -1;
-    return append_value(graph, info);
+    const ls_status status = ls_graph_reserve_name(graph);
+    if (status != LS_OK) return keep_failure(graph, status);
+    const ls_value leaf = append_value(graph, info);
+    if (leaf != LS_VALUE_NONE) ls_graph_index_name(graph, leaf);
+    return leaf;
 }
 
 static ls_value_info make_leaf(ls_value_kind kind, ls_dtype dtype, ls_shape shape) {
@@ -120,6 +125,8 @@ ls_value ls_graph_accumulate(ls_graph *graph, const char *name, ls_value source)
 
 ls_status ls_graph_output(ls_graph *graph, const char *name, ls_value value) {
     LS_TRY(ls_graph_status(graph));
+    if (!name || !*name)
+        return LS_FAIL(LS_ERR_INVALID, "a graph output needs a name, by which a run fetches it");
     if (value < 0 || value >= graph->n_values)
         return LS_FAIL(LS_ERR_INVALID, "output '%s': no such value in the graph", name);
     LS_TRY(ls_array_reserve((void **)&graph->outputs, &graph->outputs_capacity,
@@ -168,14 +175,6 @@ ls_shape ls_graph_shape(const ls_graph *graph, ls_value value) {
 const char *ls_graph_name(const ls_graph *graph, ls_value value) {
     const char *name = value < 0 || value >= graph->n_values ? NULL : graph->values[value].name;
     return name ? name : "";
-}
-
-ls_value ls_graph_find(const ls_graph *graph, const char *name) {
-    for (int64_t i = 0; i < graph->n_outputs; i++)
-        if (strcmp(graph->outputs[i].name, name) == 0) return graph->outputs[i].value;
-    for (int64_t i = 0; i < graph->n_values; i++)
-        if (graph->values[i].name && strcmp(graph->values[i].name, name) == 0) return (ls_value)i;
-    return LS_VALUE_NONE;
 }
 
 /* Checks count and existence of a node's inputs. */

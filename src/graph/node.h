@@ -44,6 +44,8 @@ struct ls_graph {
     int64_t n_nodes, nodes_capacity;
     ls_output *outputs;
     int64_t n_outputs, outputs_capacity;
+    ls_value *slots; /* leaves by the hash of their name; n_slots a power of two (or 0), NONE = empty */
+    int64_t n_slots, n_leaves;
     int unit;
     ls_phase phase;
     const char *scope;
@@ -57,6 +59,9 @@ LS_API ls_value ls_graph_node(ls_graph *graph, const ls_op *op, const void *attr
 /* Records a builder failure (kept if first); returns LS_VALUE_NONE. */
 LS_API ls_value ls_graph_fail(ls_graph *graph, ls_status status, const char *fmt, ...)
     LS_PRINTF(3, 4);
+/* The table behind ls_graph_find: room for one more leaf; then the leaf, whose name is in no slot yet. */
+ls_status ls_graph_reserve_name(ls_graph *graph);
+void ls_graph_index_name(ls_graph *graph, ls_value leaf);
 LS_API void ls_node_sig(const ls_graph *graph, const ls_node *node, ls_type *in, ls_type *out,
                         ls_sig *sig_out);
 /* True when the value depends on persistent values only (a parameter, its bf16 copy). */

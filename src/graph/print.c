@@ -55,6 +55,14 @@ ls_status ls_graph_print(const ls_graph *graph, char **text_out) {
     return LS_OK;
 }
 
+/* Within quotes of Graphviz's language. */
+static void append_quoted(ls_text *out, const char *name) {
+    for (; *name; name++) {
+        if (*name == '"' || *name == '\\') ls_text_append_bytes(out, "\\", 1);
+        ls_text_append_bytes(out, name, 1);
+    }
+}
+
 ls_status ls_graph_print_dot(const ls_graph *graph, char **text_out) {
     LS_TRY(ls_graph_status(graph));
     ls_text text = {0};
@@ -63,7 +71,9 @@ ls_status ls_graph_print_dot(const ls_graph *graph, char **text_out) {
     for (int64_t v = 0; v < graph->n_values; v++) {
         const ls_value_info *info = &graph->values[v];
         if (info->kind == LS_VALUE_RESULT) continue;
-        ls_text_append(&text, "  v%lld [shape=ellipse, label=\"%s\\n", (long long)v, info->name);
+        ls_text_append(&text, "  v%lld [shape=ellipse, label=\"", (long long)v);
+        append_quoted(&text, info->name);
+        ls_text_append(&text, "\\n");
         print_type(&text, &info->type);
         ls_text_append(&text, "\"];\n");
         if (info->kind == LS_VALUE_ACCUM && graph->values[info->source].node >= 0)
@@ -72,8 +82,9 @@ ls_status ls_graph_print_dot(const ls_graph *graph, char **text_out) {
     }
     for (int64_t n = 0; n < graph->n_nodes; n++) {
         const ls_node *node = &graph->nodes[n];
-        ls_text_append(&text, "  n%lld [label=\"%s\\n%s\"];\n", (long long)n, node->op->name,
-                       node->scope);
+        ls_text_append(&text, "  n%lld [label=\"%s\\n", (long long)n, node->op->name);
+        append_quoted(&text, node->scope);
+        ls_text_append(&text, "\"];\n");
         for (int i = 0; i < node->n_in; i++) {
             const ls_value_info *info = &graph->values[node->in[i]];
             if (info->kind == LS_VALUE_RESULT)

@@ -53,17 +53,31 @@ static void draw_edges(const ls_graph *graph, const placement *at, ls_text *out)
         }
 }
 
+static void append_escaped(ls_text *out, const char *name) {
+    for (; *name; name++) {
+        const char *entity = *name == '<'   ? "&lt;"
+                             : *name == '>' ? "&gt;"
+                             : *name == '&' ? "&amp;"
+                                            : NULL;
+        if (entity)
+            ls_text_append(out, "%s", entity);
+        else
+            ls_text_append_bytes(out, name, 1);
+    }
+}
+
 static void draw_boxes(const ls_graph *graph, const placement *at, ls_text *out) {
     for (int64_t i = 0; i < graph->n_nodes; i++) {
         const ls_node *node = &graph->nodes[i];
         char shape[128];
         const ls_type *type = &graph->values[node->out[0]].type;
+        ls_text_append(out, "<g><title>");
+        append_escaped(out, *node->scope ? node->scope : "graph");
         ls_text_append(out,
-                       "<g><title>%s unit %d, %s%s</title><rect x=\"%d\" y=\"%d\" width=\"%d\" "
+                       " unit %d, %s%s</title><rect x=\"%d\" y=\"%d\" width=\"%d\" "
                        "height=\"%d\" rx=\"4\" fill=\"%s\" stroke=\"#555\"/>\n",
-                       *node->scope ? node->scope : "graph", node->unit, ls_dtype_name(type->dtype),
-                       ls_shape_print(&type->shape, shape), node_x(at, i), node_y(at, i), BOX_W,
-                       BOX_H, phase_fill[node->phase]);
+                       node->unit, ls_dtype_name(type->dtype), ls_shape_print(&type->shape, shape),
+                       node_x(at, i), node_y(at, i), BOX_W, BOX_H, phase_fill[node->phase]);
         ls_text_append(out,
                        "<text x=\"%d\" y=\"%d\">%s</text><text x=\"%d\" y=\"%d\" "
                        "class=\"type\">%s%s</text></g>\n",
