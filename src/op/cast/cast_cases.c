@@ -1,8 +1,9 @@
 #include "op/cast/cast.h"
 #include "op/op_case.h"
 
-static const ls_cast_attr to_f32 = {LS_DTYPE_F32}, to_bf16 = {LS_DTYPE_BF16},
-                          to_f16 = {LS_DTYPE_F16}, to_f64 = {LS_DTYPE_F64}, to_i32 = {LS_DTYPE_I32};
+static const ls_cast_attr to_f32 = {LS_DTYPE_F32, 0}, to_bf16 = {LS_DTYPE_BF16, 0},
+                          to_f16 = {LS_DTYPE_F16, 0}, to_f64 = {LS_DTYPE_F64, 0},
+                          to_i32 = {LS_DTYPE_I32, 0};
 static const ls_case_in tail[] = {
     {.dtype = LS_CASE_T, .shape = {3, {3, 5, 7}}, .fill = LS_FILL_NORMAL, .b = 100}};
 static const ls_case_in tasks[] = {
