@@ -5,6 +5,7 @@
 #include "comm/backend/backend.h"
 #include "comm/fault.h"
 #include "comm/mpi_plugin.h"
+#include "comm/transport.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -17,8 +18,30 @@ static ls_transport choose_transport(void) {
     return LS_TRANSPORT_SELF;
 }
 
+ls_status ls_comm_check_transport(ls_transport transport) {
+    if (transport == LS_TRANSPORT_THREADS)
+        return LS_FAIL(
+            LS_ERR_UNSUPPORTED,
+            "transport threads was asked for: ranks that are threads of one process come from "
+            "ls_comm_hub_create(); processes of one host use shm (`lockstep run -n R -- ...`)");
+    if (transport == LS_TRANSPORT_NCCL)
+        return LS_FAIL(
+            LS_ERR_UNSUPPORTED,
+            "transport nccl was asked for: it carries GPU memory only and this build's graph is on "
+            "the CPU; use shm or mpi");
+    return LS_OK;
+}
+
+ls_status ls_comm_refuse_fast(const char *transport, int n_ranks) {
+    return LS_FAIL(LS_ERR_UNSUPPORTED,
+                   "mode = fast: transport %s makes no sums of its own; use transport mpi "
+                   "(mpirun -n %d lockstep train ...) or mode = exact",
+                   transport, n_ranks);
+}
+
 static ls_status open_transport(const ls_comm_options *options, ls_comm **out) {
     const ls_transport asked = options->transport;
+    LS_TRY(ls_comm_check_transport(asked));
     switch (asked == LS_TRANSPORT_AUTO ? choose_transport() : asked) {
     case LS_TRANSPORT_SELF:
         return ls_comm_open_self(out);
@@ -26,16 +49,6 @@ static ls_status open_transport(const ls_comm_options *options, ls_comm **out) {
         return ls_comm_open_shm(options, out);
     case LS_TRANSPORT_MPI:
         return ls_comm_open_mpi(options, out);
-    case LS_TRANSPORT_THREADS:
-        return LS_FAIL(
-            LS_ERR_UNSUPPORTED,
-            "transport threads was asked for: ranks that are threads of one process come from "
-            "ls_comm_hub_create(); processes of one host use shm (`lockstep run -n R -- ...`)");
-    case LS_TRANSPORT_NCCL:
-        return LS_FAIL(
-            LS_ERR_UNSUPPORTED,
-            "transport nccl was asked for: it carries GPU memory only and this build's graph is on "
-            "the CPU; use shm or mpi");
     default:
         return LS_FAIL(LS_ERR_INVALID, "transport %d is unknown", (int)asked);
     }

@@ -18,8 +18,8 @@ ls_status ls_prepare_path(const ls_train_config *c, const char *name, char out[L
 
 static ls_status open_dataset(const ls_train_config *c, ls_split part, ls_dataset **out) {
     ls_dataset_options options = {0};
-    ls_split_range(part, &options.begin, &options.end);
-    return ls_dataset_open(c->data.path, &options, out);
+    ls_data_part_range(c, part, &options.begin, &options.end);
+    return ls_dataset_open(ls_data_part_path(c, part), &options, out);
 }
 
 static ls_status make_tokenizer(const ls_train_config *c, ls_progress_fn progress, void *user,
@@ -27,7 +27,7 @@ static ls_status make_tokenizer(const ls_train_config *c, ls_progress_fn progres
     if (strcmp(c->data.tokenizer, "byte") == 0) return ls_tokenizer_create_bytes(1, out);
     if (strcmp(c->data.tokenizer, "bpe") != 0) return ls_tokenizer_open(c->data.tokenizer, out);
     ls_dataset *dataset = NULL;
-    LS_TRY(open_dataset(c, c->data.split ? LS_SPLIT_TRAIN : LS_SPLIT_ALL, &dataset));
+    LS_TRY(open_dataset(c, LS_SPLIT_TRAIN, &dataset));
     const ls_tokenizer_train_options options = {(int32_t)c->data.vocab, 0, progress, user};
     const ls_status status = ls_tokenizer_train(dataset, &options, out);
     ls_dataset_close(dataset);
@@ -40,8 +40,7 @@ static ls_status make_shard(const ls_train_config *c, ls_split part, const ls_to
     snprintf(name, sizeof name, "%s.tok", part_names[part]);
     LS_TRY(ls_prepare_path(c, name, path));
     ls_dataset *dataset = NULL;
-    const ls_split read = c->data.split ? part : LS_SPLIT_ALL;
-    LS_TRY(open_dataset(c, read, &dataset));
+    LS_TRY(open_dataset(c, part, &dataset));
     ls_tokens_info info;
     const ls_status status = ls_tokens_encode_file(dataset, tokenizer, options, path, &info);
     ls_dataset_close(dataset);
@@ -60,9 +59,8 @@ static ls_status fill_cache(const ls_train_config *c, ls_source_note *note, ls_p
     ls_status status = ls_prepare_path(c, "tokenizer.json", path);
     if (status == LS_OK) status = ls_tokenizer_save(tokenizer, path);
     const ls_tokens_options options = {ls_tokenizer_eot(tokenizer) >= 0, progress, user};
-    for (int part = LS_SPLIT_TRAIN;
-         status == LS_OK && part <= (c->data.split ? LS_SPLIT_HELD : LS_SPLIT_TRAIN); part++)
-        status = make_shard(c, (ls_split)part, tokenizer, &options, bytes_out);
+    for (ls_split part = LS_SPLIT_TRAIN; status == LS_OK && part <= LS_SPLIT_HELD; part++)
+        if (ls_data_has_part(c, part)) status = make_shard(c, part, tokenizer, &options, bytes_out);
     ls_tokenizer_destroy(tokenizer);
     /* Last: without the note the cache does not count. */
     if (status == LS_OK) status = ls_prepare_path(c, "source.txt", path);
@@ -73,8 +71,8 @@ static ls_status open_cache(const ls_train_config *c, ls_prepared *out) {
     char path[PATH_BYTES], name[32];
     LS_TRY(ls_prepare_path(c, "tokenizer.json", path));
     LS_TRY(ls_tokenizer_open(path, &out->tokenizer));
-    for (int part = LS_SPLIT_TRAIN; part <= (c->data.split ? LS_SPLIT_HELD : LS_SPLIT_TRAIN);
-         part++) {
+    for (ls_split part = LS_SPLIT_TRAIN; part <= LS_SPLIT_HELD; part++) {
+        if (!ls_data_has_part(c, part)) continue;
         snprintf(name, sizeof name, "%s.tok", part_names[part]);
         LS_TRY(ls_prepare_path(c, name, path));
         LS_TRY(ls_tokens_open(path, &out->parts[part]));
@@ -96,11 +94,6 @@ static ls_status open_shards(const ls_train_config *c, ls_prepared *out) {
     return LS_OK;
 }
 
-static int is_shard(const char *path) {
-    const size_t n = strlen(path);
-    return n > 4 && strcmp(path + n - 4, ".tok") == 0;
-}
-
 static ls_status cache_is_current(const ls_train_config *c, ls_source_note *note, int *out) {
     char path[PATH_BYTES];
     LS_TRY(ls_prepare_path(c, "source.txt", path));
@@ -110,7 +103,7 @@ static ls_status cache_is_current(const ls_train_config *c, ls_source_note *note
 ls_status ls_prepare_is_current(const ls_train_config *c, int *out) {
     ls_source_note note;
     *out = 1;
-    if (is_shard(c->data.path)) return LS_OK;
+    if (ls_data_is_shard(c->data.path)) return LS_OK;
     ls_status status = ls_source_note_init(c, &note);
     if (status == LS_OK) status = cache_is_current(c, &note, out);
     ls_source_note_deinit(&note);
@@ -132,8 +125,8 @@ static ls_status prepare_cache(const ls_train_config *c, ls_progress_fn progress
 ls_status ls_prepare_text(const ls_train_config *c, ls_progress_fn progress, void *user,
                           ls_prepared *out) {
     *out = (ls_prepared){0};
-    const ls_status status =
-        is_shard(c->data.path) ? open_shards(c, out) : prepare_cache(c, progress, user, out);
+    const ls_status status = ls_data_is_shard(c->data.path) ? open_shards(c, out)
+                                                            : prepare_cache(c, progress, user, out);
     if (status != LS_OK) ls_prepared_close(out);
     return status;
 }

@@ -176,7 +176,7 @@ static ls_status begin_text(ls_source *s, ls_split part, int64_t *n_windows_out)
     const ls_tokens *tokens = s->text.parts[part];
     if (!tokens)
         return LS_FAIL(LS_ERR_CONFIG, "this run has no held-out part: set data.split: true, or "
-                                      "name the shards with data.stop_path and data.held_path");
+                                      "name files for it with data.stop_path and data.held_path");
     /* batch 0: evaluation only, so the part may be shorter than a window */
     const ls_loader_options options = {.window = s->window, .tokenizer = s->text.tokenizer};
     ls_loader_destroy(s->eval_loader);

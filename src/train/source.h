@@ -52,6 +52,14 @@ typedef struct ls_prepared_images {
 ls_status ls_prepare_images(const ls_train_config *config, ls_prepared_images *out);
 void ls_prepared_images_close(ls_prepared_images *prepared);
 
+/* Parts of a run's data: LS_SPLIT_TRAIN, _STOP and _HELD. Images have their test images as HELD. */
+int ls_data_is_shard(const char *path);
+int ls_data_has_part(const ls_train_config *config, ls_split part);
+/* Where a part lies: a path, and which share of it, from 0 to 1. Shards are read whole. */
+const char *ls_data_part_path(const ls_train_config *config, ls_split part);
+void ls_data_part_range(const ls_train_config *config, ls_split part, double *begin_out,
+                        double *end_out);
+
 /* A path in the folder that a run keeps its prepared data in. */
 enum { LS_PREPARE_PATH = 4096 };
 ls_status ls_prepare_path(const ls_train_config *config, const char *name,

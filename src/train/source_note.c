@@ -59,6 +59,21 @@ static ls_status describe_folder(ls_source_note *n, const char *folder) {
     return status;
 }
 
+static ls_status describe_data(ls_source_note *n, const char *path, const char *key) {
+    if (!path) return LS_OK;
+    if (!ls_path_exists(path))
+        return LS_FAIL(LS_ERR_NOT_FOUND, "%s '%s': no such file or folder", key, path);
+    return ls_path_is_dir(path) ? describe_folder(n, path) : describe_file(n, path);
+}
+
+/* Parts with files of their own. */
+static ls_status describe_parts(ls_source_note *n, const ls_data_options *o) {
+    if (o->stop_path) ls_text_append(&n->what, "stop %s\n", o->stop_path);
+    LS_TRY(describe_data(n, o->stop_path, "data.stop_path"));
+    if (o->held_path) ls_text_append(&n->what, "held %s\n", o->held_path);
+    return describe_data(n, o->held_path, "data.held_path");
+}
+
 static int names_a_tokenizer_file(const ls_train_config *c) {
     return strcmp(c->data.tokenizer, "byte") != 0 && strcmp(c->data.tokenizer, "bpe") != 0;
 }
@@ -73,8 +88,8 @@ ls_status ls_source_note_init(const ls_train_config *c, ls_source_note *n) {
     else
         ls_text_append(&n->what, "source 3: tokenizer %s, vocab %lld, split %d\n",
                        c->data.tokenizer, (long long)c->data.vocab, c->data.split);
-    LS_TRY(ls_path_is_dir(c->data.path) ? describe_folder(n, c->data.path)
-                                        : describe_file(n, c->data.path));
+    LS_TRY(describe_data(n, c->data.path, "data.path"));
+    LS_TRY(describe_parts(n, &c->data));
     if (images || !names_a_tokenizer_file(c)) return LS_OK;
     const ls_status status = describe_file(n, c->data.tokenizer);
     return status == LS_OK ? LS_OK : ls_error_prefix(status, "data.tokenizer");
