@@ -138,11 +138,12 @@ typedef struct step_work {
 /* Where the values of result `i` are read. */
 static const float *old_values(const step_work *w, int i) {
     const ls_launch *l = w->launch;
-    return w->again ? l->out[i].data : l->in[ls_step_alias(l->sig, i)].data;
+    return w->again && i > 0 ? l->out[i].data : l->in[ls_step_alias(l->sig, i)].data;
 }
 
+/* A further pass writes the parameter alone. */
 static int can_stream(const step_work *w) {
-    for (int i = 0; i < w->launch->sig->n_out; i++) {
+    for (int i = 0; i < (w->again ? 1 : w->launch->sig->n_out); i++) {
         const ls_tensor *out = &w->launch->out[i];
         if (old_values(w, i) == out->data || (uintptr_t)out->data % 64 != 0) return 0;
     }
@@ -152,8 +153,9 @@ static int can_stream(const step_work *w) {
 static ls_status run_block(void *user, int64_t task, int worker) {
     (void)worker;
     const step_work *w = user;
-    const int64_t begin = task * LS_STEP_BLOCK, left = w->count - begin;
-    ls_step_block block = {.index = task, .n_blocks = w->n_blocks, .stream = w->stream};
+    const int64_t index = w->again ? w->n_blocks - 1 - task : task;
+    const int64_t begin = index * LS_STEP_BLOCK, left = w->count - begin;
+    ls_step_block block = {.index = index, .n_blocks = w->n_blocks, .stream = w->stream};
     block.count = left < LS_STEP_BLOCK ? left : LS_STEP_BLOCK;
     block.old_param = old_values(w, 0) + begin;
     block.param = (float *)w->launch->out[0].data + begin;

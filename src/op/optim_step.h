@@ -63,7 +63,7 @@ typedef void (*ls_step_block_fn)(const void *coefficients, const ls_step_block *
 /* Calls `update` for every block, spread over the pool. */
 LS_API ls_status ls_step_run(const ls_launch *launch, const void *coefficients,
                              ls_step_block_fn update);
-/* A further pass: over the results, in place. */
+/* A further pass: old states are those the pass before wrote, the old parameter is the operand. From the last block to the first. */
 LS_API ls_status ls_step_run_again(const ls_launch *launch, const void *coefficients,
                                    ls_step_block_fn update);
 LS_API int64_t ls_step_block_count(int64_t count);

@@ -24,6 +24,9 @@ typedef struct step_vector {
 } step_vector;
 typedef void (*step_vector_fn)(const void *user, step_vector *x);
 
+/* What a pass writes. */
+typedef enum step_writes { STEP_PARAM = 1, STEP_STATES = 2, STEP_ALL = 3 } step_writes;
+
 /* The last, cut vector of a block: its operands in whole vectors of their own, padded with zeros. */
 typedef struct step_tail {
     float operands[2 + LS_STEP_MAX_STATES][V16_LANES];
@@ -45,10 +48,11 @@ V16_INLINE void step_tail_load(step_tail *tail, const ls_step_block *b, int64_t 
 }
 
 V16_INLINE void step_tail_store(const step_tail *tail, const ls_step_block *b, int64_t at,
-                                int n_states) {
+                                int n_states, step_writes writes) {
     const size_t bytes = sizeof(float) * (size_t)(b->count - at);
-    memcpy(b->param + at, tail->operands[0], bytes);
-    for (int s = 0; s < n_states; s++) memcpy(b->state[s] + at, tail->operands[2 + s], bytes);
+    if (writes & STEP_PARAM) memcpy(b->param + at, tail->operands[0], bytes);
+    for (int s = 0; (writes & STEP_STATES) && s < n_states; s++)
+        memcpy(b->state[s] + at, tail->operands[2 + s], bytes);
 }
 
 V16_INLINE void put_vector(float *to, v16 x, int stream) {
@@ -60,29 +64,36 @@ V16_INLINE void put_vector(float *to, v16 x, int stream) {
 
 /* count: a multiple of V16_LANES. */
 V16_INLINE void step_vectors(const void *user, const ls_step_block *b, int64_t count, int n_states,
-                             float scale, step_vector_fn update) {
+                             float scale, step_writes writes, step_vector_fn update) {
     for (int64_t at = 0; at < count; at += V16_LANES) {
         step_vector x = {.param = v16_load_f32(b->old_param + at)};
         x.grad = v16_load_f32(b->grad + at) * scale;
         for (int s = 0; s < n_states; s++) x.state[s] = v16_load_f32(b->old_state[s] + at);
         update(user, &x);
-        put_vector(b->param + at, x.param, b->stream);
-        for (int s = 0; s < n_states; s++) put_vector(b->state[s] + at, x.state[s], b->stream);
+        if (writes & STEP_PARAM) put_vector(b->param + at, x.param, b->stream);
+        for (int s = 0; (writes & STEP_STATES) && s < n_states; s++)
+            put_vector(b->state[s] + at, x.state[s], b->stream);
     }
 }
 
-/* To be called with constant n_states and update: both are unrolled and inlined. Whole vectors and the tail run through the same
- * instructions. */
-V16_INLINE void step_block(const void *user, const ls_step_block *b, int n_states, float scale,
-                           step_vector_fn update) {
+/* A pass. To be called with constant n_states, writes and update: all are unrolled and inlined. Whole vectors and the tail run through the
+ * same instructions. */
+V16_INLINE void step_pass(const void *user, const ls_step_block *b, int n_states, float scale,
+                          step_writes writes, step_vector_fn update) {
     const int64_t whole = b->count / V16_LANES * V16_LANES;
     step_tail tail;
     for (int is_tail = 0; is_tail <= (whole < b->count); is_tail++) {
         if (is_tail) step_tail_load(&tail, b, whole, n_states);
         step_vectors(user, is_tail ? &tail.block : b, is_tail ? V16_LANES : whole, n_states, scale,
-                     update);
-        if (is_tail) step_tail_store(&tail, b, whole, n_states);
+                     writes, update);
+        if (is_tail) step_tail_store(&tail, b, whole, n_states, writes);
     }
+}
+
+/* The only pass of a step. */
+V16_INLINE void step_block(const void *user, const ls_step_block *b, int n_states, float scale,
+                           step_vector_fn update) {
+    step_pass(user, b, n_states, scale, STEP_ALL, update);
 }
 
 /* sum + x * x in f64. The square of an f32 is exact there, so a fused addition rounds like a plain one and all levels agree. */

@@ -25,6 +25,12 @@ static ls_status shard(const ls_sig *sig, const int *in_split, int *out_split) {
     return LS_OK;
 }
 
+/* No parameter may be written before the norm of all of u is known: parameter and averages are read twice. */
+static void cost(const ls_sig *sig, ls_cost *out) {
+    ls_step_cost(sig, out);
+    for (int i = 0; i < sig->n_out; i++) out->bytes_read += (double)ls_type_bytes(&sig->out[i]);
+}
+
 /* u of element i, in double, from the updated averages. */
 static double direction_ref(const ls_launch *l, const ls_step_scalars *s, int64_t i) {
     const ls_step_attr *a = l->sig->attr;
@@ -71,7 +77,7 @@ const ls_op ls_op_lamb_step = {
     .flags = LS_OP_UPDATE | LS_OP_KEEP_F32,
     .infer = infer,
     .shard = shard,
-    .cost = ls_step_cost,
+    .cost = cost,
     .print = ls_step_print,
     .alias = ls_step_alias,
     .kernels = kernels,

@@ -1,8 +1,12 @@
-/* Two passes: averages and the block sums of p^2 and u^2, then the parameter with u recomputed (cheaper than storing it). */
+/* Two passes: averages and the block sums of p^2 and u^2, then the parameter with u recomputed (cheaper than storing it). The first writes
+ * the averages alone, the second the parameter alone, from the last block to the first: what the caches still hold is read first. */
 #include <float.h>
 #include <math.h>
 
 #include "op/optim_step_cpu.h"
+
+/* Averages of fewer blocks than this are read again from a cache, so they are left there. */
+enum { LEAST_STREAMED = 192 };
 
 typedef struct coefficients {
     float grad_scale, beta1, rest1, beta2, rest2, eps, decay;
@@ -33,15 +37,17 @@ V16_INLINE void update_averages(const void *user, step_vector *x) {
     *sums->u2 = v16d_add_square(*sums->u2, direction(c, x));
 }
 
-static void average_block(const void *user, const ls_step_block *b) {
+static void average_block(const void *user, const ls_step_block *block) {
     const coefficients *c = user;
+    ls_step_block b = *block;
     v16d p2, u2;
     memset(&p2, 0, sizeof p2);
     memset(&u2, 0, sizeof u2);
     const block_sums sums = {c, &p2, &u2};
-    step_block(&sums, b, 2, c->grad_scale, update_averages);
-    c->p2[b->index] = v16d_sum(p2);
-    c->u2[b->index] = v16d_sum(u2);
+    b.stream = b.stream && b.n_blocks >= LEAST_STREAMED;
+    step_pass(&sums, &b, 2, c->grad_scale, STEP_STATES, update_averages);
+    c->p2[b.index] = v16d_sum(p2);
+    c->u2[b.index] = v16d_sum(u2);
 }
 
 V16_INLINE void update_param(const void *user, step_vector *x) {
@@ -50,7 +56,7 @@ V16_INLINE void update_param(const void *user, step_vector *x) {
 }
 
 static void param_block(const void *user, const ls_step_block *block) {
-    step_block(user, block, 2, 0, update_param);
+    step_pass(user, block, 2, 0, STEP_PARAM, update_param);
 }
 
 static ls_status launch(const ls_launch *l) {
