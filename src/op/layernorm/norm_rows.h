@@ -121,13 +121,41 @@ V16_INLINE void norm_store(void *to, ls_dtype dtype, int64_t at, v16 x, int64_t 
                     dtype == LS_DTYPE_BF16 ? v16_narrow_bf16(x) : v16_to_f16(x));
 }
 
-/* Fetches from the next group of rows as much as vector i of this one is, in the order of memory: the walk of several rows at a time is none
- * that a processor foresees. What lies past the end is fetched in vain. */
-V16_INLINE void norm_fetch(const void *data, ls_dtype dtype, norm_view x, int n_rows, int64_t i) {
+/* Two vectors side by side. */
+V16_INLINE void norm_store_two(void *to, ls_dtype dtype, int64_t at, v16 low, v16 high,
+                               int stream) {
+#ifdef __AVX512BF16__
+    if (dtype == LS_DTYPE_BF16) {
+        v16_write_two_bf16((uint16_t *)to + at, low, high, stream);
+        return;
+    }
+#endif
+    norm_store(to, dtype, at, low, V16_LANES, stream);
+    norm_store(to, dtype, at + V16_LANES, high, V16_LANES, stream);
+}
+
+/* What one of two passes fetches of the next group of rows, in quarters: memory is to be busy all the time. Forward, 16-bit rows keep the
+ * processor busy when they are written: the pass before fetches all. */
+typedef struct norm_share {
+    int from, to;
+} norm_share;
+
+V16_INLINE norm_share norm_share_of(int pass, int of_first) {
+    return pass == 0 ? (norm_share){0, of_first} : (norm_share){of_first, 4};
+}
+V16_INLINE norm_share norm_forward_share(int pass, ls_dtype dtype) {
+    return norm_share_of(pass, dtype == LS_DTYPE_F32 ? 2 : 4);
+}
+
+/* Fetches from the next group of rows, of its share, as much as elements [i, i + width) are of this one, in the order of memory: the walk of
+ * several rows at a time is none that a processor foresees. What lies past the end is fetched in vain. */
+V16_INLINE void norm_fetch(const void *data, ls_dtype dtype, norm_view x, int n_rows,
+                           norm_share share, int64_t i, int width) {
     enum { TO_L2 = 2 }; /* the group at hand fills the first level */
-    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
-    const char *next = (const char *)data + ((x.first + n_rows) * x.n + i * n_rows) * bytes;
-    for (int64_t k = 0; k < n_rows * V16_LANES * bytes; k += 64)
+    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2, quarters = share.to - share.from;
+    const int64_t at = (x.first + n_rows) * x.n + (share.from * x.n + quarters * i) * n_rows / 4;
+    const char *next = (const char *)data + at * bytes;
+    for (int64_t k = 0; k < quarters * n_rows * width * bytes / 4; k += 64)
         __builtin_prefetch(next + k, 0, TO_L2);
 }
 
@@ -158,7 +186,7 @@ V16_INLINE void norm_row_squares(norm_view x, ls_dtype dtype, int n_rows, const 
     int64_t i = 0;
     for (int k = 0; k < n_rows; k++) sum[k] = v16_set(0);
     for (; i + V16_LANES <= x.n; i += V16_LANES) {
-        norm_fetch(x.data, dtype, x, n_rows, i);
+        norm_fetch(x.data, dtype, x, n_rows, norm_forward_share(0, dtype), i, V16_LANES);
         norm_add_squares(x, dtype, n_rows, i, V16_LANES, mean, sum);
     }
     if (i < x.n) norm_add_squares(x, dtype, n_rows, i, x.n - i, mean, sum);
@@ -187,23 +215,34 @@ typedef struct norm_group {
     float mean[NORM_GROUP], rstd[NORM_GROUP];
 } norm_group;
 
-V16_INLINE void norm_put(const norm_group *g, ls_dtype dtype, int k, int has_beta, int stream,
-                         int64_t i, int64_t lanes) {
+V16_INLINE v16 norm_result(const norm_group *g, ls_dtype dtype, int k, int has_beta, int64_t i,
+                           int64_t lanes) {
     const v16 gamma = v16_load_f32(g->gamma + i);
     const v16 unit = (norm_get(g->x, dtype, k, i, lanes) - g->mean[k]) * g->rstd[k] * gamma;
-    const v16 y = has_beta ? norm_rounded(unit) + v16_load_f32(g->beta + i) : unit;
-    norm_store(g->to, dtype, (g->x.first + k) * g->x.n + i, y, lanes, stream);
+    return has_beta ? norm_rounded(unit) + v16_load_f32(g->beta + i) : unit;
 }
 
-/* One row after the other: nothing waits for a sum, and a cache line is written at once. */
+V16_INLINE void norm_put(const norm_group *g, ls_dtype dtype, int n_rows, int has_beta, int stream,
+                         int64_t i, int64_t lanes) {
+    for (int k = 0; k < n_rows; k++)
+        norm_store(g->to, dtype, (g->x.first + k) * g->x.n + i,
+                   norm_result(g, dtype, k, has_beta, i, lanes), lanes, stream);
+}
+
+/* Two vectors of every row at a time: a cache line of 16-bit results is written at once. */
 V16_INLINE void norm_put_rows(const norm_group *g, ls_dtype dtype, int n_rows, int has_beta,
                               int stream) {
-    for (int k = 0; k < n_rows; k++) {
-        int64_t i = 0;
-        for (; i + V16_LANES <= g->x.n; i += V16_LANES)
-            norm_put(g, dtype, k, has_beta, stream, i, V16_LANES);
-        if (i < g->x.n) norm_put(g, dtype, k, has_beta, 0, i, g->x.n - i);
+    int64_t i = 0;
+    for (; i + 2 * V16_LANES <= g->x.n; i += 2 * V16_LANES) {
+        norm_fetch(g->x.data, dtype, g->x, n_rows, norm_forward_share(1, dtype), i, 2 * V16_LANES);
+        for (int k = 0; k < n_rows; k++)
+            norm_store_two(g->to, dtype, (g->x.first + k) * g->x.n + i,
+                           norm_result(g, dtype, k, has_beta, i, V16_LANES),
+                           norm_result(g, dtype, k, has_beta, i + V16_LANES, V16_LANES), stream);
     }
+    for (; i + V16_LANES <= g->x.n; i += V16_LANES)
+        norm_put(g, dtype, n_rows, has_beta, stream, i, V16_LANES);
+    if (i < g->x.n) norm_put(g, dtype, n_rows, has_beta, 0, i, g->x.n - i);
 }
 
 V16_INLINE void normalize_group(const norm_job *job, int64_t first, int n_rows, ls_dtype dtype) {
@@ -330,6 +369,15 @@ V16_INLINE void norm_add_terms(const norm_pull *p, ls_dtype dtype, int n_rows, i
     v16_store_f32(sum->dbeta + i, to_beta);
 }
 
+/* x, dy and the residual of the next rows. */
+V16_INLINE void norm_fetch_all(const norm_pull *p, ls_dtype dtype, int n_rows, int pass, int64_t i,
+                               int width) {
+    const norm_share share = norm_share_of(pass, 2);
+    norm_fetch(p->x.data, dtype, p->x, n_rows, share, i, width);
+    if (p->n_more == 0) norm_fetch(p->dy[0].data, dtype, p->x, n_rows, share, i, width);
+    if (p->residual) norm_fetch(p->residual, dtype, p->x, n_rows, share, i, width);
+}
+
 /* How dx is written: constants but for stream. */
 typedef struct norm_form {
     ls_dtype dtype;
@@ -337,23 +385,35 @@ typedef struct norm_form {
 } norm_form;
 
 /* h and g once more: a row is nearer in its own type than as f32. */
-V16_INLINE void norm_pull_one(const norm_pull *p, norm_form form, int k, int64_t i, int64_t lanes) {
+V16_INLINE v16 norm_pull_one(const norm_pull *p, norm_form form, int k, int64_t i, int64_t lanes) {
     const ls_dtype dtype = form.dtype;
-    const int64_t at = (p->x.first + k) * p->x.n + i;
     const v16 h = norm_unit(p, dtype, k, i, lanes);
     const v16 g = norm_rounded(norm_up(p, dtype, k, i, lanes) * v16_load_f32(p->gamma + i));
-    v16 dx = p->rstd[k] * ((g - p->mean_g[k]) - h * p->mean_gh[k]);
-    if (form.has_residual)
-        dx = norm_rounded(norm_as(dtype, dx)) + v16_read_n(p->residual, dtype, at, lanes, 0);
-    norm_store(p->to, dtype, at, dx, lanes, form.stream);
+    const v16 dx = p->rstd[k] * ((g - p->mean_g[k]) - h * p->mean_gh[k]);
+    if (!form.has_residual) return dx;
+    const int64_t at = (p->x.first + k) * p->x.n + i;
+    return norm_rounded(norm_as(dtype, dx)) + v16_read_n(p->residual, dtype, at, lanes, 0);
+}
+
+V16_INLINE void norm_pull_some(const norm_pull *p, norm_form form, int64_t i, int64_t lanes) {
+    for (int k = 0; k < form.n_rows; k++)
+        norm_store(p->to, form.dtype, (p->x.first + k) * p->x.n + i,
+                   norm_pull_one(p, form, k, i, lanes), lanes, form.stream);
 }
 
 V16_INLINE void norm_pull_rows(const norm_pull *p, norm_form form) {
-    for (int k = 0; k < form.n_rows; k++) {
-        int64_t i = 0;
-        for (; i + V16_LANES <= p->x.n; i += V16_LANES) norm_pull_one(p, form, k, i, V16_LANES);
-        if (i < p->x.n) norm_pull_one(p, form, k, i, p->x.n - i);
+    const int64_t n = p->x.n;
+    int64_t i = 0;
+    for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
+        norm_fetch_all(p, form.dtype, form.n_rows, 1, i, 2 * V16_LANES);
+        for (int k = 0; k < form.n_rows; k++)
+            norm_store_two(p->to, form.dtype, (p->x.first + k) * n + i,
+                           norm_pull_one(p, form, k, i, V16_LANES),
+                           norm_pull_one(p, form, k, i + V16_LANES, V16_LANES), form.stream);
     }
+    for (; i + V16_LANES <= n; i += V16_LANES) norm_pull_some(p, form, i, V16_LANES);
+    form.stream = 0;
+    if (i < n) norm_pull_some(p, form, i, n - i);
 }
 
 V16_INLINE void differentiate_group(const norm_job *job, norm_pull *p, int n_rows, ls_dtype dtype,
@@ -367,9 +427,7 @@ V16_INLINE void differentiate_group(const norm_job *job, norm_pull *p, int n_row
     if (p->n_more > 0) norm_add_dy(p, dtype, n_rows);
     int64_t i = 0;
     for (; i + V16_LANES <= n; i += V16_LANES) {
-        norm_fetch(p->x.data, dtype, p->x, n_rows, i);
-        if (p->n_more == 0) norm_fetch(p->dy[0].data, dtype, p->x, n_rows, i);
-        if (p->residual) norm_fetch(p->residual, dtype, p->x, n_rows, i);
+        norm_fetch_all(p, dtype, n_rows, 0, i, V16_LANES);
         norm_add_terms(p, dtype, n_rows, i, V16_LANES, &sum);
     }
     if (i < n) norm_add_terms(p, dtype, n_rows, i, n - i, &sum);
