@@ -39,7 +39,8 @@ typedef struct op_timing {
     double gflops, gbps;
     double ratio; /* reference seconds / seconds; 0 where the reference is too slow to time */
 } op_timing;
-typedef void (*op_timing_fn)(void *user, const op_timing *timing);
+/* Not 0: the kernel is to be timed once more. */
+typedef int (*op_timing_fn)(void *user, const op_timing *timing);
 typedef struct op_timing_options {
     int threads;
     double seconds;    /* the least time spent on one kernel */
