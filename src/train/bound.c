@@ -39,10 +39,9 @@ static ls_status count_rounds(ls_session *s, double *out) {
     const int64_t rows = ls_session_eval_rows(c);
     int64_t n_windows;
     *out = 0;
-    if (c->eval_every == 0 || !s->eval) return LS_OK;
-    LS_TRY(ls_source_eval_begin(s->source,
-                                ls_source_is_images(s->source) ? LS_SPLIT_HELD : LS_SPLIT_STOP,
-                                rows, &n_windows));
+    const ls_split part = ls_data_watched_part(c);
+    if (c->eval_every == 0 || !s->eval || !ls_data_has_part(c, part)) return LS_OK;
+    LS_TRY(ls_source_eval_begin(s->source, part, rows, &n_windows));
     if (c->eval_windows > 0 && c->eval_windows < n_windows) n_windows = c->eval_windows;
     *out = ceil((double)n_windows / (double)(rows * ls_comm_size(s->comm)));
     return LS_OK;

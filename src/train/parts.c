@@ -24,6 +24,10 @@ int ls_data_has_part(const ls_train_config *c, ls_split part) {
     return own_path(c, part) != NULL || is_cut(c, part);
 }
 
+ls_split ls_data_watched_part(const ls_train_config *c) {
+    return ls_model_reads_tokens(c->model.kind) ? LS_SPLIT_STOP : LS_SPLIT_HELD;
+}
+
 const char *ls_data_part_path(const ls_train_config *c, ls_split part) {
     const char *own = own_path(c, part);
     return own ? own : c->data.path;

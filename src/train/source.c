@@ -175,8 +175,11 @@ ls_status ls_source_feed(ls_source *s, int64_t step, const char *name, int64_t l
 static ls_status begin_text(ls_source *s, ls_split part, int64_t *n_windows_out) {
     const ls_tokens *tokens = s->text.parts[part];
     if (!tokens)
-        return LS_FAIL(LS_ERR_CONFIG, "this run has no held-out part: set data.split: true, or "
-                                      "name files for it with data.stop_path and data.held_path");
+        return LS_FAIL(LS_ERR_CONFIG,
+                       "this run has no %s part: set data.split: true, or name a file for it with "
+                       "data.%s_path",
+                       part == LS_SPLIT_STOP ? "early-stopping" : "held-out",
+                       part == LS_SPLIT_STOP ? "stop" : "held");
     /* batch 0: evaluation only, so the part may be shorter than a window */
     const ls_loader_options options = {.window = s->window, .tokenizer = s->text.tokenizer};
     ls_loader_destroy(s->eval_loader);

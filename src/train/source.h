@@ -55,6 +55,8 @@ void ls_prepared_images_close(ls_prepared_images *prepared);
 /* Parts of a run's data: LS_SPLIT_TRAIN, _STOP and _HELD. Images have their test images as HELD. */
 int ls_data_is_shard(const char *path);
 int ls_data_has_part(const ls_train_config *config, ls_split part);
+/* That which is evaluated within the run. */
+ls_split ls_data_watched_part(const ls_train_config *config);
 /* Where a part lies: a path, and which share of it, from 0 to 1. Shards are read whole. */
 const char *ls_data_part_path(const ls_train_config *config, ls_split part);
 void ls_data_part_range(const ls_train_config *config, ls_split part, double *begin_out,

@@ -119,16 +119,11 @@ static void fill_progress(trainer *t) {
     t->result->items_per_second = t->progress.items_per_second;
 }
 
-/* Within the run. */
-static ls_split evaluated_part(const trainer *t) {
-    return ls_source_is_images(t->session.source) ? LS_SPLIT_HELD : LS_SPLIT_STOP;
-}
-
 static ls_status evaluate(trainer *t) {
     const double start = ls_clock_seconds();
+    const ls_train_config *c = &t->session.config;
     ls_eval_result eval;
-    LS_TRY(
-        ls_session_evaluate(&t->session, evaluated_part(t), t->session.config.eval_windows, &eval));
+    LS_TRY(ls_session_evaluate(&t->session, ls_data_watched_part(c), c->eval_windows, &eval));
     t->state.held_loss = eval.loss;
     t->progress.held_loss = eval.loss;
     ls_early_stop_update(&t->state.stop, eval.loss, t->state.step);
@@ -168,7 +163,8 @@ static ls_status follow_up(trainer *t, int *stop_out) {
     fill_progress(t);
     if (t->recorder && is_due(c->log_every, step))
         LS_TRY(ls_recorder_step(t->recorder, &t->progress));
-    if (is_due(c->eval_every, step) && ls_data_has_part(c, evaluated_part(t))) LS_TRY(evaluate(t));
+    if (is_due(c->eval_every, step) && ls_data_has_part(c, ls_data_watched_part(c)))
+        LS_TRY(evaluate(t));
     if (t->progress.peak_flops_per_second == 0 && t->options->progress && step - t->first_step == 2)
         LS_TRY(ls_peak_of_ranks(&t->session, &t->progress.peak_flops_per_second, &t->eval_seconds));
     if (t->options->progress) t->options->progress(t->options->user, &t->progress);
