@@ -57,12 +57,23 @@ static ls_status launch_grad_ref(const ls_launch *launch) {
 
 LS_DECLARE_CPU_KERNELS(swiglu_fwd)
 LS_DECLARE_CPU_KERNELS(swiglu_bwd)
+#ifdef LS_X86
+extern const ls_kernel ls_kernel_swiglu_fwd_avx512bf16, ls_kernel_swiglu_bwd_avx512bf16;
+#endif
 static const ls_kernel swiglu_fwd_ref = {
     .name = "swiglu_fwd_ref", .device = LS_DEVICE_CPU, .launch = launch_ref};
 static const ls_kernel swiglu_bwd_ref = {
     .name = "swiglu_bwd_ref", .device = LS_DEVICE_CPU, .launch = launch_grad_ref};
-static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(swiglu_fwd), &swiglu_fwd_ref, NULL};
-static const ls_kernel *const grad_kernels[] = {LS_CPU_KERNELS(swiglu_bwd), &swiglu_bwd_ref, NULL};
+static const ls_kernel *const kernels[] = {
+#ifdef LS_X86
+    &ls_kernel_swiglu_fwd_avx512bf16,
+#endif
+    LS_CPU_KERNELS(swiglu_fwd), &swiglu_fwd_ref, NULL};
+static const ls_kernel *const grad_kernels[] = {
+#ifdef LS_X86
+    &ls_kernel_swiglu_bwd_avx512bf16,
+#endif
+    LS_CPU_KERNELS(swiglu_bwd), &swiglu_bwd_ref, NULL};
 
 const ls_op ls_op_swiglu = {.name = "swiglu",
                             .min_in = 2,
