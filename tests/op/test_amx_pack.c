@@ -1,6 +1,5 @@
 /* Products with a weight packed ahead on the model of the AMX instructions: the bits of the product that packs for itself.
  * labels: threads */
-#pragma GCC diagnostic ignored "-Wpsabi"
 #include "op/amx_cases.h"
 #define ls_kernel_matmul_fwd_amx model_matmul
 #define ls_gemm_engine_pairs_amx model_engine
