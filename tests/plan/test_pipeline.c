@@ -16,6 +16,8 @@ typedef struct setup {
     ls_pipeline_kind schedule;
     double clip;
     int64_t logits_bytes;
+    ls_precision precision;
+    ls_casting cast_weights;
 } setup;
 
 static ls_plan *make_plan(const setup *s) {
@@ -30,6 +32,8 @@ static ls_plan *make_plan(const setup *s) {
                                      .threads = 1,
                                      .lanes = LANES,
                                      .schedule = s->schedule,
+                                     .precision = s->precision,
+                                     .cast_weights = s->cast_weights,
                                      .kept = s->kept,
                                      .logits_bytes = s->logits_bytes,
                                      .reference_kernels = s->reference,
@@ -128,28 +132,37 @@ static int compare_worlds(const world *cut, const world *whole) {
     return n;
 }
 
-static void compare_schedules(int tied, int n_stages, double clip, int kept, int64_t logits_bytes) {
-    const setup uncut = {.tied = tied, .n_stages = 1, .device = "cpu", .clip = clip};
+/* The cut, under each schedule, against one stage that stores its logits and prepares its copies once a step. */
+static void compare_cut(setup cut_setup) {
+    setup uncut = {.tied = cut_setup.tied,
+                   .n_stages = 1,
+                   .device = "cpu",
+                   .clip = cut_setup.clip,
+                   .precision = cut_setup.precision,
+                   .cast_weights = LS_CASTING_STEP};
     world whole;
     open_world(&whole, &uncut);
     run_world(&whole);
+    cut_setup.device = "cpu";
     for (int schedule = 0; schedule < 3; schedule++) {
-        const setup s = {.tied = tied,
-                         .n_stages = n_stages,
-                         .device = "cpu",
-                         .schedule = (ls_pipeline_kind)schedule,
-                         .kept = kept,
-                         .logits_bytes = logits_bytes,
-                         .clip = clip};
         world cut;
-        open_world(&cut, &s);
+        cut_setup.schedule = (ls_pipeline_kind)schedule;
+        open_world(&cut, &cut_setup);
         run_world(&cut);
         assert_true(compare_worlds(&cut, &whole) > 100);
-        for (int r = 0; r < n_stages; r++)
+        for (int r = 0; r < cut_setup.n_stages; r++)
             assert_int_equal(cut.devices[r]->peak_bytes, (size_t)ls_plan_bytes(cut.plan, r));
         close_world(&cut);
     }
     close_world(&whole);
+}
+
+static void compare_schedules(int tied, int n_stages, double clip, int kept, int64_t logits_bytes) {
+    compare_cut((setup){.tied = tied,
+                        .n_stages = n_stages,
+                        .clip = clip,
+                        .kept = kept,
+                        .logits_bytes = logits_bytes});
 }
 
 static void test_two_stages_same_bits(void **state) {
@@ -174,6 +187,17 @@ static void test_large_head_same_bits(void **state) {
 static void test_four_stages_same_bits(void **state) {
     (void)state;
     compare_schedules(1, 4, 0.5, 0, 0);
+}
+
+/* Copies of weights made where they are read: by each half of the backward pass, by both ends of a tied embedding. */
+static void test_copies_same_bits(void **state) {
+    (void)state;
+    for (int tied = 0; tied < 2; tied++)
+        compare_cut((setup){.tied = tied,
+                            .n_stages = 2,
+                            .logits_bytes = tied,
+                            .precision = LS_PRECISION_BF16,
+                            .cast_weights = LS_CASTING_USE});
 }
 
 /* Each stage's state kept twice. */
@@ -312,6 +336,7 @@ int main(void) {
         cmocka_unit_test(test_tied_embedding_same_bits),
         cmocka_unit_test(test_large_head_same_bits),
         cmocka_unit_test(test_four_stages_same_bits),
+        cmocka_unit_test(test_copies_same_bits),
         cmocka_unit_test(test_kept_same_bits),
         cmocka_unit_test(test_other_seed_differs),
         cmocka_unit_test(test_golden_plans),

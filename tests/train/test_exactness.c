@@ -28,7 +28,7 @@ static void check_layouts(const char *model, const char *precision) {
     budget = text_of("threads=1 recompute=bytes recompute_bytes=%ld", bytes);
     const char *const layouts[] = {"threads=2",
                                    "threads=1 fuse=false",
-                                   "threads=2 recompute=cheap",
+                                   "threads=2 recompute=cheap cast_weights=step",
                                    "threads=3 recompute=attention",
                                    "threads=2 recompute=layer",
                                    "threads=3 recompute=layer pack=all",
@@ -56,7 +56,7 @@ static void test_lanes(void **state) {
     for (int lanes = 1; lanes <= 8; lanes *= 2) {
         const char *one, *three;
         one = text_of("lanes=%d threads=1", lanes);
-        three = text_of("lanes=%d threads=3 recompute=layer pack=off", lanes);
+        three = text_of("lanes=%d threads=3 recompute=layer pack=off cast_weights=use", lanes);
         const train_report a = train_small("lanes", one), b = train_small("lanes", one),
                            c = train_small("lanes", three);
         assert_same(&a, &b, one);
