@@ -285,7 +285,14 @@ static const ls_kernel fused_ref = {.name = "fused_ref",
                                     .launch = launch_ref};
 
 LS_DECLARE_CPU_KERNELS(fused)
-static const ls_kernel *const kernels[] = {LS_CPU_KERNELS(fused), &fused_ref, NULL};
+#ifdef LS_X86
+extern const ls_kernel ls_kernel_fused_avx512bf16;
+#endif
+static const ls_kernel *const kernels[] = {
+#ifdef LS_X86
+    &ls_kernel_fused_avx512bf16,
+#endif
+    LS_CPU_KERNELS(fused), &fused_ref, NULL};
 
 /* All inputs of a tile are read before a result is written, so out[0] may lie over any of them. */
 const ls_op ls_op_fused = {.name = "fused",
