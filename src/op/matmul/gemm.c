@@ -6,204 +6,26 @@
  *   through all blocks together, so that a block of A comes once for them; their sums stay with the task.
  * - "shared b": for each chunk of columns B is packed once by all, block of k by block or all blocks; a task then packs its rows of A,
  *   where they cannot be read in place, and runs them against all panels of B (or its share of them). */
-#include "op/matmul/gemm.h"
 #include "base/stream_copy.h"
 #include "op/matmul/gemm_direct_run.h"
+#include "op/matmul/gemm_plan.h"
 
 enum {
-    WORD_BYTES = 4,
-    RESIDENT_A_BYTES = 512 << 10,     /* half of a 1 MiB L2 */
-    RESIDENT_BLOCK_BYTES = 576 << 10, /* the same of one block of k: 280 rows */
-    RESIDENT_A_ROWS = 64,             /* up to here B dominates, whatever the size of A */
-    PACKED_A_BYTES = 4 << 20,         /* all blocks of an A that is not read in place */
-    GROUP_BYTES = 320 << 10,          /* panels of B and their sums beside a block of A */
-    SHARED_B_BYTES = 8 << 20,         /* packed B in flight, in L3 */
-    A_BLOCK_BYTES = 384 << 10,
-    A_BLOCK_BESIDE_SUMS = 192 << 10,
-    CHUNK_PANELS = 24, /* of B, at least, for which A is read */
-    TASKS_PER_THREAD = 4,
-    PACK_PANELS = 4, /* panels of B a task packs: whole lines of memory */
-    MOST_GROUPS = 8, /* of a task, one after the other */
     LINE_BYTES = 64,
-    PAGE_BYTES = 4096,      /* lines this far apart share a place in a first-level cache */
     STREAM_BYTES = 2 << 20, /* of a result that goes past the caches */
-    ALIGN_BYTES = 64
 };
-
-typedef struct gemm_plan {
-    int64_t k_block, words; /* k's and words of a block (the last block may be shorter, padded) */
-    int64_t n_k_blocks;
-    int a_in_place; /* whole tiles of A are not packed */
-    int resident_a;
-    size_t sum_bytes;         /* of a task, over k blocks */
-    int64_t round;            /* blocks of k that a task goes through (resident a) */
-    int in_rounds;            /* resident a, not all blocks at once: sums lie in acc */
-    int64_t group, n_tasks;   /* panels of B packed at once, tasks for all panels (resident a) */
-    int64_t n_chunk;          /* columns of B packed at a time (shared b) */
-    int64_t m_block, n_split; /* rows and column shares of a task (shared b) */
-    size_t shared_bytes;      /* A (resident) or the chunk of B */
-    size_t panel_bytes;       /* a worker's own panel(s) */
-    size_t scratch_bytes;     /* a worker's: panels, tile, sums */
-    size_t acc_bytes;         /* [m, n_chunk], or [m, n] (in rounds), sums over k blocks */
-} gemm_plan;
-
-static int64_t divide_up(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
-static int64_t round_up(int64_t a, int64_t b) {
-    return divide_up(a, b) * b;
-}
-
-static int64_t min_of(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t max_of(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
-/* Sums over k blocks can live in the result itself. */
-static int is_plain(const ls_gemm_out *out) {
-    return out->dtype == LS_DTYPE_F32 && out->alpha == 1.0f && out->activation == LS_ACT_NONE &&
-           !out->bias && !out->residual && !out->scaled;
-}
-
-ls_gemm_k_plan ls_gemm_plan_k(const ls_gemm_engine *e, int64_t k) {
-    const int64_t words = max_of(divide_up(k, e->k_word), 1);
-    ls_gemm_k_plan plan;
-    plan.words = round_up(divide_up(words, divide_up(words, e->k_block)), e->k_step);
-    plan.n_blocks = divide_up(words, plan.words);
-    plan.k_block = plan.words * e->k_word;
-    return plan;
-}
-
-/* Blocks of k in a round: all of them if B of a good many columns fits, so that sums can stay with a task. A result that can hold sums
- * itself takes a block at a time. */
-static void plan_rounds(const ls_gemm_engine *e, const ls_gemm *g, gemm_plan *plan) {
-    const int64_t least = min_of(divide_up(g->n, e->nr), CHUNK_PANELS);
-    const int64_t all = least * plan->words * e->nr * WORD_BYTES * plan->n_k_blocks;
-    const int fits = g->packed_b || all <= SHARED_B_BYTES;
-    plan->round = fits && !is_plain(&g->out) ? plan->n_k_blocks : 1;
-    plan->in_rounds = plan->round < plan->n_k_blocks;
-}
-
-/* Rows and columns of a task. */
-static void plan_shares(const ls_gemm_engine *e, const ls_gemm *g, int n_threads, gemm_plan *plan) {
-    const int has_sums = plan->n_k_blocks > 1 && !plan->in_rounds;
-    const int64_t panels = plan->n_chunk / e->nr, tiles = divide_up(g->m, e->mr);
-    const int64_t wanted = n_threads > 1 ? (int64_t)n_threads * TASKS_PER_THREAD : 1;
-    const int64_t bytes = has_sums ? A_BLOCK_BESIDE_SUMS : A_BLOCK_BYTES;
-    const int64_t most = max_of(bytes / (plan->words * e->mr * WORD_BYTES), 1);
-    const int64_t least = min_of(4, most); /* tiles of rows a task should have */
-    int64_t n_blocks = max_of(divide_up(tiles, most), min_of(wanted, divide_up(tiles, least)));
-    plan->m_block = divide_up(tiles, n_blocks) * e->mr;
-    n_blocks = divide_up(g->m, plan->m_block);
-    const int64_t panel_sums = plan->m_block * e->nr * (int64_t)sizeof(float);
-    const int64_t parts = has_sums ? divide_up(panels, max_of(GROUP_BYTES / panel_sums, 1)) : 1;
-    plan->n_split = max_of(min_of(divide_up(wanted, n_blocks), panels), parts);
-    plan->group = divide_up(panels, plan->n_split);
-    plan->sum_bytes = has_sums ? (size_t)(plan->group * panel_sums) : 0;
-}
-
-static void plan_shared_b(const ls_gemm_engine *e, const ls_gemm *g, int n_threads,
-                          gemm_plan *plan) {
-    const int64_t panels = divide_up(g->n, e->nr);
-    plan_rounds(e, g, plan);
-    const int64_t panel_bytes = plan->words * e->nr * WORD_BYTES * plan->round;
-    const int64_t chunks = divide_up(panels, max_of(SHARED_B_BYTES / panel_bytes, 1));
-    plan->n_chunk = divide_up(panels, chunks) * e->nr;
-    plan_shares(e, g, n_threads, plan);
-    const int64_t a_rows = plan->a_in_place ? e->mr : plan->m_block;
-    plan->shared_bytes = g->packed_b ? 0 : (size_t)(panel_bytes * plan->n_chunk / e->nr);
-    plan->panel_bytes = (size_t)round_up(plan->words * a_rows * WORD_BYTES, ALIGN_BYTES);
-    plan->scratch_bytes = plan->panel_bytes + plan->sum_bytes;
-    if (plan->in_rounds && !is_plain(&g->out))
-        plan->acc_bytes = (size_t)(g->m * plan->n_chunk) * sizeof(float);
-}
-
-/* Panels that a task packs at once. Rows of k that lie far apart are read a few lines at a time: one panel's single line each would leave
- * memory waiting. */
-static int64_t most_panels(const ls_gemm_engine *e, const ls_gemm *g, const gemm_plan *plan,
-                           int n_threads) {
-    const int64_t panels = divide_up(g->n, e->nr);
-    const int is_long = panels >= PACK_PANELS * TASKS_PER_THREAD * (int64_t)n_threads;
-    if (g->m <= RESIDENT_A_ROWS) return !g->packed_b && !g->b.k_inner && is_long ? PACK_PANELS : 1;
-    if (plan->n_k_blocks == 1) return 1;
-    const int64_t sums = round_up(g->m, e->mr) * e->nr * (int64_t)sizeof(float);
-    const int64_t packed = g->packed_b ? 0 : plan->words * e->nr * WORD_BYTES;
-    return max_of(GROUP_BYTES / (packed + sums), 1);
-}
-
-/* Tasks as even as panels can be dealt, as many for each thread. Of many panels a task has a few groups: it knows what it reads next. */
-static void plan_tasks(const ls_gemm_engine *e, const ls_gemm *g, int n_threads, gemm_plan *plan) {
-    const int64_t panels = divide_up(g->n, e->nr), most = most_panels(e, g, plan, n_threads);
-    const int64_t least = (int64_t)n_threads * TASKS_PER_THREAD;
-    const int64_t wanted = max_of(divide_up(panels, most * MOST_GROUPS), least);
-    plan->n_tasks = min_of(round_up(wanted, n_threads), panels);
-    const int64_t share = divide_up(panels, plan->n_tasks);
-    plan->group = divide_up(share, divide_up(share, most));
-}
-
-/* Rows of A can be read where they lie if no word has to be filled up, and if a tile of them does not compete for the same few places of
- * the first-level cache. */
-static int is_a_in_place(const ls_gemm_engine *e, const ls_gemm *g, const ls_gemm_k_plan *k) {
-    return e->tile_in_place && g->a.k_inner && g->a.dtype == e->in_place_dtype && g->m >= e->mr &&
-           g->k == k->n_blocks * k->k_block &&
-           g->a.ld * (int64_t)ls_dtype_bytes(g->a.dtype) % PAGE_BYTES != 0;
-}
-
-static void plan_resident_a(const ls_gemm_engine *e, const ls_gemm *g, int n_threads,
-                            int64_t block_bytes, gemm_plan *plan) {
-    const int64_t m_round = round_up(g->m, e->mr);
-    plan_tasks(e, g, n_threads, plan);
-    const int fits = plan->a_in_place || block_bytes * plan->n_k_blocks <= PACKED_A_BYTES;
-    plan->round = fits ? plan->n_k_blocks : 1;
-    plan->in_rounds = plan->round < plan->n_k_blocks;
-    plan->shared_bytes = (size_t)(block_bytes * plan->round);
-    if (plan->a_in_place)
-        plan->shared_bytes = (size_t)(e->mr * plan->words * WORD_BYTES * plan->n_k_blocks);
-    plan->panel_bytes = g->packed_b ? 0 : (size_t)(plan->group * plan->words * e->nr * WORD_BYTES);
-    if (plan->in_rounds && !is_plain(&g->out))
-        plan->acc_bytes = (size_t)(g->m * round_up(g->n, e->nr)) * sizeof(float);
-    if (plan->n_k_blocks > 1 && !plan->in_rounds)
-        plan->sum_bytes = (size_t)(plan->group * m_round * e->nr) * sizeof(float);
-    plan->scratch_bytes = plan->panel_bytes + plan->sum_bytes;
-}
-
-static gemm_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
-    gemm_plan plan = {0};
-    const ls_gemm_k_plan k_plan = ls_gemm_plan_k(e, g->k);
-    plan.words = k_plan.words;
-    plan.k_block = k_plan.k_block;
-    plan.n_k_blocks = k_plan.n_blocks;
-    plan.a_in_place = is_a_in_place(e, g, &k_plan);
-    const int enough = n_threads == 1 || divide_up(g->n, e->nr) >= 2 * TASKS_PER_THREAD * n_threads;
-    const int64_t block_bytes = round_up(g->m, e->mr) * plan.words * WORD_BYTES;
-    plan.resident_a =
-        g->m <= RESIDENT_A_ROWS ||
-        (enough && block_bytes <= (plan.n_k_blocks > 1 ? RESIDENT_BLOCK_BYTES : RESIDENT_A_BYTES));
-    if (plan.resident_a)
-        plan_resident_a(e, g, n_threads, block_bytes, &plan);
-    else
-        plan_shared_b(e, g, n_threads, &plan);
-    plan.scratch_bytes += (size_t)(e->mr * e->nr) * sizeof(float);
-    plan.shared_bytes = (size_t)round_up((int64_t)plan.shared_bytes, ALIGN_BYTES);
-    plan.scratch_bytes = (size_t)round_up((int64_t)plan.scratch_bytes, ALIGN_BYTES);
-    return plan;
-}
 
 size_t ls_gemm_workspace_bytes(const ls_gemm_engine *engine, const ls_gemm *gemm, int n_threads) {
     if (ls_gemm_is_direct(engine, gemm))
         return ls_gemm_direct_workspace_bytes(engine, gemm, n_threads);
-    const gemm_plan plan = make_plan(engine, gemm, n_threads);
+    const ls_gemm_plan plan = ls_gemm_make_plan(engine, gemm, n_threads);
     return plan.shared_bytes + (size_t)n_threads * plan.scratch_bytes + plan.acc_bytes;
 }
 
 typedef struct gemm_job {
     const ls_gemm_engine *engine;
     const ls_gemm *gemm;
-    gemm_plan plan;
+    ls_gemm_plan plan;
     char *shared, *scratch;
     float *acc; /* element (0, n0) */
     int64_t acc_ld;
@@ -222,7 +44,7 @@ static int64_t k_count(const gemm_job *job, int64_t k_index) {
 
 /* Where the panel of column `col` and block `k_index` of k lies in a whole packed B. */
 static size_t panel_offset(const gemm_job *job, int64_t col, int64_t k_index) {
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     const int64_t panels = divide_up(job->gemm->n, job->engine->nr);
     const int64_t panel = k_index * panels + col / job->engine->nr;
     return (size_t)(panel * plan->words * job->engine->nr * WORD_BYTES);
@@ -338,7 +160,7 @@ static size_t packed_a_offset(const gemm_job *job, int64_t k_index) {
 static ls_status pack_resident_a(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const ls_gemm_engine *e = job->engine;
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     (void)worker;
     const int64_t tiles = count_packed_a(job), k_index = job->k_index + task / tiles;
     const int64_t skipped = divide_up(job->gemm->m, e->mr) - tiles;
@@ -389,7 +211,7 @@ static gemm_ahead ask_for_group(const gemm_job *job, const panel_group *group, i
 /* One group: packed, then all of A against each panel. `acc`: sums of (0, col), or NULL. */
 static void run_group(const gemm_job *job, const panel_group *group, char *panels, float *acc) {
     const ls_gemm_engine *e = job->engine;
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     const ls_gemm *g = job->gemm;
     const int64_t col = group->col, end = group->end, k_index = group->k_index;
     const int64_t range[4] = {col, end - col, k_index * plan->k_block, k_count(job, k_index)};
@@ -418,7 +240,7 @@ static void run_group(const gemm_job *job, const panel_group *group, char *panel
 static ls_status run_resident_a(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const ls_gemm_engine *e = job->engine;
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     const int64_t panels = divide_up(job->gemm->n, e->nr);
     const int64_t end = min_of(panels * (task + 1) / plan->n_tasks * e->nr, job->gemm->n);
     const int64_t width = plan->group * e->nr, last_block = job->k_index + count_blocks(job);
@@ -437,7 +259,7 @@ static ls_status run_resident_a(void *user, int64_t task, int worker) {
 }
 
 static ls_status run_rounds(gemm_job *job, float *acc, ls_pool *pool) {
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     const ls_gemm_out *out = &job->gemm->out;
     const int in_result = is_plain(out);
     job->acc = in_result ? out->data : acc;
@@ -454,7 +276,7 @@ static ls_status run_rounds(gemm_job *job, float *acc, ls_pool *pool) {
 
 /* Panel `panel` of the chunk at work. */
 static char *shared_panel(const gemm_job *job, int64_t panel, int64_t k_index) {
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     const int64_t at = (k_index - job->k_index) * (plan->n_chunk / job->engine->nr) + panel;
     return job->shared + (size_t)(at * plan->words * job->engine->nr * WORD_BYTES);
 }
@@ -466,7 +288,7 @@ static int64_t count_pack_tasks(const gemm_job *job) {
 static ls_status pack_shared_b(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const ls_gemm_engine *e = job->engine;
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     (void)worker;
     const int64_t n = count_pack_tasks(job), k_index = job->k_index + task / n;
     const int64_t panel = task % n * PACK_PANELS, j0 = panel * e->nr;
@@ -479,7 +301,7 @@ static ls_status pack_shared_b(void *user, int64_t task, int worker) {
 /* Rows of a task, as panels, but for those that are read in place. */
 static void pack_rows(const gemm_job *job, int64_t m0, int64_t n_rows, int64_t k_index, char *dst) {
     const ls_gemm_engine *e = job->engine;
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     const int64_t skip = plan->a_in_place ? n_rows / e->mr * e->mr : 0;
     const int64_t range[4] = {m0 + skip, n_rows - skip, k_index * plan->k_block,
                               k_count(job, k_index)};
@@ -501,7 +323,7 @@ static const char *panel_of(const gemm_job *job, int64_t panel, int64_t k_index)
 /* What of B comes after a panel, to be asked for with the tiles of `n_rows`. */
 static gemm_ahead ask_for_panel(const gemm_job *job, const shared_task *t, int64_t panel,
                                 int64_t k_index) {
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     gemm_ahead ahead = {.row_bytes = plan->words * job->engine->nr * WORD_BYTES, .n_rows = 1};
     if (++panel == t->end) {
         panel = t->first;
@@ -516,7 +338,7 @@ static gemm_ahead ask_for_panel(const gemm_job *job, const shared_task *t, int64
 
 static void run_block(const gemm_job *job, const shared_task *t, int64_t k_index, char *rows) {
     const ls_gemm_engine *e = job->engine;
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     panel_run r = {.a = rows,
                    .n_rows = t->n_rows,
                    .k_index = k_index,
@@ -540,7 +362,7 @@ static void run_block(const gemm_job *job, const shared_task *t, int64_t k_index
 static ls_status run_shared_b(void *user, int64_t task, int worker) {
     const gemm_job *job = user;
     const ls_gemm_engine *e = job->engine;
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     const int64_t panels = divide_up(job->chunk_cols, e->nr), part = task % plan->n_split;
     char *rows = scratch_of(job, worker);
     shared_task t = {.m0 = task / plan->n_split * plan->m_block,
@@ -563,7 +385,7 @@ static ls_status run_shared_b(void *user, int64_t task, int worker) {
 
 static ls_status run_chunks(gemm_job *job, float *acc, ls_pool *pool) {
     const ls_gemm *g = job->gemm;
-    const gemm_plan *plan = &job->plan;
+    const ls_gemm_plan *plan = &job->plan;
     const int64_t n_tasks = divide_up(g->m, plan->m_block) * plan->n_split;
     const int in_result = plan->in_rounds && is_plain(&g->out);
     for (job->n0 = 0; job->n0 < g->n; job->n0 += plan->n_chunk) {
@@ -593,8 +415,9 @@ ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *w
     if (gemm->m == 0 || gemm->n == 0) return LS_OK;
     if (ls_gemm_is_direct(engine, gemm)) return ls_gemm_direct_run(engine, gemm, workspace, pool);
     const int n_threads = ls_pool_threads(pool);
-    gemm_job job = {.engine = engine, .gemm = gemm, .plan = make_plan(engine, gemm, n_threads)};
-    const gemm_plan *plan = &job.plan;
+    gemm_job job = {
+        .engine = engine, .gemm = gemm, .plan = ls_gemm_make_plan(engine, gemm, n_threads)};
+    const ls_gemm_plan *plan = &job.plan;
     job.streams = may_stream(engine, gemm, plan->n_k_blocks);
     job.shared = workspace;
     job.scratch = job.shared + plan->shared_bytes;

@@ -2,20 +2,19 @@
 #include "op/matmul/gemm_direct_run.h"
 
 enum {
-    WORD_BYTES = 4,
     ALIGN_BYTES = 64,
     MOST_ROWS = 12,       /* of one pass over B */
     ROWS_K_APART = 24,    /* up to here, where neighbours of a row of B are columns */
     ROWS_K_TOGETHER = 12, /* where they are k's: each pass has to turn them */
     WIDE_COLUMNS = 256,   /* taken at a time by one pass */
-    NARROW_COLUMNS = 64,  /* by several: what they share stays in the second-level cache */
-    TASKS_PER_THREAD = 4
+    MOST_TASKS = 64,
+    NARROW_COLUMNS = 64 /* by several: what they share stays in the second-level cache */
 };
 
 typedef struct direct_plan {
     ls_gemm_k_plan k;
     int64_t pass_rows, n_passes; /* rows of a pass: 1, 2, 4, 8 or 12 */
-    int64_t step, task;          /* columns at a time, of a task */
+    int64_t step, n_tasks;       /* columns at a time, tasks of whole steps */
     int64_t pass_words;          /* of A: [k blocks][words][pass_rows] */
     size_t a_bytes, pack_bytes, tile_bytes, scratch_bytes;
 } direct_plan;
@@ -28,18 +27,6 @@ typedef struct direct_job {
     char *scratch;
 } direct_job;
 
-static int64_t divide_up(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
-static int64_t round_up(int64_t a, int64_t b) {
-    return divide_up(a, b) * b;
-}
-
-static int64_t min_of(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 int ls_gemm_is_direct(const ls_gemm_engine *e, const ls_gemm *g) {
     const int64_t most = g->b.k_inner ? ROWS_K_TOGETHER : ROWS_K_APART;
     return e->direct && !g->packed_b && g->b.dtype == e->direct_dtype && g->m > 0 && g->m <= most;
@@ -49,12 +36,17 @@ static int64_t choose_pass_rows(int64_t rows) {
     return rows <= 2 ? rows : rows <= 4 ? 4 : rows <= 8 ? 8 : MOST_ROWS;
 }
 
+/* A step for each task while there are few. Steps are not cut: fewer columns would not fill the registers. */
+static int64_t count_tasks(int64_t n_steps, int n_threads) {
+    return min_of(n_steps, round_up(MOST_TASKS, n_threads));
+}
+
 static direct_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
     direct_plan plan = {.k = ls_gemm_plan_k(e, g->k)};
     plan.n_passes = divide_up(g->m, MOST_ROWS);
     plan.pass_rows = choose_pass_rows(divide_up(g->m, plan.n_passes));
     plan.step = plan.n_passes > 1 ? NARROW_COLUMNS : WIDE_COLUMNS;
-    plan.task = round_up(divide_up(g->n, (int64_t)n_threads * TASKS_PER_THREAD), NARROW_COLUMNS);
+    plan.n_tasks = count_tasks(divide_up(g->n, plan.step), n_threads);
     plan.pass_words = plan.k.n_blocks * plan.k.words * plan.pass_rows;
     plan.a_bytes = (size_t)round_up(plan.n_passes * plan.pass_words * WORD_BYTES, ALIGN_BYTES);
     plan.pack_bytes = (size_t)round_up(plan.k.words * e->mr * WORD_BYTES, ALIGN_BYTES);
@@ -129,8 +121,9 @@ static ls_status run_columns(void *user, int64_t task, int worker) {
     const direct_job *job = user;
     const direct_plan *plan = &job->plan;
     float *c = (float *)(job->scratch + (size_t)worker * plan->scratch_bytes);
-    const int64_t end = min_of((task + 1) * plan->task, job->gemm->n);
-    for (int64_t col = task * plan->task; col < end; col += plan->step)
+    const int64_t n_steps = divide_up(job->gemm->n, plan->step);
+    const int64_t end = min_of(n_steps * (task + 1) / plan->n_tasks * plan->step, job->gemm->n);
+    for (int64_t col = n_steps * task / plan->n_tasks * plan->step; col < end; col += plan->step)
         for (int64_t pass = 0; pass < plan->n_passes; pass++)
             run_pass(job, pass, col, min_of(plan->step, end - col), c);
     return LS_OK;
@@ -142,5 +135,5 @@ ls_status ls_gemm_direct_run(const ls_gemm_engine *engine, const ls_gemm *gemm, 
     job.plan = make_plan(engine, gemm, ls_pool_threads(pool));
     job.scratch = (char *)workspace + job.plan.a_bytes;
     LS_TRY(ls_pool_run(pool, job.plan.k.n_blocks, pack_block, &job));
-    return ls_pool_run(pool, divide_up(gemm->n, job.plan.task), run_columns, &job);
+    return ls_pool_run(pool, job.plan.n_tasks, run_columns, &job);
 }

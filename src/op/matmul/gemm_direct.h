@@ -61,13 +61,29 @@ V16_INLINE void direct_columns(const ls_gemm_operand *b, const int64_t range[4],
     for (int i = 0; i < 2 * rows * groups; i++) ((vec *)c)[i] = sum[i];
 }
 
+/* Lines of rows that come next, asked for one row after the other as memory has them. */
+typedef struct line_walk {
+    const char *row;
+    int64_t ld, n_bytes, at;
+} line_walk;
+
+V16_INLINE void ask_for_line(line_walk *next) {
+    ask_for(next->row, next->at);
+    next->at += 64;
+    if (next->at >= next->n_bytes) {
+        next->at = 0;
+        next->row += next->ld;
+    }
+}
+
 /* 16 words of 16 rows, turned: r[w] is word w of each row. n rows of n_bytes are there. */
-V16_INLINE void load_turned(const char *row, int64_t ld, int64_t n, int64_t n_bytes, v16u r[16]) {
+V16_INLINE void load_turned(const char *row, int64_t ld, int64_t n, int64_t n_bytes,
+                            line_walk *next, v16u r[16]) {
     if (n >= 16 && n_bytes >= 64) {
 #pragma GCC unroll 16
         for (int i = 0; i < 16; i++) {
             r[i] = (v16u)_mm512_loadu_si512(row + i * ld);
-            ask_for(row, (i + NR) * ld);
+            ask_for_line(next);
         }
     } else {
         const uint64_t all = ~UINT64_C(0);
@@ -96,13 +112,16 @@ typedef struct turned_rows {
 /* 16 * halves (1 or 2) rows of B, or the n that are left. c is [rows][NR]. */
 V16_INLINE void direct_turned(turned_rows b, int rows, int halves, const uint32_t *a, float *c) {
     vec sum[2][MR];
+    line_walk next = {(const char *)((uintptr_t)b.first + (uintptr_t)(NR * b.ld)), b.ld, b.n_bytes,
+                      0};
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) sum[0][i] = sum[1][i] = (vec){0};
     for (int64_t w = 0; w < b.words; w += 16, a += 16 * rows) {
 #pragma GCC unroll 2
         for (int h = 0; h < halves; h++) {
             v16u r[16];
-            load_turned(b.first + 16 * h * b.ld + 4 * w, b.ld, b.n - 16 * h, b.n_bytes - 4 * w, r);
+            load_turned(b.first + 16 * h * b.ld + 4 * w, b.ld, b.n - 16 * h, b.n_bytes - 4 * w,
+                        &next, r);
             if (b.words - w >= 16)
                 add_turned(r, 16, rows, a, sum[h]);
             else
