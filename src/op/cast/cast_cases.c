@@ -4,6 +4,10 @@
 static const ls_cast_attr to_f32 = {LS_DTYPE_F32, 0}, to_bf16 = {LS_DTYPE_BF16, 0},
                           to_f16 = {LS_DTYPE_F16, 0}, to_f64 = {LS_DTYPE_F64, 0},
                           to_i32 = {LS_DTYPE_I32, 0};
+static const ls_cast_attr bf16_read_next = {.dtype = LS_DTYPE_BF16, .read_next = 1};
+/* As large as what is written past the caches where the next node does not read it. */
+static const ls_case_in layer[] = {
+    {.dtype = LS_CASE_T, .shape = {2, {1031, 1024}}, .fill = LS_FILL_NORMAL}};
 static const ls_case_in tail[] = {
     {.dtype = LS_CASE_T, .shape = {3, {3, 5, 7}}, .fill = LS_FILL_NORMAL, .b = 100}};
 static const ls_case_in tasks[] = {
@@ -47,6 +51,12 @@ static const ls_op_case cases[] = {
      .attr = &to_bf16,
      .n_in = 1,
      .in = tasks,
+     .dtypes = LS_CASE_F32,
+     .grad_step = -1},
+    {.name = "read_next",
+     .attr = &bf16_read_next,
+     .n_in = 1,
+     .in = layer,
      .dtypes = LS_CASE_F32,
      .grad_step = -1},
     {.name = "to_f64", .attr = &to_f64, .n_in = 1, .in = tail, .dtypes = LS_CASE_FLOATS},
