@@ -55,8 +55,9 @@ static ls_status read_plain(reader *r, unsigned char *out, size_t bytes) {
 }
 
 /* zlib counts in 32 bits: both sides go in pieces. */
+static const size_t piece = 1 << 30;
+
 static ls_status read_gzip(reader *r, unsigned char *out, size_t bytes) {
-    const size_t piece = 1 << 30;
     size_t done = 0;
     while (done < bytes) {
         const size_t in_left = r->map.bytes - (size_t)(r->stream.next_in - r->map.data);
@@ -72,6 +73,23 @@ static ls_status read_gzip(reader *r, unsigned char *out, size_t bytes) {
                            r->path, done, r->stream.msg != NULL ? r->stream.msg : "too short");
     }
     return LS_OK;
+}
+
+/* Up to the checksum behind the data, which says whether they are what was packed. */
+static ls_status finish_gzip(reader *r) {
+    unsigned char rest[4096];
+    int rc = Z_OK;
+    while (rc == Z_OK) {
+        const size_t in_left = r->map.bytes - (size_t)(r->stream.next_in - r->map.data);
+        r->stream.avail_in = (uInt)(in_left < piece ? in_left : piece);
+        r->stream.next_out = rest;
+        r->stream.avail_out = sizeof rest;
+        rc = inflate(&r->stream, Z_NO_FLUSH);
+    }
+    if (rc == Z_STREAM_END) return LS_OK;
+    if (rc == Z_MEM_ERROR) return LS_FAIL(LS_ERR_NO_MEMORY, "%s: no memory", r->path);
+    return LS_FAIL(LS_ERR_FORMAT, "%s: damaged or cut off gzip data at its end: %s", r->path,
+                   r->stream.msg != NULL ? r->stream.msg : "too short");
 }
 
 static ls_status read_bytes(reader *r, unsigned char *out, size_t bytes) {
@@ -123,7 +141,8 @@ static ls_status read_all(reader *r, int n_dims, ls_idx *idx) {
     idx->unpacked = ls_alloc((size_t)bytes);
     if (idx->unpacked == NULL) return LS_ERR_NO_MEMORY;
     idx->data = idx->unpacked;
-    return read_bytes(r, idx->unpacked, (size_t)bytes);
+    LS_TRY(read_bytes(r, idx->unpacked, (size_t)bytes));
+    return finish_gzip(r);
 }
 
 ls_status ls_idx_read(const char *path, int n_dims, ls_idx *out) {

@@ -16,12 +16,14 @@ struct ls_images {
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-static ls_status check_pair(ls_images *images) {
+static ls_status check_pair(ls_images *images, const char *image_path, const char *label_path) {
     const ls_idx *pixels = &images->pixels_NHW, *labels = &images->labels_N;
     if (pixels->dims[0] != labels->dims[0])
         return LS_FAIL(LS_ERR_FORMAT,
-                       "%lld images but %lld labels: the two files do not belong together",
-                       (long long)pixels->dims[0], (long long)labels->dims[0]);
+                       "%s and %s: %lld images but %lld labels: the two files do not belong "
+                       "together",
+                       image_path, label_path, (long long)pixels->dims[0],
+                       (long long)labels->dims[0]);
     images->info = (ls_images_info){pixels->dims[0], pixels->dims[1], pixels->dims[2], 0};
     for (int64_t i = 0; i < labels->dims[0]; i++)
         if (labels->data[i] >= images->info.n_classes) images->info.n_classes = labels->data[i] + 1;
@@ -33,7 +35,7 @@ ls_status ls_images_open_files(const char *image_path, const char *label_path, l
     if (images == NULL) return LS_ERR_NO_MEMORY;
     ls_status status = ls_idx_read(image_path, 3, &images->pixels_NHW);
     if (status == LS_OK) status = ls_idx_read(label_path, 1, &images->labels_N);
-    if (status == LS_OK) status = check_pair(images);
+    if (status == LS_OK) status = check_pair(images, image_path, label_path);
     if (status != LS_OK) {
         ls_images_close(images);
         return status;
