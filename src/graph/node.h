@@ -44,7 +44,7 @@ struct ls_graph {
     int64_t n_nodes, nodes_capacity;
     ls_output *outputs;
     int64_t n_outputs, outputs_capacity;
-    ls_value *slots; /* leaves by the hash of their name; n_slots a power of two (or 0), NONE = empty */
+    ls_value *slots; /* leaves by hash of name; n_slots is a power of two, or 0 */
     int64_t n_slots, n_leaves;
     int unit;
     ls_phase phase;
