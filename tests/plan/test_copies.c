@@ -6,13 +6,13 @@
 #include "op/matmul/matmul.h"
 #include "op/op.h"
 
-enum { TOKENS = 16, VOCAB = 61 };
+enum { TOKENS = 16, VOCAB = 13, LARGE_VOCAB = 61 };
 #include "plan/plan_run.h"
 
 typedef struct setup {
     ls_model_kind model;
     ls_precision precision;
-    int lanes, ranks, zero, tied, stages, kept;
+    int lanes, ranks, zero, tied, stages, kept, large;
     ls_pipeline_kind schedule;
     ls_recompute recompute;
     ls_packing pack;
@@ -21,7 +21,7 @@ typedef struct setup {
 } setup;
 
 static ls_plan *make_plan(const setup *s, ls_casting casting) {
-    ls_model_options model = small_gpt2(2, 40, VOCAB, TOKENS);
+    ls_model_options model = small_gpt2(2, 40, s->large ? LARGE_VOCAB : VOCAB, TOKENS);
     model.kind = s->model;
     model.tied = s->tied;
     const ls_optim_options optim = ls_optim_default();
@@ -54,11 +54,12 @@ static ls_plan *make_plan(const setup *s, ls_casting casting) {
 #define CHEAP .recompute = LS_RECOMPUTE_CHEAP
 static const setup setups[] = {
     {GPT2, BF16, .lanes = 1, .ranks = 1, .tied = 1, .makes_copies = 1},
-    {GPT2, BF16, .lanes = 1, .ranks = 1, .tied = 1, .logits_bytes = 1, .makes_copies = 1},
+    {GPT2, BF16, .lanes = 1, .ranks = 1, .tied = 1, .large = 1, .logits_bytes = 1,
+     .makes_copies = 1},
     {GPT2, BF16, .lanes = 1, .ranks = 1, .kept = 1, CHEAP, .makes_copies = 1},
     {GPT2, F16, .lanes = 4, .ranks = 1, LAYER, .pack = LS_PACKING_OFF, .makes_copies = 1},
     {LLAMA, BF16, .lanes = 2, .ranks = 1, LAYER, .logits_bytes = 1, .makes_copies = 1},
-    {LLAMA, BF16, .lanes = 2, .ranks = 2, .tied = 1, .makes_copies = 1},
+    {LLAMA, BF16, .lanes = 2, .ranks = 2, .tied = 1, .large = 1, .makes_copies = 1},
     {GPT2, BF16, .lanes = 4, .ranks = 4, .tied = 1, CHEAP, .makes_copies = 1},
     {GPT2, BF16, .lanes = 4, .ranks = 1, .stages = 2, .tied = 1, .makes_copies = 1},
     {LLAMA, BF16, .lanes = 4, .ranks = 1, .stages = 2, .schedule = LS_PIPELINE_GPIPE,
@@ -72,26 +73,28 @@ static const setup setups[] = {
 };
 enum { N_SETUPS = sizeof setups / sizeof setups[0] };
 
+static void check_same_bits(const setup *s, int i) {
+    ls_plan *step = make_plan(s, LS_CASTING_STEP), *use = make_plan(s, LS_CASTING_USE);
+    size_t bytes[2];
+    float loss[2];
+    if ((use->copies.n_weights > 0) != s->makes_copies)
+        fail_msg("setup %d: %d weights", i, use->copies.n_weights);
+    char *kept = run_plan(step, &bytes[0], &loss[0]);
+    char *made = run_plan(use, &bytes[1], &loss[1]);
+    assert_int_equal(bytes[0], bytes[1]);
+    assert_true(loss[0] == loss[1]);
+    if (memcmp(kept, made, bytes[0]) != 0) fail_msg("setup %d: other bits", i);
+    free(kept);
+    free(made);
+    ls_plan_destroy(step);
+    ls_plan_destroy(use);
+}
+
+/* Stages run in test_pipeline. */
 static void test_same_bits(void **state) {
     (void)state;
-    for (int i = 0; i < N_SETUPS; i++) {
-        if (setups[i].stages) continue; /* run in test_pipeline */
-        ls_plan *step = make_plan(&setups[i], LS_CASTING_STEP);
-        ls_plan *use = make_plan(&setups[i], LS_CASTING_USE);
-        size_t bytes[2];
-        float loss[2];
-        if ((use->copies.n_weights > 0) != setups[i].makes_copies)
-            fail_msg("setup %d: %d weights", i, use->copies.n_weights);
-        char *kept = run_plan(step, &bytes[0], &loss[0]);
-        char *made = run_plan(use, &bytes[1], &loss[1]);
-        assert_int_equal(bytes[0], bytes[1]);
-        assert_true(loss[0] == loss[1]);
-        if (memcmp(kept, made, bytes[0]) != 0) fail_msg("setup %d: other bits", i);
-        free(kept);
-        free(made);
-        ls_plan_destroy(step);
-        ls_plan_destroy(use);
-    }
+    for (int i = 0; i < N_SETUPS; i++)
+        if (!setups[i].stages) check_same_bits(&setups[i], i);
 }
 
 /* --- where they stand -------------------------------------------------------------------------------------------------- */
@@ -144,6 +147,20 @@ static void test_made_where_they_are_read(void **state) {
     }
 }
 
+/* What is packed once a step is cast once a step. */
+static void test_packed_stay(void **state) {
+    const setup s = {GPT2,       BF16,
+                     .lanes = 4, .ranks = 1,
+                     LAYER,      .pack = LS_PACKING_ALL,
+                     .tied = 1,  .makes_copies = 1};
+    (void)state;
+    ls_plan *plan = make_plan(&s, LS_CASTING_USE);
+    assert_true(plan->layout.n_weights >= 6);
+    assert_true(n_casts(plan, 1) >= 6);
+    ls_plan_destroy(plan);
+    check_same_bits(&s, -1);
+}
+
 /* What the plan prints is what memory is spared: the region `prepared` of the same plan that keeps them. */
 static void test_bytes(void **state) {
     int n_less = 0;
@@ -165,7 +182,7 @@ static void test_bytes(void **state) {
 /* GPT-2 untied: [61, 40] tables of which 16 rows are read are not cast for that; with as many ids as rows they are. */
 static void test_tables(void **state) {
     (void)state;
-    const setup s = {GPT2, BF16, .lanes = 1, .ranks = 1};
+    const setup s = {GPT2, BF16, .lanes = 1, .ranks = 1, .large = 1};
     ls_plan *plan = make_plan(&s, LS_CASTING_USE);
     const ls_graph *g = plan->graph;
     int n_lookups = 0;
@@ -292,13 +309,10 @@ static void test_torture(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_made_where_they_are_read),
-        cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_small_tables_are_cast),
-        cmocka_unit_test(test_auto),
-        cmocka_unit_test(test_printed),
+        cmocka_unit_test(test_same_bits),   cmocka_unit_test(test_made_where_they_are_read),
+        cmocka_unit_test(test_packed_stay), cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_tables),      cmocka_unit_test(test_small_tables_are_cast),
+        cmocka_unit_test(test_auto),        cmocka_unit_test(test_printed),
         cmocka_unit_test(test_torture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
