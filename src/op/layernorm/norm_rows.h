@@ -140,23 +140,26 @@ typedef struct norm_share {
     int from, to;
 } norm_share;
 
-V16_INLINE norm_share norm_share_of(int pass, int of_first) {
+V16_INLINE norm_share norm_share_of(int pass, ls_dtype dtype) {
+    const int of_first = dtype == LS_DTYPE_F32 ? 2 : 4;
     return pass == 0 ? (norm_share){0, of_first} : (norm_share){of_first, 4};
 }
-V16_INLINE norm_share norm_forward_share(int pass, ls_dtype dtype) {
-    return norm_share_of(pass, dtype == LS_DTYPE_F32 ? 2 : 4);
+
+/* n elements from `at` on to the second level: the group at hand fills the first. */
+V16_INLINE void norm_fetch_range(const void *data, ls_dtype dtype, int64_t at, int64_t n) {
+    enum { TO_L2 = 2 };
+    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
+    for (int64_t k = 0; k < n * bytes; k += 64)
+        __builtin_prefetch((const char *)data + at * bytes + k, 0, TO_L2);
 }
 
 /* Fetches from the next group of rows, of its share, as much as elements [i, i + width) are of this one, in the order of memory: the walk of
  * several rows at a time is none that a processor foresees. What lies past the end is fetched in vain. */
 V16_INLINE void norm_fetch(const void *data, ls_dtype dtype, norm_view x, int n_rows,
                            norm_share share, int64_t i, int width) {
-    enum { TO_L2 = 2 }; /* the group at hand fills the first level */
-    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2, quarters = share.to - share.from;
+    const int64_t quarters = share.to - share.from;
     const int64_t at = (x.first + n_rows) * x.n + (share.from * x.n + quarters * i) * n_rows / 4;
-    const char *next = (const char *)data + at * bytes;
-    for (int64_t k = 0; k < quarters * n_rows * width * bytes / 4; k += 64)
-        __builtin_prefetch(next + k, 0, TO_L2);
+    norm_fetch_range(data, dtype, at, quarters * n_rows * width / 4);
 }
 
 V16_INLINE void norm_add(norm_view x, ls_dtype dtype, int n_rows, int64_t i, int64_t lanes,
@@ -186,7 +189,7 @@ V16_INLINE void norm_row_squares(norm_view x, ls_dtype dtype, int n_rows, const 
     int64_t i = 0;
     for (int k = 0; k < n_rows; k++) sum[k] = v16_set(0);
     for (; i + V16_LANES <= x.n; i += V16_LANES) {
-        norm_fetch(x.data, dtype, x, n_rows, norm_forward_share(0, dtype), i, V16_LANES);
+        norm_fetch(x.data, dtype, x, n_rows, norm_share_of(0, dtype), i, V16_LANES);
         norm_add_squares(x, dtype, n_rows, i, V16_LANES, mean, sum);
     }
     if (i < x.n) norm_add_squares(x, dtype, n_rows, i, x.n - i, mean, sum);
@@ -234,7 +237,7 @@ V16_INLINE void norm_put_rows(const norm_group *g, ls_dtype dtype, int n_rows, i
                               int stream) {
     int64_t i = 0;
     for (; i + 2 * V16_LANES <= g->x.n; i += 2 * V16_LANES) {
-        norm_fetch(g->x.data, dtype, g->x, n_rows, norm_forward_share(1, dtype), i, 2 * V16_LANES);
+        norm_fetch(g->x.data, dtype, g->x, n_rows, norm_share_of(1, dtype), i, 2 * V16_LANES);
         for (int k = 0; k < n_rows; k++)
             norm_store_two(g->to, dtype, (g->x.first + k) * g->x.n + i,
                            norm_result(g, dtype, k, has_beta, i, V16_LANES),
@@ -305,6 +308,7 @@ V16_INLINE v16 norm_as(ls_dtype dtype, v16 x) {
 typedef struct norm_pull {
     norm_view x;
     const ls_tensor *dy; /* [1 + n_more] */
+    const void *only_dy; /* where n_more is 0 */
     int n_more;
     const void *residual;
     const float *gamma;
@@ -340,7 +344,7 @@ V16_INLINE void norm_add_dy(const norm_pull *p, ls_dtype dtype, int n_rows) {
 
 V16_INLINE v16 norm_up(const norm_pull *p, ls_dtype dtype, int k, int64_t i, int64_t lanes) {
     if (p->n_more > 0) return v16_load_f32(p->up + k * p->n_pad + i);
-    return v16_read_n(p->dy[0].data, dtype, (p->x.first + k) * p->x.n + i, lanes, 0);
+    return v16_read_n(p->only_dy, dtype, (p->x.first + k) * p->x.n + i, lanes, 0);
 }
 
 typedef struct norm_terms { /* of a block's sums, and the rows' own */
@@ -369,13 +373,11 @@ V16_INLINE void norm_add_terms(const norm_pull *p, ls_dtype dtype, int n_rows, i
     v16_store_f32(sum->dbeta + i, to_beta);
 }
 
-/* x, dy and the residual of the next rows. */
-V16_INLINE void norm_fetch_all(const norm_pull *p, ls_dtype dtype, int n_rows, int pass, int64_t i,
-                               int width) {
-    const norm_share share = norm_share_of(pass, 2);
-    norm_fetch(p->x.data, dtype, p->x, n_rows, share, i, width);
-    if (p->n_more == 0) norm_fetch(p->dy[0].data, dtype, p->x, n_rows, share, i, width);
-    if (p->residual) norm_fetch(p->residual, dtype, p->x, n_rows, share, i, width);
+/* n elements of x, dy and the residual. */
+V16_INLINE void norm_fetch_all(const norm_pull *p, ls_dtype dtype, int64_t at, int64_t n) {
+    norm_fetch_range(p->x.data, dtype, at, n);
+    if (p->n_more == 0) norm_fetch_range(p->only_dy, dtype, at, n);
+    if (p->residual) norm_fetch_range(p->residual, dtype, at, n);
 }
 
 /* How dx is written: constants but for stream. */
@@ -395,25 +397,29 @@ V16_INLINE v16 norm_pull_one(const norm_pull *p, norm_form form, int k, int64_t 
     return norm_rounded(norm_as(dtype, dx)) + v16_read_n(p->residual, dtype, at, lanes, 0);
 }
 
-V16_INLINE void norm_pull_some(const norm_pull *p, norm_form form, int64_t i, int64_t lanes) {
-    for (int k = 0; k < form.n_rows; k++)
-        norm_store(p->to, form.dtype, (p->x.first + k) * p->x.n + i,
-                   norm_pull_one(p, form, k, i, lanes), lanes, form.stream);
+V16_INLINE void norm_pull_some(const norm_pull *p, norm_form form, int k, int64_t i,
+                               int64_t lanes) {
+    norm_store(p->to, form.dtype, (p->x.first + k) * p->x.n + i,
+               norm_pull_one(p, form, k, i, lanes), lanes, form.stream);
 }
 
+/* One row after the other, two vectors at a time; fetches the second half of the next group. */
 V16_INLINE void norm_pull_rows(const norm_pull *p, norm_form form) {
-    const int64_t n = p->x.n;
-    int64_t i = 0;
-    for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
-        norm_fetch_all(p, form.dtype, form.n_rows, 1, i, 2 * V16_LANES);
-        for (int k = 0; k < form.n_rows; k++)
-            norm_store_two(p->to, form.dtype, (p->x.first + k) * n + i,
+    const int64_t n = p->x.n, first = p->x.first;
+    const int64_t next = (first + form.n_rows) * n + form.n_rows * n / 2;
+    for (int k = 0; k < form.n_rows; k++) {
+        int64_t i = 0;
+        for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
+            norm_fetch_all(p, form.dtype, next + (k * n + i) / 2, V16_LANES);
+            norm_store_two(p->to, form.dtype, (first + k) * n + i,
                            norm_pull_one(p, form, k, i, V16_LANES),
                            norm_pull_one(p, form, k, i + V16_LANES, V16_LANES), form.stream);
+        }
+        for (; i + V16_LANES <= n; i += V16_LANES) norm_pull_some(p, form, k, i, V16_LANES);
+        norm_form tail = form;
+        tail.stream = 0;
+        if (i < n) norm_pull_some(p, tail, k, i, n - i);
     }
-    for (; i + V16_LANES <= n; i += V16_LANES) norm_pull_some(p, form, i, V16_LANES);
-    form.stream = 0;
-    if (i < n) norm_pull_some(p, form, i, n - i);
 }
 
 V16_INLINE void differentiate_group(const norm_job *job, norm_pull *p, int n_rows, ls_dtype dtype,
@@ -427,7 +433,8 @@ V16_INLINE void differentiate_group(const norm_job *job, norm_pull *p, int n_row
     if (p->n_more > 0) norm_add_dy(p, dtype, n_rows);
     int64_t i = 0;
     for (; i + V16_LANES <= n; i += V16_LANES) {
-        norm_fetch_all(p, dtype, n_rows, 0, i, V16_LANES);
+        norm_fetch_all(p, dtype, (p->x.first + n_rows) * n + i * n_rows / 2,
+                       n_rows * V16_LANES / 2);
         norm_add_terms(p, dtype, n_rows, i, V16_LANES, &sum);
     }
     if (i < n) norm_add_terms(p, dtype, n_rows, i, n - i, &sum);
@@ -448,6 +455,7 @@ V16_INLINE void differentiate_range(const norm_job *job, int64_t task, int worke
     float *part = job->parts + task * 2 * job->n_pad;
     norm_pull p = {.x = norm_view_of(job->x, job->n, task * LS_NORM_ROW_BLOCK), .dy = job->dy};
     p.n_more = n_more;
+    p.only_dy = job->dy->data;
     p.residual = job->residual ? job->residual->data : NULL;
     p.gamma = job->gamma;
     p.to = job->dx->data;
