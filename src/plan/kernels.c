@@ -33,7 +33,7 @@ ls_status ls_plan_choose_kernels(ls_plan *plan) {
     return LS_OK;
 }
 
-static ls_status node_flops(const ls_graph *graph, const ls_node *node, double *flops) {
+ls_status ls_plan_add_flops(const ls_graph *graph, const ls_node *node, double *flops) {
     ls_type *in = ls_alloc(sizeof *in * (size_t)(node->n_in + 1));
     if (!in) return LS_ERR_NO_MEMORY;
     ls_type out[LS_MAX_OUT];
@@ -63,8 +63,8 @@ ls_status ls_plan_count(ls_plan *plan) {
             const int once =
                 segment->kind == LS_SEGMENT_PREPARE || segment->kind == LS_SEGMENT_UPDATE;
             for (int64_t i = 0; i < segment->n_nodes; i++)
-                LS_TRY(node_flops(plan->graph, &plan->graph->nodes[segment->nodes[i]],
-                                  once ? &per_step : &per_lane));
+                LS_TRY(ls_plan_add_flops(plan->graph, &plan->graph->nodes[segment->nodes[i]],
+                                         once ? &per_step : &per_lane));
         }
         rank->flops_per_lane = per_lane;
         plan->flops_per_step += per_step + per_lane * plan->options.lanes;

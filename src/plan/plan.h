@@ -173,6 +173,8 @@ ls_status ls_plan_overlay(const ls_plan *plan, ls_rank_plan *rank, ls_scratch *s
 size_t ls_blocks_place(ls_block **blocks, int n, ls_block **placed, int n_placed);
 ls_status ls_plan_choose_kernels(ls_plan *plan);
 ls_status ls_plan_count(ls_plan *plan); /* parameters and FLOPs */
+/* Adds what the node computes by its op's cost. */
+ls_status ls_plan_add_flops(const ls_graph *graph, const ls_node *node, double *flops);
 
 /* Of a persistent value: the elements that this rank's memory holds the truth of. Pieces of other members may lie beside them (a gathered
  * copy); they are not part of the state. */

@@ -75,6 +75,10 @@ static ls_status check_data(const ls_train_config *c) {
     if (c->optim.patience > 0 && !ls_model_reads_tokens(c->model.kind))
         return LS_FAIL(LS_ERR_CONFIG, "optim.patience: image data has no part for early stopping "
                                       "(its test images must not decide); set it to 0");
+    return LS_OK;
+}
+
+ls_status ls_train_check_run(const ls_train_config *c) {
     if (c->optim.patience > 0) LS_TRY(check_evaluations(c, "optim.patience"));
     return c->keep_best ? check_evaluations(c, "keep_best") : LS_OK;
 }
@@ -105,6 +109,7 @@ ls_status ls_train_check_ranks(const ls_train_config *c, int size, int n_hosts) 
 }
 
 ls_status ls_train_check_plan(const ls_train_config *c) {
+    LS_TRY(ls_train_check_run(c));
     LS_TRY(ls_comm_check_transport((ls_transport)c->transport));
     if (c->transport == LS_TRANSPORT_SELF && c->ranks > 1) return refuse_ranks(c, 1);
     if (c->hosts > 1 && c->ranks == 0)

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/config.h"
+#include "train/check.h"
 #include "train/profiler.h"
 #include "train/recorder.h"
 #include "train/saving.h"
@@ -209,6 +210,7 @@ static ls_status run_loop(trainer *t, ls_origin origin) {
 static ls_status begin(trainer *t, const ls_train_config *config, const struct ls_config *values,
                        ls_origin *origin_out) {
     const int parts = LS_SESSION_TRAIN | (ls_train_evaluates(config) ? LS_SESSION_EVAL : 0);
+    LS_TRY(ls_train_check_run(config));
     LS_TRY(ls_session_open(&t->session, config, t->options->comm, parts));
     const int size = t->result->ranks = ls_comm_size(t->session.comm);
     t->votes = ls_alloc(sizeof *t->votes * (size_t)size);

@@ -12,7 +12,7 @@ enum { TOKENS = 16, VOCAB = 13, LARGE_VOCAB = 61 };
 typedef struct setup {
     ls_model_kind model;
     ls_precision precision;
-    int lanes, ranks, zero, tied, stages, kept, large;
+    int lanes, ranks, zero, tied, stages, kept, large, tokens; /* tokens 0: TOKENS */
     ls_pipeline_kind schedule;
     ls_recompute recompute;
     ls_packing pack;
@@ -21,11 +21,12 @@ typedef struct setup {
 } setup;
 
 static ls_plan *make_plan(const setup *s, ls_casting casting) {
-    ls_model_options model = small_gpt2(2, 40, s->large ? LARGE_VOCAB : VOCAB, TOKENS);
+    const int tokens = s->tokens ? s->tokens : TOKENS;
+    ls_model_options model = small_gpt2(2, 40, s->large ? LARGE_VOCAB : VOCAB, tokens);
     model.kind = s->model;
     model.tied = s->tied;
     const ls_optim_options optim = ls_optim_default();
-    ls_model_batch batch = training_batch(1, TOKENS, s->lanes);
+    ls_model_batch batch = training_batch(1, tokens, s->lanes);
     batch.loss_scale = s->precision == LS_PRECISION_F16;
     const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
                                      .device = "cpu",
@@ -41,7 +42,7 @@ static ls_plan *make_plan(const setup *s, ls_casting casting) {
                                      .bucket_bytes = 8000,
                                      .logits_bytes = s->logits_bytes,
                                      .optim = &optim,
-                                     .static_count = (double)s->lanes * TOKENS};
+                                     .static_count = (double)s->lanes * tokens};
     const ls_mesh mesh = {.dp = s->ranks, .pp = s->stages};
     return plan_model(&model, &batch, &options, &mesh);
 }
@@ -236,17 +237,20 @@ static void test_small_tables_are_cast(void **state) {
     }
 }
 
-/* Forward plans, and ranks that run several lanes, keep the copies unless told otherwise. */
+/* Forward plans, ranks that run several lanes, and lanes of few tokens keep the copies unless told otherwise. */
 static void test_auto(void **state) {
     (void)state;
     static const struct {
-        int lanes, ranks, uses;
-    } cases[] = {{1, 1, 1}, {2, 1, 0}, {2, 2, 1}, {4, 2, 0}, {4, 4, 1}};
+        int lanes, ranks, tokens, uses;
+    } cases[] = {{1, 1, 2048, 1}, {2, 1, 2048, 0}, {2, 2, 2048, 1}, {4, 2, 2048, 0},
+                 {4, 4, 2048, 1}, {1, 1, 16, 0},   {2, 2, 64, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const setup s = {GPT2, BF16, .lanes = cases[i].lanes, .ranks = cases[i].ranks};
+        const setup s = {GPT2, BF16, .lanes = cases[i].lanes, .ranks = cases[i].ranks,
+                         .tokens = cases[i].tokens};
         ls_plan *plan = make_plan(&s, LS_CASTING_AUTO);
         if ((plan->copies.n_weights > 0) != cases[i].uses)
-            fail_msg("%d lanes, %d ranks: %d weights", s.lanes, s.ranks, plan->copies.n_weights);
+            fail_msg("%d lanes, %d ranks, %d tokens: %d weights", s.lanes, s.ranks, s.tokens,
+                     plan->copies.n_weights);
         ls_plan_destroy(plan);
     }
     ls_plan *plan = plan_small(8, LS_PRECISION_BF16, LS_CASTING_AUTO);

@@ -102,6 +102,10 @@ static void test_shards(void **state) {
     if (alone.exit_code != 0) fail_msg("%s", alone.err);
     assert_non_null(strstr(alone.out, "\"held_loss\": null"));
     assert_int_equal(part_bytes("shard", "held"), 0);
+    /* What only a run is refused for keeps nobody from reading a checkpoint. */
+    const char *best = text_of("eval '%s/shard' --part train keep_best=true", run_folder());
+    assert_int_equal(run_program(best).exit_code, 0);
+    assert_int_equal(train("shard", text_of("%s keep_best=true", shards)).exit_code, 2);
     assert_int_equal(
         train("shards", text_of("%s data.held_path='%s/cache-made/held.tok'", shards, run_folder()))
             .exit_code,

@@ -206,8 +206,8 @@ static void differentiate_queries(const bwd_job *job, bwd_tiles *t, int64_t b, i
         differentiate_keys(job, t, &pair, ls_head_at(v, &v->k, b, key, kv_head),
                            ls_head_at(v, &v->v, b, key, kv_head));
     }
-    store_rows(&v->dq, ls_head_at(v, &v->dq, b, begin, head), n, v->head_size, t->dq, pad, NULL,
-               job->scale);
+    const scaled_rows dq = {t->dq, pad, n, v->head_size, NULL, job->scale};
+    store_rows(&v->dq, ls_head_at(v, &v->dq, b, begin, head), &dq);
 }
 
 static ls_status differentiate_head(void *user, int64_t task, int worker) {
@@ -222,10 +222,10 @@ static ls_status differentiate_head(void *user, int64_t task, int worker) {
         for (int64_t begin = 0; begin < v->n_tokens; begin += TILE)
             differentiate_queries(job, t, b, head, begin);
     end_products();
-    store_rows(&v->dk, ls_head_at(v, &v->dk, b, 0, kv_head), v->n_tokens, v->head_size, t->dk,
-               job->head_pad, NULL, job->scale);
-    store_rows(&v->dv, ls_head_at(v, &v->dv, b, 0, kv_head), v->n_tokens, v->head_size, t->dv,
-               job->head_pad, NULL, 1.0f);
+    const scaled_rows dk = {t->dk, job->head_pad, v->n_tokens, v->head_size, NULL, job->scale};
+    const scaled_rows dv = {t->dv, job->head_pad, v->n_tokens, v->head_size, NULL, 1.0f};
+    store_rows(&v->dk, ls_head_at(v, &v->dk, b, 0, kv_head), &dk);
+    store_rows(&v->dv, ls_head_at(v, &v->dv, b, 0, kv_head), &dv);
     return LS_OK;
 }
 

@@ -123,8 +123,8 @@ static void finish_queries(const fwd_job *job, const fwd_tiles *t, int64_t b, in
         inverse[i] = 1.0f / t->sum[i];
         lse[i] = (t->max[i] + log2f(t->sum[i])) * 0.693147181f;
     }
-    store_rows(&v->out, ls_head_at(v, &v->out, b, begin, head), n, v->head_size, t->out,
-               job->head_pad, inverse, 1.0f);
+    const scaled_rows rows = {t->out, job->head_pad, n, v->head_size, inverse, 1.0f};
+    store_rows(&v->out, ls_head_at(v, &v->out, b, begin, head), &rows);
 }
 
 /* What this task writes and what the one after it reads first. */

@@ -86,28 +86,35 @@ static lane_rows pair_rows(lane *copy, term_rows src, int64_t n_rows, int64_t n_
 }
 #endif
 
-/* n_rows f32 rows, src_ld apart, times `scale` (and row_scale[r] when given), to the rows of a head. */
-V16_INLINE void store_rows_as(const ls_head_rows *rows, ls_dtype dtype, int64_t at, int64_t n_rows,
-                              int64_t size, const float *src, int64_t src_ld,
-                              const float *row_scale, float scale) {
-    for (int64_t r = 0; r < n_rows; r++, at += rows->row_stride, src += src_ld) {
-        const float factor = row_scale ? scale * row_scale[r] : scale;
+/* f32 rows, ld apart, to be taken times `scale` (and row_scale[r] when given). */
+typedef struct scaled_rows {
+    const float *data;
+    int64_t ld, n, size;
+    const float *row_scale;
+    float scale;
+} scaled_rows;
+
+V16_INLINE void store_rows_as(const ls_head_rows *rows, ls_dtype dtype, int64_t at,
+                              const scaled_rows *from) {
+    const float *src = from->data;
+    for (int64_t r = 0; r < from->n; r++, at += rows->row_stride, src += from->ld) {
+        const float factor = from->row_scale ? from->scale * from->row_scale[r] : from->scale;
         int64_t i = 0;
-        for (; i + 16 <= size; i += 16)
+        for (; i + 16 <= from->size; i += 16)
             v16_write(rows->data, dtype, at + i, v16_load_f32(src + i) * factor);
-        if (i < size)
-            v16_store_n(rows->data, dtype, at + i, v16_load_f32(src + i) * factor, size - i);
+        if (i < from->size)
+            v16_store_n(rows->data, dtype, at + i, v16_load_f32(src + i) * factor, from->size - i);
     }
 }
 
-static void store_rows(const ls_head_rows *rows, int64_t at, int64_t n_rows, int64_t size,
-                       const float *src, int64_t src_ld, const float *row_scale, float scale) {
+/* To the rows of a head, from element `at` on. */
+static void store_rows(const ls_head_rows *rows, int64_t at, const scaled_rows *from) {
     if (rows->dtype == LS_DTYPE_F32)
-        store_rows_as(rows, LS_DTYPE_F32, at, n_rows, size, src, src_ld, row_scale, scale);
+        store_rows_as(rows, LS_DTYPE_F32, at, from);
     else if (rows->dtype == LS_DTYPE_BF16)
-        store_rows_as(rows, LS_DTYPE_BF16, at, n_rows, size, src, src_ld, row_scale, scale);
+        store_rows_as(rows, LS_DTYPE_BF16, at, from);
     else
-        store_rows_as(rows, LS_DTYPE_F16, at, n_rows, size, src, src_ld, row_scale, scale);
+        store_rows_as(rows, LS_DTYPE_F16, at, from);
 }
 
 /* A tile of keys against a tile of queries. On the diagonal of causal attention key r is seen by queries >= r of the tile, so

@@ -11,6 +11,7 @@
 #include "op/op.h"
 #include "plan/pass/pass.h"
 #include "plan/pass/replace.h"
+#include "plan/plan.h"
 
 /* A weight's copy. */
 typedef struct copy {
@@ -62,12 +63,15 @@ static void find_copies(copies_pass *p) {
     for (int64_t i = 0; i < g->n_outputs; i++) p->copies[g->outputs[i].value].here = LS_VALUE_NONE;
 }
 
-static void count_copies(copies_pass *p) {
+static int64_t count_copies(copies_pass *p) {
+    int64_t elements = 0;
     for (int64_t v = 0; v < p->from->n_values; v++) {
         if (p->copies[v].here == LS_VALUE_NONE) continue;
         p->report->n_weights++;
         p->report->bytes += (int64_t)ls_type_bytes(&p->from->values[v].type);
+        elements += ls_type_count(&p->from->values[v].type);
     }
+    return elements;
 }
 
 /* The copy for a reader of this phase and unit. */
@@ -115,14 +119,28 @@ static ls_status rewrite_node(void *user, const ls_graph *from, const ls_node *n
     return reads ? ls_node_emit(node, to, map, NULL) : LS_OK;
 }
 
-ls_status ls_pass_copies(ls_graph **graph, ls_copies_report *report) {
+static ls_status count_lane_work(const ls_graph *g, double *flops) {
+    for (int64_t n = 0; n < g->n_nodes; n++)
+        if (is_lane_phase(g->nodes[n].phase)) LS_TRY(ls_plan_add_flops(g, &g->nodes[n], flops));
+    return LS_OK;
+}
+
+/* A lane's second cast of a weight has to be little beside the arithmetic for that weight. */
+static ls_status pass_over(copies_pass *p, ls_graph **graph, double least_work) {
+    double flops = 0;
+    find_copies(p);
+    const int64_t elements = count_copies(p);
+    if (least_work > 0) LS_TRY(count_lane_work(*graph, &flops));
+    if (flops < least_work * (double)elements) *p->report = (ls_copies_report){0};
+    return p->report->n_weights ? ls_graph_replace(graph, rewrite_node, p) : LS_OK;
+}
+
+ls_status ls_pass_copies(ls_graph **graph, double least_work, ls_copies_report *report) {
     copies_pass p = {.from = *graph, .report = report};
     *report = (ls_copies_report){0};
     p.copies = ls_alloc(sizeof *p.copies * (size_t)((*graph)->n_values + 1));
     if (!p.copies) return LS_ERR_NO_MEMORY;
-    find_copies(&p);
-    count_copies(&p);
-    const ls_status status = report->n_weights ? ls_graph_replace(graph, rewrite_node, &p) : LS_OK;
+    const ls_status status = pass_over(&p, graph, least_work);
     ls_free(p.copies);
     return status;
 }

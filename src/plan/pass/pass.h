@@ -59,12 +59,13 @@ typedef struct ls_layout_report {
 ls_status ls_pass_layout(ls_graph **graph, const ls_layout_options *options,
                          ls_layout_report *report);
 /* Low-precision copies of weights that lie whole in this rank's memory are made again by every unit's forward and backward pass that reads
- * them, not once a step. Runs after `layout`: what is packed once a step is not read by lanes. Changes no result. */
+ * them, not once a step, if a lane does at least `least_work` floating-point operations for each copied weight. Runs after `layout`: what is
+ * packed once a step is not read by lanes. Changes no result. */
 typedef struct ls_copies_report {
     int n_weights, n_casts; /* copied, and how often all together a lane */
     int64_t bytes;          /* that the copies would take all through the step */
 } ls_copies_report;
-ls_status ls_pass_copies(ls_graph **graph, ls_copies_report *report);
+ls_status ls_pass_copies(ls_graph **graph, double least_work, ls_copies_report *report);
 /* Every lane sum gets an f32 source of its own, made in the lane's last segment. Last of the passes: it appends nodes out of phase order. */
 ls_status ls_pass_deposit(ls_graph *graph, int training, int zero_bubble);
 
