@@ -24,6 +24,9 @@ static const ls_op_case cases[] = {
     {"one position", ATTR(10000.0, 9, 0, 0), 1, X(1, 1, 1, 2), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
     {"odd half", ATTR(10000.0, 0, 0, 0), 1, X(3, 33, 1, 6), LS_CASE_FLOATS, 0, 0, 0, 0, 0},
     {"head of 80", ATTR(10000.0, 1, 1, 0), 1, X(1, 65, 2, 80), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
+    {"halves of two vectors", ATTR(200.0, 0, 0, 0), 1, X(3, 37, 2, 64), LS_CASE_FLOATS, 0, 0, 0, 0,
+     0},
+    {"halves of three", ATTR(200.0, 5, 0, 1), 1, X(2, 65, 3, 96), LS_CASE_FLOATS, 0, -1, 0, 0, 0},
     {"llama layer", ATTR(10000.0, 0, 0, 0), 1, X(8, 256, 8, 64), LS_CASE_FLOATS, 0, -1, 0, 0, 1},
 };
 LS_CASE_LIST(rope, cases);
