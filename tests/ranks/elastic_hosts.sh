@@ -41,9 +41,11 @@ trap 'exit 130' INT TERM HUP
 
 # fail WORDS...: what the program said stands in $tmp/err and $tmp/out.
 fail() {
-    echo "FAILED: $*"
-    [ ! -e "$tmp/err" ] || tail -n 60 "$tmp/err" | sed 's/^/    /'
-    [ ! -e "$tmp/out" ] || tail -n 60 "$tmp/out" | sed 's/^/    /'
+    {
+        echo "FAILED: $*"
+        [ ! -e "$tmp/err" ] || tail -n 60 "$tmp/err" | sed 's/^/    /'
+        [ ! -e "$tmp/out" ] || tail -n 60 "$tmp/out" | sed 's/^/    /'
+    } >&2
     exit 1
 }
 

