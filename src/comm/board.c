@@ -9,14 +9,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { READ_TRIES = 1000, NOT_FAILED = 0, BEING_WRITTEN = 1, FAILED_FROM = 2 };
+enum { READ_TRIES = 1000, NOT_FAILED = 0, FAILED_FROM = 1, NO_SENTENCE = LS_BOARD_SENTENCES };
 
 _Static_assert(sizeof(ls_board_call) % 8 == 0 && sizeof(ls_board_stand) % 8 == 0,
                "cells hold whole words");
 
 /* Other builds may have another layout: the sizes are part of the mark. */
 static uint64_t mark_of_layout(void) {
-    return UINT64_C(0x4c53424f41524431) ^ (sizeof(ls_board_rank) << 20) ^ sizeof(ls_board_call);
+    return UINT64_C(0x4c53424f41524431) ^ (sizeof(ls_board) << 40) ^ (sizeof(ls_board_rank) << 20) ^
+           sizeof(ls_board_call);
 }
 
 size_t ls_board_bytes(int size) {
@@ -126,26 +127,39 @@ void ls_board_relay(ls_board *board, int rank, const ls_board_stand *stand,
     ls_board_wake(board, rank);
 }
 
+/* Which sentence is the caller's from now on; NO_SENTENCE when others have them all. */
+static uint32_t write_sentence(ls_board *board, const char *sentence) {
+    char text[LS_BOARD_SENTENCE] = {0};
+    const uint32_t at = atomic_fetch_add(&board->n_sentences, 1);
+    if (at >= LS_BOARD_SENTENCES) return NO_SENTENCE;
+    (void)snprintf(text, sizeof text, "%s", sentence);
+    ls_cell_write(&board->sentences[at].version, board->sentences[at].words, text, sizeof text);
+    return at;
+}
+
 int ls_board_fail(ls_board *board, int culprit, const char *sentence) {
     uint32_t expected = NOT_FAILED;
-    if (!atomic_compare_exchange_strong(&board->failed, &expected, BEING_WRITTEN)) return 0;
-    char text[LS_BOARD_SENTENCE] = {0};
-    (void)snprintf(text, sizeof text, "%s", sentence);
-    ls_cell_write(&board->sentence.version, board->sentence.words, text, sizeof text);
-    atomic_store(&board->failed, FAILED_FROM + (uint32_t)culprit);
+    if (atomic_load(&board->failed) != NOT_FAILED) return 0;
+    const uint32_t at = write_sentence(board, sentence);
+    const uint32_t failed = FAILED_FROM + (uint32_t)culprit * (LS_BOARD_SENTENCES + 1) + at;
+    if (!atomic_compare_exchange_strong(&board->failed, &expected, failed)) return 0;
     for (int r = 0; r < board->size; r++) ls_board_wake(board, r);
     return 1;
 }
 
 int ls_board_failure(const ls_board *board, char sentence_out[LS_BOARD_SENTENCE]) {
-    uint32_t failed = atomic_load_explicit(&board->failed, memory_order_acquire);
-    for (int i = 0; failed == BEING_WRITTEN && i < READ_TRIES; i++) {
-        (void)sched_yield();
-        failed = atomic_load_explicit(&board->failed, memory_order_acquire);
+    const uint32_t failed = atomic_load_explicit(&board->failed, memory_order_acquire);
+    if (failed == NOT_FAILED) return -1;
+    const uint32_t at = (failed - FAILED_FROM) % (LS_BOARD_SENTENCES + 1);
+    const int culprit = (int)((failed - FAILED_FROM) / (LS_BOARD_SENTENCES + 1));
+    if (sentence_out && at != NO_SENTENCE) {
+        const ls_board_cell_text *cell = &board->sentences[at];
+        ls_cell_read(&cell->version, cell->words, sentence_out, LS_BOARD_SENTENCE);
+    } else if (sentence_out) {
+        char who[112];
+        ls_board_say_rank(board, culprit, who, sizeof who);
+        (void)snprintf(sentence_out, LS_BOARD_SENTENCE,
+                       "%s failed; there was no room to say why on the job's board", who);
     }
-    if (failed < FAILED_FROM) return -1;
-    if (sentence_out)
-        ls_cell_read(&board->sentence.version, board->sentence.words, sentence_out,
-                     LS_BOARD_SENTENCE);
-    return (int)(failed - FAILED_FROM);
+    return culprit;
 }

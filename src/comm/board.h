@@ -1,7 +1,7 @@
 /* The board of a job: memory that all ranks of a host map, on which each rank says what it is doing.
  *
  * A rank's part of the board is written by that rank alone (or, for a rank of another host, by whoever relays it: ls_board_relay); the
- * exceptions are the count of sleepers, the first failure (compare-and-swap) and the time of the last warning. What is read while it
+ * exceptions are the count of sleepers, the first failure (compare-and-swap), its sentences and the time of the last warning. What is read while it
  * may be rewritten lies in cells: a sequence number around 8-byte words, all atomic. Zeroed memory is a board on which
  * everybody is absent. Times are seconds of the monotonic clock, which the processes of a host share. */
 #ifndef LS_COMM_BOARD_H
@@ -16,7 +16,8 @@ enum {
         LS_COMM_MAX_TICKETS + 2, /* the last two: ls_comm_exchange, ls_shared_exchange */
     LS_BOARD_TICKET_EXCHANGE = LS_COMM_MAX_TICKETS, /* of ls_comm_exchange, over any transport */
     LS_BOARD_TICKET_INNER = LS_COMM_MAX_TICKETS + 1,
-    LS_BOARD_SENTENCE = 1024
+    LS_BOARD_SENTENCE = 1024,
+    LS_BOARD_SENTENCES = 16 /* of those who find a failure at the same time */
 };
 
 /* What a call was, for messages and for the match between ranks. A multiple of 8 bytes, without holes. */
@@ -90,10 +91,12 @@ struct ls_board {
     uint64_t magic; /* of this layout */
     int32_t size;
     char name[64];
-    /* The first failure: 0 none, 1 being written, 2 + rank of the culprit. */
+    /* The first failure: 0 none, else 1 + culprit * (LS_BOARD_SENTENCES + 1) + which sentence. It is set after its sentence was written:
+     * whoever finds a failure finds its culprit and its reason, however long the writer was kept from going on. */
     _Alignas(64) _Atomic uint32_t failed;
-    _Atomic uint64_t warned_ms; /* when somebody was last warned about a late rank */
-    ls_board_cell_text sentence;
+    _Atomic uint32_t n_sentences; /* taken */
+    _Atomic uint64_t warned_ms;   /* when somebody was last warned about a late rank */
+    ls_board_cell_text sentences[LS_BOARD_SENTENCES];
     _Alignas(64) ls_board_rank ranks[];
 };
 typedef struct ls_board ls_board;

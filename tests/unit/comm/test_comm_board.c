@@ -80,6 +80,71 @@ static void test_first_failure(void **state) {
     ls_free(board);
 }
 
+typedef struct accuser {
+    ls_board *board;
+    int rank, was_first;
+} accuser;
+
+static void *accuse(void *user) {
+    accuser *a = user;
+    char text[64];
+    (void)snprintf(text, sizeof text, "rank %d is accused", a->rank);
+    a->was_first = ls_board_fail(a->board, a->rank, text);
+    return NULL;
+}
+
+/* Whoever sees that something failed reads all of it, while more ranks find it than there are sentences. */
+static void test_failure_is_whole(void **state) {
+    (void)state;
+    enum { N = 2 * LS_BOARD_SENTENCES };
+    for (int round = 0; round < 50; round++) {
+        ls_board *board = make_board(N);
+        pthread_t threads[N];
+        accuser accusers[N];
+        char text[LS_BOARD_SENTENCE] = "", wanted[64];
+        int n_first = 0;
+        for (int i = 0; i < N; i++) {
+            accusers[i] = (accuser){board, i, 0};
+            assert_int_equal(pthread_create(&threads[i], NULL, accuse, &accusers[i]), 0);
+        }
+        while (atomic_load(&board->failed) == 0) (void)sched_yield();
+        const int culprit = ls_board_failure(board, text);
+        for (int i = 0; i < N; i++) {
+            (void)pthread_join(threads[i], NULL);
+            n_first += accusers[i].was_first;
+        }
+        assert_int_equal(n_first, 1);
+        assert_in_range(culprit, 0, N - 1);
+        assert_int_equal(accusers[culprit].was_first, 1);
+        (void)snprintf(wanted, sizeof wanted, "rank %d %s", culprit,
+                       strstr(text, "no room") ? "failed; there was" : "is accused");
+        if (strncmp(text, wanted, strlen(wanted)) != 0) fail_msg("'%s', not '%s'", text, wanted);
+        ls_free(board);
+    }
+}
+
+/* One that was killed while it wrote, or many of them: the next one's word counts. */
+static void test_accuser_dies(void **state) {
+    (void)state;
+    ls_board *board = make_board(3);
+    char text[LS_BOARD_SENTENCE];
+    atomic_fetch_add(&board->n_sentences, 1);
+    assert_int_equal(ls_board_failure(board, text), -1);
+    assert_int_equal(ls_board_fail(board, 2, "rank 2 was second to write"), 1);
+    assert_int_equal(ls_board_failure(board, text), 2);
+    assert_string_equal(text, "rank 2 was second to write");
+    ls_free(board);
+    board = make_board(3);
+    atomic_store(&board->n_sentences, LS_BOARD_SENTENCES);
+    const ls_board_stand stand = {.pid = 12, .host = "far"};
+    ls_board_set_stand(board, 1, &stand);
+    assert_int_equal(ls_board_fail(board, 1, "rank 1 has no room"), 1);
+    assert_int_equal(ls_board_failure(board, text), 1);
+    assert_string_equal(text, "rank 1 (pid 12 on host far) failed; there was no room to say why "
+                              "on the job's board");
+    ls_free(board);
+}
+
 static void test_verify(void **state) {
     (void)state;
     ls_board *board = make_board(2);
@@ -317,6 +382,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cells_are_whole),
         cmocka_unit_test(test_first_failure),
+        cmocka_unit_test(test_failure_is_whole),
+        cmocka_unit_test(test_accuser_dies),
         cmocka_unit_test(test_verify),
         cmocka_unit_test(test_relayed_rank),
         cmocka_unit_test(test_process_state),
