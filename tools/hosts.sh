@@ -50,6 +50,8 @@ hosts_start() {
     local n=$1 rate=${2:-} delay=${3:-} k
     hosts_dir=$(mktemp -d)
     export hosts_dir
+    # Open MPI's folders go with the hosts: in /tmp each host that is killed would leave one.
+    export OMPI_MCA_orte_tmpdir_base=$hosts_dir
     hosts_n=$n
     printf '127.0.0.1 localhost\n' >"$hosts_dir/names"
     for k in $(seq "$n"); do echo "10.77.0.$k host$k" >>"$hosts_dir/names"; done

@@ -39,6 +39,10 @@ tmp=$(mktemp -d)
 trap 'hosts_stop; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM HUP
 
+# Seconds after which what must come at last is taken for lost. It says nothing of how fast anything should be, and is there so that a
+# test ends: a machine may be busy with anything else meanwhile.
+patience=120
+
 # fail WORDS...: what the program said stands in $tmp/err and $tmp/out.
 fail() {
     {
@@ -72,11 +76,11 @@ left_on() {
     return 0
 }
 
-# No process on any host.
+# No process on any host, half a minute after the end.
 check_no_processes() {
     local k left
     for k in $(seq "$hosts_n"); do
-        for _ in $(seq 100); do
+        for _ in $(seq 600); do
             left=$(left_on "host$k")
             [ -n "$left" ] || break
             sleep 0.05

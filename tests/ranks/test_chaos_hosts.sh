@@ -107,7 +107,7 @@ check_orphan() {
     make_hosts 2
     chaos "$mpi" --kinds link --kills 40 --seed 2 --longest 4 -- zero=1 &
     running=$!
-    for _ in $(seq 1200); do
+    for _ in $(seq $((20 * patience))); do
         for k in 1 2; do link_is $k DOWN && was_down=$k; done
         [ -z "$was_down" ] || break
         kill -0 $running 2>/dev/null || fail "it ended: $(cat "$tmp/err")"
@@ -118,7 +118,7 @@ check_orphan() {
         tr '\0' ' ' <"/proc/$id/cmdline" 2>/dev/null | grep -q "lockstep chaos" && kill -KILL "$id"
     done
     wait $running 2>/dev/null || true
-    for _ in $(seq 200); do
+    for _ in $(seq 600); do
         link_is "$was_down" DOWN || break
         sleep 0.05
     done

@@ -34,10 +34,9 @@ start() {
     cut_off=
 }
 
-# wait_until SECONDS COMMAND...
+# wait_until COMMAND...: while the run goes on.
 wait_until() {
-    local tries=$(($1 * 20))
-    shift
+    local tries=$((20 * patience))
     while ! "$@"; do
         tries=$((tries - 1))
         [ $tries -gt 0 ] || return 1
@@ -61,11 +60,11 @@ has_step() {
 go_on() {
     local step
     step=$(last_step)
-    wait_until 30 has_step $((step + $1)) || fail "no $1 steps after $step"
+    wait_until has_step $((step + $1)) || fail "no $1 steps after $step"
 }
 has_said() { [ "$(cat "$tmp/err" 2>/dev/null | grep -c -e "$1")" -ge "$2" ]; }
 # expect WORDS [N]: the controller says so (so often).
-expect() { wait_until 30 has_said "$1" "${2:-1}" || fail "not said${2:+ $2 times}: $1"; }
+expect() { wait_until has_said "$1" "${2:-1}" || fail "not said${2:+ $2 times}: $1"; }
 
 # The step that the newest attempt went on from is not before the one that was seen last.
 expect_nothing_lost() {
@@ -118,7 +117,7 @@ check_sizes() {
     for k in 1 2 4; do
         hosts_kill host$k
         cut_off="${cut_off}host$k "
-        wait_until 30 has_said "host$k is lost" 1 || fail "host$k is not missed"
+        wait_until has_said "host$k is lost" 1 || fail "host$k is not missed"
         go_on 3
     done
     expect "going on with 2 ranks on 1 host from step"

@@ -110,10 +110,10 @@ part_bytes() {
     hosts_stop
 }
 
-# wait_for_lines WORDS N SECONDS FILE...: until so many lines of the files have the words.
+# wait_for_lines WORDS N FILE...: until so many lines of the files have the words.
 wait_for_lines() {
-    local words=$1 n=$2 tries=$(($3 * 20))
-    shift 3
+    local words=$1 n=$2 tries=$((20 * patience))
+    shift 2
     while [ "$(cat "$@" 2>/dev/null | grep -c -e "$words")" -lt "$n" ]; do
         tries=$((tries - 1))
         [ $tries -gt 0 ] || return 1
@@ -122,9 +122,11 @@ wait_for_lines() {
 }
 
 # Runs a rank and notes in a file of its own when it said what, and how it ended: what mpirun passes on comes when mpirun likes. In a
-# session of its own, because mpirun of MPICH kills the other ranks of a host when one has ended badly.
+# session of its own, because mpirun of MPICH kills the other ranks of a host when one has ended badly. What mpirun started stays until
+# then (--wait: setsid would fork and leave): Open MPI takes a child that has ended, when another one of its host has reached MPI_Init
+# already, for a rank that failed, and ends the job with no word but those of PMIx in ranks that find its locks gone.
 # shellcheck disable=SC2016
-noting='exec setsid sh -c "{ \"\$@\" 2>&1; echo \"ended with \$?\"; } </dev/null |
+noting='exec setsid --wait sh -c "{ \"\$@\" 2>&1; echo \"ended with \$?\"; } </dev/null |
     while read -r line; do echo \"\$(date +%s.%N) \$line\"; done >$0.\$(hostname).\$\$" sh "$@"'
 
 # Each survivor must say within two seconds that a rank of host2 is dead or out of reach, and end with status 8.
@@ -136,10 +138,10 @@ check_fault() {
     # shellcheck disable=SC2046
     hosts_mpirun "$mpi" $((hosts_n * each)) sh -c "$noting" "$tmp/said" \
         $(train_words fault steps=1000000 log_every=1) </dev/null >"$tmp/out" 2>&1 &
-    wait_for_lines step 20 30 "$tmp/fault/metrics.jsonl" || fail "$mpi did not start: $(cat "$tmp/out" "$tmp"/said.*)"
+    wait_for_lines step 20 "$tmp/fault/metrics.jsonl" || fail "$mpi did not start: $(cat "$tmp/out" "$tmp"/said.*)"
     at=$(date +%s.%N)
     "hosts_$fault" host2
-    wait_for_lines "ended with" $survivors 10 "$tmp"/said.host[134].* || fail "$mpi, $fault: survivors hang: $(cat "$tmp"/said.*)"
+    wait_for_lines "ended with" $survivors "$tmp"/said.host[134].* || fail "$mpi, $fault: survivors hang: $(cat "$tmp"/said.*)"
     hosts_stop
     wait
     cat "$tmp"/said.host[134].* | awk -v at="$at" -v survivors=$survivors -v name="$mpi: $hosts_n hosts, $((hosts_n * each)) ranks, $fault host2" '
