@@ -69,6 +69,8 @@ typedef struct ls_keep_hello {
     char cookie[LS_KEEPER_COOKIE];
     char unused[3];
     int32_t who, rank;
+    int32_t turn; /* of a keeper: how often it has turned to a neighbour before */
+    int32_t none;
     int64_t job; /* of a reader: -1 */
 } ls_keep_hello;
 

@@ -83,7 +83,7 @@ static void tend_link(ls_keeper *keeper, ls_keeper_link *link, short events, dou
     link->is_over |= was_over;
     ls_keeper_read_on(keeper, link);
     if (is_ring(keeper, link)) ls_keeper_ring_go_on(keeper);
-    if (ls_keeper_link_flush(link) && is_ring(keeper, link)) keeper->ring.moved = now;
+    if (ls_keeper_link_flush(link) && is_ring(keeper, link)) keeper->ring.silent = 0;
     if (!link->is_greeted && now - link->since > greeting_seconds) link->is_over = 1;
 }
 
@@ -106,7 +106,7 @@ static void tend_all(ls_keeper *keeper, int64_t n_polled) {
     ls_keeper_ring_go_on(keeper);
     if (keeper->ring.is_on && !keeper->ring.link->is_connecting &&
         ls_keeper_link_flush(keeper->ring.link))
-        keeper->ring.moved = now;
+        keeper->ring.silent = 0;
     for (int64_t i = keeper->n_links - 1; i >= 0; i--)
         if (keeper->links[i]->is_over && !is_ring(keeper, keeper->links[i])) remove_link(keeper, i);
     if (keeper->polls[1].revents) accept_links(keeper, keeper->local, 1);

@@ -2,7 +2,6 @@
  *
  * A rank waits for the copy of its last step before it gives up the buffer of the step before it, so the buffer that is being sent
  * stays as it is, and the one that the neighbour receives into is never its only good one. */
-#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "keep/keeper_internal.h"
@@ -15,8 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A neighbour from which nothing comes for so long while a rank waits is lost. */
-static const double silent_seconds = 5;
+/* A neighbour from which nothing comes for so long while a rank waits is lost. Counted in ticks, none longer than max_tick: a job that
+ * was stopped as a whole and goes on does not find its neighbours silent. */
+static const double silent_seconds = 5, max_tick_seconds = 0.5;
 enum { QUEUE_BYTES = 2 * LS_KEEP_CHUNK_BYTES };
 
 static int is_my_own(const ls_keeper *keeper, const ls_keeper_segment *segment) {
@@ -115,8 +115,7 @@ void ls_keeper_ring_want(ls_keeper *keeper, ls_keeper_segment *segment, int64_t 
         show_copied(segment, step);
         return;
     }
-    if (keeper->ring.copying == NULL && segment->wanted < 0)
-        keeper->ring.moved = ls_clock_seconds();
+    if (keeper->ring.copying == NULL && segment->wanted < 0) keeper->ring.silent = 0;
     segment->wanted = step;
     segment->was_restored = was_restored;
 }
@@ -249,7 +248,8 @@ static ls_status connect_ring(ls_keeper *keeper) {
         (void)close(fd);
         return status;
     }
-    ls_keep_hello hello = {.who = LS_KEEP_IS_KEEPER, .rank = -1, .job = keeper->job};
+    ls_keep_hello hello = {
+        .who = LS_KEEP_IS_KEEPER, .rank = -1, .turn = ring->n_turns++, .job = keeper->job};
     memcpy(hello.cookie, keeper->cookie, sizeof hello.cookie);
     ring->link->is_connecting = ring->link->is_greeted = 1;
     ring->link->who = LS_KEEP_IS_KEEPER;
@@ -269,7 +269,7 @@ ls_status ls_keeper_ring_set(ls_keeper *keeper, const char *address) {
     }
     ring->is_on = 1;
     ring->was_lost = 0;
-    ring->moved = ls_clock_seconds();
+    ring->silent = 0;
     for (ls_keeper_segment *s = keeper->segments; s; s = s->next) {
         if (!is_my_own(keeper, s)) continue;
         ls_keeper_ring_show(keeper, s);
@@ -295,19 +295,22 @@ static int is_awaited(const ls_keeper *keeper) {
 
 void ls_keeper_ring_tick(ls_keeper *keeper, double now) {
     ls_keeper_ring *ring = &keeper->ring;
+    const double tick =
+        now - ring->ticked < max_tick_seconds ? now - ring->ticked : max_tick_seconds;
+    ring->ticked = now;
     if (!ring->is_on) return;
     if (ring->link->is_over)
         ls_keeper_ring_lose(keeper, ring->link->is_connecting ? "it cannot be reached"
                                                               : "it closed the connection");
     else if (!is_awaited(keeper))
-        ring->moved = now;
-    else if (now - ring->moved > silent_seconds)
+        ring->silent = 0;
+    else if ((ring->silent += tick) > silent_seconds)
         ls_keeper_ring_lose(keeper, "nothing was heard of it for 5 s");
 }
 
 void ls_keeper_ring_hear(ls_keeper *keeper, const ls_keep_frame *frame, const char *data) {
     ls_keep_copy copy;
-    keeper->ring.moved = ls_clock_seconds();
+    keeper->ring.silent = 0;
     if (frame->kind == LS_SAY_FAIL) {
         ls_keep_failure failure = {0};
         memcpy(&failure, data, frame->bytes);
@@ -324,8 +327,17 @@ void ls_keeper_ring_hear(ls_keeper *keeper, const ls_keep_frame *frame, const ch
 
 /* --- what comes --- */
 
+/* A keeper that turned away and came back does so by a new connection, while what it had sent by the one before may not have been read
+ * yet: that is over once the new one has spoken of the segment. */
+static int is_outdated(ls_keeper_link *link, const ls_keeper_segment *segment) {
+    if (link->turn >= segment->turn) return 0;
+    link->is_over = 1;
+    return 1;
+}
+
 /* One that is here stays, with what it holds. */
-static ls_status hear_shadow(ls_keeper *keeper, const char *data, size_t bytes) {
+static ls_status hear_shadow(ls_keeper *keeper, ls_keeper_link *link, const char *data,
+                             size_t bytes) {
     int64_t job;
     memcpy(&job, data, sizeof job);
     bytes -= sizeof job;
@@ -336,12 +348,16 @@ static ls_status hear_shadow(ls_keeper *keeper, const char *data, size_t bytes) 
     if (status == LS_OK) {
         ls_keeper_enter_job(keeper, job);
         ls_keeper_segment *old = ls_keeper_find_copy(keeper, job, image->rank);
-        if (old && old->image->fingerprint == image->fingerprint) {
+        const int outdated = old && is_outdated(link, old);
+        if (old && (outdated || old->image->fingerprint == image->fingerprint)) {
+            if (!outdated) old->turn = link->turn;
             ls_free(image);
             return LS_OK;
         }
         if (old) ls_keeper_release(keeper, old);
+        const int rank = image->rank;
         status = ls_keeper_hold_copy(keeper, job, image);
+        if (status == LS_OK) ls_keeper_find_copy(keeper, job, rank)->turn = link->turn;
     }
     if (status != LS_OK) ls_free(image);
     return status;
@@ -352,6 +368,9 @@ static ls_status hear_copy(ls_keeper *keeper, ls_keeper_link *link, const ls_kee
     if (!segment || link->coming || copy->step < 0)
         return LS_FAIL(LS_ERR_INVALID, "a copy of rank %d, job %lld, comes unannounced", copy->rank,
                        (long long)copy->job);
+    if (is_outdated(link, segment)) return LS_OK;
+    for (int64_t i = 0; i < keeper->n_links; i++)
+        if (keeper->links[i]->coming == segment) keeper->links[i]->coming = NULL;
     segment->coming_buffer = ls_keep_segment_newest(segment->mapped) == 0;
     segment->coming_at = 0;
     ls_keep_segment_tear(segment->mapped, segment->coming_buffer);
@@ -403,7 +422,7 @@ ls_status ls_keeper_copy_hear(ls_keeper *keeper, ls_keeper_link *link, const ls_
         return LS_FAIL(LS_ERR_INVALID, "only a keeper may send copies");
     switch (frame->kind) {
     case LS_SAY_SHADOW:
-        return hear_shadow(keeper, data, frame->bytes);
+        return hear_shadow(keeper, link, data, frame->bytes);
     case LS_SAY_COPY:
         memcpy(&copy, data, sizeof copy);
         return hear_copy(keeper, link, &copy);

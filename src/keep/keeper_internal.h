@@ -34,12 +34,14 @@ typedef struct ls_keeper_segment {
     /* A copy that is coming. */
     int coming_buffer;
     uint64_t coming_at;
+    int32_t
+        turn; /* of the newest connection that announced it: what older ones still bring is over */
 } ls_keeper_segment;
 
 struct ls_keeper_link {
     int fd, is_local, is_over, is_greeted, is_connecting;
     int passed; /* a descriptor that came, or -1 */
-    int32_t who, rank;
+    int32_t who, rank, turn;
     int64_t job;
     double since;
     char *in;
@@ -58,7 +60,8 @@ typedef struct ls_keeper_ring {
     struct sockaddr_storage to;
     socklen_t to_bytes;
     ls_keeper_link *link;
-    double moved;               /* when bytes went or came last */
+    int32_t n_turns;            /* connections made, to this neighbour or others */
+    double ticked, silent;      /* the last tick; seconds in which no byte went or came */
     ls_keeper_segment *copying; /* its pieces are being sent */
     int buffer;
     int64_t step;

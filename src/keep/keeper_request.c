@@ -51,6 +51,7 @@ static ls_status hear_hello(ls_keeper *keeper, ls_keeper_link *link, const char 
     link->is_greeted = 1;
     link->who = hello.who;
     link->rank = hello.rank;
+    link->turn = hello.turn;
     link->job = hello.job;
     if (hello.who == LS_KEEP_IS_RANK) ls_keeper_enter_job(keeper, hello.job);
     ls_keeper_link_say(link, LS_SAY_WELCOME, NULL, 0, NULL, 0);

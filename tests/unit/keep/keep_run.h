@@ -8,10 +8,12 @@
 #include "base/hash.h"
 #include "comm/job.h"
 #include "keep/keep.h"
-#include "keep/keeper.h"
+#include "keep/keeper_internal.h"
 #include "model_run.h"
 
 enum { LANES = 8, TOKENS = 8, MAX_RANKS = 8 };
+/* Of waits for what is sure to come, however slow the machine: they end when it is there. */
+static const double patience_seconds = 60;
 
 static inline ls_plan *make_plan(int ranks, int zero, int layers) {
     const ls_model_options model = small_gpt2(layers, 16, 61, TOKENS);
@@ -94,7 +96,8 @@ static inline void set_attempt(const ls_keeper *keeper, int64_t job, int64_t res
 typedef struct attempt {
     const ls_plan *plan;
     int64_t restore, steps;
-    int only_first; /* the other ranks are killed before they commit their steps */
+    int only_first;              /* the other ranks are killed before they commit their steps */
+    const _Atomic int64_t *gate; /* the last step that may be made; NULL: all */
 } attempt;
 
 typedef struct kept_rank {
@@ -108,10 +111,21 @@ typedef struct kept_rank {
     ls_keep_stats stats;
 } kept_rank;
 
+static inline ls_status await_gate(const attempt *a, int64_t step) {
+    const double until = ls_clock_seconds() + patience_seconds;
+    while (a->gate && atomic_load(a->gate) < step) {
+        if (ls_clock_seconds() > until)
+            return LS_FAIL(LS_ERR_INVALID, "step %lld was never allowed", (long long)step);
+        (void)usleep(200);
+    }
+    return LS_OK;
+}
+
 static inline ls_status make_steps(kept_rank *r, ls_keep *keep, char *buffers[2], int current,
                                    int64_t from) {
     char blob[LS_KEEP_BLOB];
     for (int64_t step = from + 1; step <= from + r->a->steps; step++) {
+        LS_TRY(await_gate(r->a, step));
         LS_TRY(ls_keep_begin(keep));
         current = 1 - current;
         write_state(r->a->plan, r->rank, buffers[current], step);
@@ -186,6 +200,36 @@ static inline int64_t best_of(ls_keeper *const *keepers, int n) {
     check_ok(ls_keeper_best_step(all, n, &step));
     for (int i = 0; i < n; i++) json_decref(all[i]);
     return step;
+}
+
+static inline void check_best(ls_keeper *keeper, int64_t step) {
+    const int64_t best = best_of(&keeper, 1);
+    if (best != step)
+        fail_msg("step %lld is kept, not step %lld", (long long)best, (long long)step);
+}
+
+/* Copies may still be on their way. */
+static inline void await_best(ls_keeper *keeper, int64_t step) {
+    const double until = ls_clock_seconds() + patience_seconds;
+    while (best_of(&keeper, 1) != step && ls_clock_seconds() < until) (void)usleep(1000);
+    check_best(keeper, step);
+}
+
+static inline int count_rank_links(ls_keeper *keeper) {
+    int n = 0;
+    (void)pthread_mutex_lock(&keeper->lock);
+    for (int64_t i = 0; i < keeper->n_links; i++)
+        n += keeper->links[i]->is_greeted && keeper->links[i]->who == LS_KEEP_IS_RANK;
+    (void)pthread_mutex_unlock(&keeper->lock);
+    return n;
+}
+
+/* Commits are not answered: until it has heard the end of its ranks' connections, a keeper may not have heard of their last ones. */
+static inline void await_end_of_ranks(ls_keeper *keeper) {
+    const double until = ls_clock_seconds() + patience_seconds;
+    while (count_rank_links(keeper) > 0 && ls_clock_seconds() < until) (void)usleep(200);
+    if (count_rank_links(keeper) > 0)
+        fail_msg("%d ranks that have ended are still connected", count_rank_links(keeper));
 }
 
 #endif

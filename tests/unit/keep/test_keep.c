@@ -22,28 +22,28 @@ static void check_change(const change *c) {
     check_ok(ls_keeper_start(NULL, &keeper));
     set_attempt(keeper, 0, -1);
     check_ok(ls_keeper_begin_job(keeper, 0, c->ranks));
-    assert_int_equal(best_of(&keeper, 1), -1);
-    check_attempt(&(attempt){plan, -1, 3, 0}, ranks);
+    check_best(keeper, -1);
+    check_attempt(&(attempt){plan, -1, .steps = 3}, ranks);
     assert_int_equal(ranks[0].stats.attached, 0);
-    assert_int_equal(best_of(&keeper, 1), 2);
+    check_best(keeper, 2);
 
     /* Restored and killed before it makes a step of its own: nothing is lost. */
     set_attempt(keeper, 1, 2);
-    check_attempt(&(attempt){next, 2, 0, 0}, ranks);
+    check_attempt(&(attempt){next, 2, .steps = 0}, ranks);
     for (int r = 0; r < c->next_ranks; r++) {
         assert_int_equal(ranks[r].stats.attached, same);
         assert_int_equal(ranks[r].stats.read_bytes == 0, same);
         assert_int_equal(ranks[r].stats.read_remote, 0);
     }
-    assert_int_equal(best_of(&keeper, 1), 2);
+    check_best(keeper, 2);
 
     set_attempt(keeper, 2, 2);
-    check_attempt(&(attempt){next, 2, 2, 0}, ranks);
+    check_attempt(&(attempt){next, 2, .steps = 2}, ranks);
     assert_int_equal(ranks[0].stats.attached, 1);
-    assert_int_equal(best_of(&keeper, 1), 4);
+    check_best(keeper, 4);
     set_attempt(keeper, 3, 4);
-    check_attempt(&(attempt){plan, 4, 1, 0}, ranks);
-    assert_int_equal(best_of(&keeper, 1), 5);
+    check_attempt(&(attempt){plan, 4, .steps = 1}, ranks);
+    check_best(keeper, 5);
     ls_keeper_stop(keeper);
     ls_plan_destroy(plan);
     ls_plan_destroy(next);
@@ -54,12 +54,15 @@ static void test_changes(void **state) {
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) check_change(&changes[i]);
 }
 
-static int64_t count_segments(ls_keeper *keeper) {
+/* After the ranks have ended. */
+static void check_segments(ls_keeper *keeper, int64_t wanted) {
     json_t *all = NULL;
+    await_end_of_ranks(keeper);
     check_ok(ls_keeper_inventory(keeper, &all));
     const int64_t n = (int64_t)json_array_size(json_object_get(all, "segments"));
     json_decref(all);
-    return n;
+    if (n != wanted)
+        fail_msg("the keeper holds %lld segments, not %lld", (long long)n, (long long)wanted);
 }
 
 /* Older memory is given back once the new ranks have a step, not before. */
@@ -70,19 +73,19 @@ static void test_memory_is_given_back(void **state) {
     ls_plan *four = make_plan(4, 3, 1), *two = make_plan(2, 3, 1);
     check_ok(ls_keeper_start(NULL, &keeper));
     set_attempt(keeper, 0, -1);
-    check_attempt(&(attempt){four, -1, 1, 0}, ranks);
-    assert_int_equal(count_segments(keeper), 4);
+    check_attempt(&(attempt){four, -1, .steps = 1}, ranks);
+    check_segments(keeper, 4);
     set_attempt(keeper, 1, 0);
-    check_attempt(&(attempt){two, 0, 0, 0}, ranks);
-    assert_int_equal(count_segments(keeper), 6);
+    check_attempt(&(attempt){two, 0, .steps = 0}, ranks);
+    check_segments(keeper, 6);
     set_attempt(keeper, 2, 0);
     check_attempt(&(attempt){two, 0, 1, .only_first = 1}, ranks);
-    assert_int_equal(count_segments(keeper), 6);
-    assert_int_equal(best_of(&keeper, 1), 0);
+    check_segments(keeper, 6);
+    check_best(keeper, 0);
     set_attempt(keeper, 3, 0);
-    check_attempt(&(attempt){two, 0, 1, 0}, ranks);
-    assert_int_equal(count_segments(keeper), 2);
-    assert_int_equal(best_of(&keeper, 1), 1);
+    check_attempt(&(attempt){two, 0, .steps = 1}, ranks);
+    check_segments(keeper, 2);
+    check_best(keeper, 1);
     ls_keeper_stop(keeper);
     ls_plan_destroy(four);
     ls_plan_destroy(two);
@@ -96,12 +99,12 @@ static void test_fresh_start_forgets(void **state) {
     ls_plan *plan = make_plan(2, 1, 1);
     check_ok(ls_keeper_start(NULL, &keeper));
     set_attempt(keeper, 0, -1);
-    check_attempt(&(attempt){plan, -1, 5, 0}, ranks);
-    assert_int_equal(best_of(&keeper, 1), 4);
+    check_attempt(&(attempt){plan, -1, .steps = 5}, ranks);
+    check_best(keeper, 4);
     set_attempt(keeper, 1, -1);
-    check_attempt(&(attempt){plan, -1, 0, 0}, ranks);
+    check_attempt(&(attempt){plan, -1, .steps = 0}, ranks);
     assert_int_equal(ranks[0].stats.attached, 1);
-    assert_int_equal(best_of(&keeper, 1), -1);
+    check_best(keeper, -1);
     ls_keeper_stop(keeper);
     ls_plan_destroy(plan);
 }
@@ -120,39 +123,64 @@ static void test_copies_on_spare_host(void **state) {
                    ls_keeper_port(keepers[1]));
     check_ok(ls_keeper_set_peers(keepers[0], peers, 0, 2));
     set_attempt(keepers[0], 0, -1);
-    check_attempt(&(attempt){plan, -1, 20, 0}, ranks);
-    const double until = ls_clock_seconds() + 10;
-    while (best_of(&keepers[1], 1) != 19 && ls_clock_seconds() < until) (void)usleep(1000);
-    assert_int_equal(best_of(&keepers[1], 1), 19);
+    check_attempt(&(attempt){plan, -1, .steps = 20}, ranks);
+    await_best(keepers[1], 19);
     ls_keeper_stop(keepers[0]);
     set_attempt(keepers[1], 1, 19);
-    check_attempt(&(attempt){next, 19, 2, 0}, ranks);
-    assert_int_equal(best_of(&keepers[1], 1), 21);
-    assert_int_equal(count_segments(keepers[1]), 2); /* the copies are given back too */
+    check_attempt(&(attempt){next, 19, .steps = 2}, ranks);
+    check_best(keepers[1], 21);
+    check_segments(keepers[1], 2); /* the copies are given back too */
     ls_keeper_stop(keepers[1]);
     ls_plan_destroy(plan);
     ls_plan_destroy(next);
 }
 
+enum {
+    RING_CHANGES = 30,
+    STEPS_PER_CHANGE = 8,
+    RING_STEPS = (RING_CHANGES + 1) * STEPS_PER_CHANGE
+};
+
 typedef struct long_run {
     attempt a;
     kept_rank ranks[MAX_RANKS];
-    _Atomic int is_over;
+    _Atomic int64_t gate;
 } long_run;
 
 static void *run_long(void *user) {
     long_run *run = user;
     run_attempt(&run->a, run->ranks);
-    atomic_store(&run->is_over, 1);
     return NULL;
 }
 
-/* Returns 0 when the run was over before its ring had changed a few times or stood still: nobody was left then who waited for copies. */
-static int change_rings(void) {
+static void check_ring(ls_keeper *keeper) {
+    (void)pthread_mutex_lock(&keeper->lock);
+    const int was_lost = keeper->ring.was_lost;
+    (void)pthread_mutex_unlock(&keeper->lock);
+    if (was_lost) fail_msg("the neighbour was given up");
+}
+
+/* Somewhere in these steps, which the ranks may make now, or after them: they do not get further before the change was made. */
+static void change_ring(ls_keeper *keeper, long_run *run, int n, const char *peers) {
+    const int64_t first = (int64_t)n * STEPS_PER_CHANGE;
+    const double until = ls_clock_seconds() + patience_seconds;
+    atomic_store(&run->gate, first + STEPS_PER_CHANGE - 1);
+    while (best_of(&keeper, 1) < first + n % STEPS_PER_CHANGE && ls_clock_seconds() < until)
+        (void)usleep(100);
+    check_ring(keeper);
+    /* Away and back at once: what was sent to it before is not read yet. */
+    if (n % 3 == 0) check_ok(ls_keeper_set_peers(keeper, peers, 0, 2));
+    check_ok(ls_keeper_set_peers(keeper, peers, 0, n % 5 == 3 ? 1 : 2));
+}
+
+/* The neighbour changes again and again under a run: it goes on, and the last one has everything in the end. */
+static void test_ring_changes(void **state) {
+    (void)state;
+    static long_run run; /* not on the stack: its threads stay when a check fails */
     ls_keeper *keepers[3] = {NULL, NULL, NULL};
-    long_run run = {.a = {make_plan(2, 3, 1), -1, 400, 0}};
     char peers[2][128];
     pthread_t thread;
+    ls_plan *plan = make_plan(2, 3, 1);
     for (int i = 0; i < 3; i++) {
         const ls_keeper_options options = {.cookie = i ? ls_keeper_cookie(keepers[0]) : NULL,
                                            .listens = 1};
@@ -162,34 +190,20 @@ static int change_rings(void) {
         (void)snprintf(peers[i], sizeof peers[i], "127.0.0.1:%d 127.0.0.1:%d",
                        ls_keeper_port(keepers[0]), ls_keeper_port(keepers[1 + i]));
     set_attempt(keepers[0], 0, -1);
+    atomic_store(&run.gate, -1);
+    run.a = (attempt){plan, -1, RING_STEPS, .gate = &run.gate};
     assert_int_equal(pthread_create(&thread, NULL, run_long, &run), 0);
-    int n = 0;
-    while (!atomic_load(&run.is_over) && best_of(keepers, 1) < 200) {
-        check_ok(ls_keeper_set_peers(keepers[0], peers[n % 2], 0, n % 5 == 3 ? 1 : 2));
-        n++;
-        (void)usleep(3000);
-    }
+    for (int n = 0; n < RING_CHANGES; n++) change_ring(keepers[0], &run, n, peers[n % 2]);
     check_ok(ls_keeper_set_peers(keepers[0], peers[1], 0, 2));
-    const int in_time = best_of(keepers, 1) < 390;
+    atomic_store(&run.gate, RING_STEPS);
     (void)pthread_join(thread, NULL);
     for (int r = 0; r < 2; r++)
         if (run.ranks[r].status != LS_OK) fail_msg("rank %d: %s", r, run.ranks[r].message);
-    assert_int_equal(best_of(keepers, 1), 399);
-    const double until = ls_clock_seconds() + 10;
-    while (in_time && best_of(&keepers[2], 1) != 399 && ls_clock_seconds() < until)
-        (void)usleep(1000);
-    if (in_time) assert_int_equal(best_of(&keepers[2], 1), 399);
+    check_best(keepers[0], RING_STEPS - 1);
+    await_best(keepers[2], RING_STEPS - 1);
+    check_ring(keepers[0]);
     for (int i = 0; i < 3; i++) ls_keeper_stop(keepers[i]);
-    ls_plan_destroy((ls_plan *)(uintptr_t)run.a.plan);
-    return in_time && n > 4;
-}
-
-/* The neighbour changes again and again under a run: it goes on, and the last one has everything in the end. */
-static void test_ring_changes(void **state) {
-    (void)state;
-    int tries = 1;
-    while (!change_rings())
-        if (++tries > 10) fail_msg("ten runs were over before their rings stood still");
+    ls_plan_destroy(plan);
 }
 
 static void run_failing(const attempt *a, const char *part) {
@@ -207,7 +221,7 @@ static void test_errors(void **state) {
     ls_keeper *keeper = NULL;
     kept_rank ranks[MAX_RANKS];
     ls_plan *plan = make_plan(2, 3, 1), *one = make_plan(1, 0, 1), *big = make_plan(1, 0, 2);
-    const attempt again = {plan, 7, 0, 0};
+    const attempt again = {plan, 7, .steps = 0};
     check_ok(ls_keeper_start(NULL, &keeper));
     (void)unsetenv("LOCKSTEP_KEEPER");
     assert_false(ls_keep_is_offered());
@@ -217,19 +231,19 @@ static void test_errors(void **state) {
     run_failing(&again, "cannot be reached");
 
     set_attempt(keeper, 0, -1);
-    check_attempt(&(attempt){plan, -1, 2, 0}, ranks);
+    check_attempt(&(attempt){plan, -1, .steps = 2}, ranks);
     set_attempt(keeper, 1, 7);
     run_failing(&again, "step 7 is not complete");
     set_attempt(keeper, 0, 1);
     run_failing(&again, "job 0 has ended");
     /* Another model: the names are there, but not all elements. */
     set_attempt(keeper, 2, -1);
-    check_attempt(&(attempt){one, -1, 2, 0}, ranks);
+    check_attempt(&(attempt){one, -1, .steps = 2}, ranks);
     set_attempt(keeper, 3, 1);
-    run_failing(&(attempt){big, 1, 0, 0}, "step 1 is not complete");
+    run_failing(&(attempt){big, 1, .steps = 0}, "step 1 is not complete");
     assert_int_equal(setenv("LOCKSTEP_RESTORE", "soon", 1), 0);
     set_number("LOCKSTEP_ATTEMPT", 4);
-    run_failing(&(attempt){big, 1, 0, 0}, "LOCKSTEP_RESTORE='soon' is no number");
+    run_failing(&(attempt){big, 1, .steps = 0}, "LOCKSTEP_RESTORE='soon' is no number");
     ls_keeper_stop(keeper);
     ls_plan_destroy(plan);
     ls_plan_destroy(one);
@@ -273,7 +287,7 @@ static void test_calls(void **state) {
     check_fails(ls_keep_commit(keep, 1, 2, blob, 1), LS_ERR_INVALID, "two buffers");
     check_ok(ls_keep_commit(keep, 1, 0, NULL, 0));
     check_ok(ls_keep_begin(keep));
-    assert_int_equal(best_of(&keeper, 1), 1);
+    check_best(keeper, 1);
     ls_keep_close(keep);
     ls_keep_close(NULL);
     ls_keeper_stop(keeper);

@@ -89,13 +89,6 @@ static void forget(kept_rank *ranks) {
     (void)munmap(ranks, MAX_RANKS * sizeof *ranks);
 }
 
-/* The last step's copies may still be on their way. */
-static void await_best(ls_keeper *keeper, int64_t step) {
-    const double until = ls_clock_seconds() + 10;
-    while (best_of(&keeper, 1) != step && ls_clock_seconds() < until) (void)usleep(1000);
-    assert_int_equal(best_of(&keeper, 1), step);
-}
-
 /* ranks, zero, ranks of the next attempt, its zero; on which host each rank is; which host is lost */
 typedef struct loss {
     int ranks, zero, next_ranks, next_zero, host_of[MAX_RANKS], lost;
@@ -112,8 +105,10 @@ static void check_loss(const loss *l) {
     ls_plan *plan = make_plan(l->ranks, l->zero, 1),
             *next = make_plan(l->next_ranks, l->next_zero, 1);
     open_hosts(&h, 2);
-    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, -1, 5, 0}, 0, l->host_of);
-    assert_true(best_of(&h.keepers[left], 1) >= 3); /* not more than one step is not copied yet */
+    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, -1, .steps = 5}, 0, l->host_of);
+    const int64_t copied = best_of(&h.keepers[left], 1);
+    if (copied < 3) /* not more than one step is not copied yet */
+        fail_msg("step %lld was copied when step 4 was committed", (long long)copied);
     await_best(h.keepers[left], 4);
     forget(ranks);
     ls_keeper_stop(h.keepers[l->lost]);
@@ -121,8 +116,8 @@ static void check_loss(const loss *l) {
 
     const int there[MAX_RANKS] = {left, left, left, left, left, left, left, left};
     check_ok(ls_keeper_set_peers(h.keepers[left], h.peers, left, 1));
-    ranks = run_on_hosts(&h, &(attempt){next, 4, 3, 0}, 1, there);
-    assert_int_equal(best_of(&h.keepers[left], 1), 7);
+    ranks = run_on_hosts(&h, &(attempt){next, 4, .steps = 3}, 1, there);
+    check_best(h.keepers[left], 7);
     forget(ranks);
     close_hosts(&h);
     ls_plan_destroy(plan);
@@ -140,10 +135,10 @@ static void test_read_from_other_host(void **state) {
     hosts h = {0};
     ls_plan *plan = make_plan(2, 3, 1);
     open_hosts(&h, 1);
-    forget(run_on_hosts(&h, &(attempt){plan, -1, 3, 0}, 0, (const int[]){0, 1}));
-    assert_int_equal(best_of(h.keepers, 1), -1);
+    forget(run_on_hosts(&h, &(attempt){plan, -1, .steps = 3}, 0, (const int[]){0, 1}));
+    check_best(h.keepers[0], -1);
     assert_int_equal(best_of(h.keepers, 2), 2);
-    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, 2, 2, 0}, 1, (const int[]){1, 0});
+    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, 2, .steps = 2}, 1, (const int[]){1, 0});
     for (int r = 0; r < 2; r++) {
         assert_int_equal(ranks[r].stats.attached, 0);
         assert_true(ranks[r].stats.read_remote > 0);
@@ -182,11 +177,13 @@ static void test_neighbour_is_silent(void **state) {
     (void)snprintf(peers, sizeof peers, "127.0.0.1:%d 127.0.0.1:%d", ls_keeper_port(h.keepers[0]),
                    ntohs(any.sin_port));
     check_ok(ls_keeper_set_peers(h.keepers[0], peers, 0, 2));
-    const double begun = ls_clock_seconds();
-    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, -1, 4, 0}, 0, (const int[]){0, 0});
-    assert_true(ls_clock_seconds() - begun < 30);
+    kept_rank *ranks = run_on_hosts(&h, &(attempt){plan, -1, .steps = 4}, 0, (const int[]){0, 0});
     assert_true(ranks[0].stats.wait_seconds > 1 || ranks[1].stats.wait_seconds > 1);
-    assert_int_equal(best_of(h.keepers, 1), 3);
+    /* It was the keeper that gave the neighbour up, not each rank by itself. */
+    (void)pthread_mutex_lock(&h.keepers[0]->lock);
+    assert_int_equal(h.keepers[0]->ring.was_lost, 1);
+    (void)pthread_mutex_unlock(&h.keepers[0]->lock);
+    check_best(h.keepers[0], 3);
     forget(ranks);
     close_hosts(&h);
     (void)close(silent);
@@ -202,8 +199,8 @@ static void test_neighbour_is_not_there(void **state) {
     open_hosts(&h, 1);
     (void)snprintf(peers, sizeof peers, "127.0.0.1:%d 127.0.0.1:1", ls_keeper_port(h.keepers[0]));
     check_ok(ls_keeper_set_peers(h.keepers[0], peers, 0, 2));
-    forget(run_on_hosts(&h, &(attempt){plan, -1, 4, 0}, 0, (const int[]){0, 0}));
-    assert_int_equal(best_of(h.keepers, 1), 3);
+    forget(run_on_hosts(&h, &(attempt){plan, -1, .steps = 4}, 0, (const int[]){0, 0}));
+    check_best(h.keepers[0], 3);
     check_fails(ls_keeper_set_peers(h.keepers[0], "nonsense also", 0, 2), LS_ERR_INVALID,
                 "HOST:PORT");
     check_fails(ls_keeper_set_peers(h.keepers[0], peers, 2, 2), LS_ERR_INVALID,
@@ -212,7 +209,20 @@ static void test_neighbour_is_not_there(void **state) {
     ls_plan_destroy(plan);
 }
 
-enum { ROUNDS = 12, MOST_MICROSECONDS = 150000 };
+enum { ROUNDS = 12, STEPS_AT_LEAST = 4, MOST_MICROSECONDS = 150000 };
+
+/* Not all rounds end at any instant: in every other one the ranks make some steps first, however slow the machine. */
+static void await_steps(const started *s, int64_t step) {
+    const double until = ls_clock_seconds() + patience_seconds;
+    int64_t committed = -1;
+    while (committed < step && ls_clock_seconds() < until) {
+        (void)usleep(100);
+        for (int r = 0; r < s->size; r++)
+            if (s->ranks[r].committed > committed) committed = s->ranks[r].committed;
+    }
+    if (committed < step)
+        fail_msg("step %lld was committed, not %lld", (long long)committed, (long long)step);
+}
 
 /* A new keeper without memory takes the lost one's place. */
 static void replace_host(hosts *h, int lost) {
@@ -237,12 +247,13 @@ static void test_kill_hosts(void **state) {
     open_hosts(&h, 2);
     for (int i = 0; i < ROUNDS; i++) {
         const ls_rng_key key = {23, 0, (uint64_t)i};
-        const attempt a = {plan, best, INT32_MAX, 0};
+        const attempt a = {plan, best, .steps = INT32_MAX};
         for (int k = 0; k < HOSTS; k++) {
             check_ok(ls_keeper_begin_job(h.keepers[k], i, 4));
             check_ok(ls_keeper_set_peers(h.keepers[k], h.peers, k, 2));
         }
         const started s = start_on_hosts(&h, &a, i, (const int[]){0, 0, 1, 1});
+        if (i % 2 == 0) await_steps(&s, best + STEPS_AT_LEAST);
         (void)usleep((useconds_t)ls_rng_below(key, 0, MOST_MICROSECONDS));
         int64_t committed = best;
         for (int r = 0; r < 4; r++) (void)kill(s.pids[r], SIGKILL);
@@ -266,7 +277,8 @@ static void test_kill_hosts(void **state) {
         replace_host(&h, lost);
         fresh = lost;
     }
-    assert_true(best > first + ROUNDS);
+    if (best < first + (ROUNDS / 2 - 1) * (STEPS_AT_LEAST - 1))
+        fail_msg("from step %lld to %lld only", (long long)first, (long long)best);
     close_hosts(&h);
     ls_plan_destroy(plan);
 }
