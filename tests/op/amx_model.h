@@ -129,56 +129,86 @@ static inline int product_is_legal(int c, int a, int b) {
     return 0;
 }
 
+/* Registers are no memory: no kernel can point beyond one, and no other thread sees it. So the sums below are made on copies, and sanitizers
+ * leave them alone; what a kernel reads and writes goes through model_load and model_store, which they watch. */
+#define MODEL_REGISTERS \
+    __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
+
+enum { MODEL_COLS = MODEL_ROW_BYTES / 4 };
+
 /* Subnormal inputs count as zero, subnormal results become zero. */
-static inline float flush(float x) {
+MODEL_REGISTERS static inline float flush(float x) {
     return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x;
 }
 
-static inline float widen_bf16(const unsigned char *at) {
-    const uint32_t word = (uint32_t)at[0] << 16 | (uint32_t)at[1] << 24;
-    float x;
-    memcpy(&x, &word, sizeof x);
-    return flush(x);
+/* Of a tile's words, the halves apart: [row][half][word]. */
+typedef struct model_halves {
+    float at[MODEL_ROWS][2][MODEL_COLS];
+} model_halves;
+
+MODEL_REGISTERS static inline void widen_bf16(int tile, model_halves *to) {
+    for (int i = 0; i < MODEL_ROWS; i++) {
+        uint32_t words[MODEL_COLS];
+        memcpy(words, model_now.tile[tile][i], sizeof words);
+        for (int n = 0; n < MODEL_COLS; n++) {
+            const uint32_t bits[2] = {words[n] << 16, words[n] & 0xffff0000u};
+            float x[2];
+            memcpy(x, bits, sizeof x);
+            to->at[i][0][n] = flush(x[0]);
+            to->at[i][1][n] = flush(x[1]);
+        }
+    }
 }
 
 /* Even and odd k are summed apart from zero, each product rounded once into its sum; the two sums meet, then c is added. */
-static inline float add_bf16(float c, const unsigned char *a, int tile_b, int n) {
-    const model_thread *t = &model_now;
-    float sum[2] = {0, 0};
-    for (int k = 0; k < t->rows[tile_b]; k++)
+MODEL_REGISTERS static inline void add_bf16(float *c, const model_halves *a, int m,
+                                            const model_halves *b, int n_k, int n_cols) {
+    float sum[2][MODEL_COLS] = {{0}};
+    for (int k = 0; k < n_k; k++)
         for (int odd = 0; odd < 2; odd++)
-            sum[odd] = flush(fmaf(widen_bf16(a + 4 * k + 2 * odd),
-                                  widen_bf16(t->tile[tile_b][k] + 4 * n + 2 * odd), sum[odd]));
-    return flush(c + flush(sum[0] + sum[1]));
+            for (int n = 0; n < n_cols; n++)
+                sum[odd][n] = flush(fmaf(a->at[m][odd][k], b->at[k][odd][n], sum[odd][n]));
+    for (int n = 0; n < n_cols; n++) c[n] = flush(c[n] + flush(sum[0][n] + sum[1][n]));
+}
+
+MODEL_REGISTERS static inline void multiply_bf16(int tile_c, int tile_a, int tile_b) {
+    model_halves a, b;
+    float c[MODEL_COLS];
+    widen_bf16(tile_a, &a);
+    widen_bf16(tile_b, &b);
+    for (int m = 0; m < model_now.rows[tile_c]; m++) {
+        memcpy(c, model_now.tile[tile_c][m], sizeof c);
+        add_bf16(c, &a, m, &b, model_now.rows[tile_b], model_now.row_bytes[tile_c] / 4);
+        memcpy(model_now.tile[tile_c][m], c, sizeof c);
+    }
 }
 
 /* Sums of four bytes; s32 that wraps. */
-static inline uint32_t add_bytes(uint32_t c, const unsigned char *a, int tile_b, int n,
-                                 int a_is_signed) {
-    for (int k = 0; k < model_now.rows[tile_b]; k++)
-        for (int i = 0; i < 4; i++) {
-            const int x = a_is_signed ? (int8_t)a[4 * k + i] : a[4 * k + i];
-            c += (uint32_t)(x * (int8_t)model_now.tile[tile_b][k][4 * n + i]);
-        }
-    return c;
+MODEL_REGISTERS static inline void multiply_bytes(int tile_c, int tile_a, int tile_b,
+                                                  int a_is_signed) {
+    const model_thread *t = &model_now;
+    uint32_t c[MODEL_COLS];
+    for (int m = 0; m < t->rows[tile_c]; m++) {
+        memcpy(c, t->tile[tile_c][m], sizeof c);
+        for (int k = 0; k < t->rows[tile_b]; k++)
+            for (int n = 0; n < t->row_bytes[tile_c] / 4; n++)
+                for (int i = 0; i < 4; i++) {
+                    const unsigned char a = t->tile[tile_a][m][4 * k + i];
+                    const int x = a_is_signed ? (int8_t)a : a;
+                    c[n] += (uint32_t)(x * (int8_t)t->tile[tile_b][k][4 * n + i]);
+                }
+        memcpy(model_now.tile[tile_c][m], c, sizeof c);
+    }
 }
 
 enum { MODEL_BF16, MODEL_US8, MODEL_SS8 };
 
 static inline void model_multiply(int kind, int tile_c, int tile_a, int tile_b) {
     if (!product_is_legal(tile_c, tile_a, tile_b)) return;
-    for (int m = 0; m < model_now.rows[tile_c]; m++)
-        for (int n = 0; n < model_now.row_bytes[tile_c] / 4; n++) {
-            unsigned char *at = model_now.tile[tile_c][m] + 4 * n;
-            const unsigned char *a = model_now.tile[tile_a][m];
-            float x;
-            uint32_t bits;
-            memcpy(&x, at, sizeof x);
-            memcpy(&bits, at, sizeof bits);
-            if (kind == MODEL_BF16) x = add_bf16(x, a, tile_b, n);
-            bits = add_bytes(bits, a, tile_b, n, kind == MODEL_SS8);
-            memcpy(at, kind == MODEL_BF16 ? (void *)&x : (void *)&bits, sizeof bits);
-        }
+    if (kind == MODEL_BF16)
+        multiply_bf16(tile_c, tile_a, tile_b);
+    else
+        multiply_bytes(tile_c, tile_a, tile_b, kind == MODEL_SS8);
 }
 
 #undef _tile_loadconfig
