@@ -29,8 +29,11 @@ static atomic_long model_n_products; /* tdp... executed */
 static atomic_int model_n_faults;
 static char model_fault_text[160]; /* of the first */
 
+/* Relaxed: an order among the threads, which the processor does not give them, would hide a kernel's races. */
+#define model_count(counter, n) atomic_fetch_add_explicit(counter, n, memory_order_relaxed)
+
 static inline void note_fault(const char *text, int tile) {
-    if (atomic_fetch_add(&model_n_faults, 1) == 0)
+    if (model_count(&model_n_faults, 1) == 0)
         snprintf(model_fault_text, sizeof model_fault_text, "%s (tile %d)", text, tile);
 }
 
@@ -44,7 +47,7 @@ static inline void model_reset(void) {
 /* --- configuration ------------------------------------------------------------------------------------------------- */
 
 static inline void release_tiles(void) {
-    if (model_now.palette) atomic_fetch_sub(&model_live, 1);
+    if (model_now.palette) model_count(&model_live, -1);
     memset(&model_now, 0, sizeof model_now);
 }
 
@@ -65,11 +68,11 @@ static inline void model_loadconfig(const void *config) {
     const unsigned char *bytes = config;
     const char *bad = find_bad_config(bytes);
     release_tiles();
-    atomic_fetch_add(&model_n_configs, 1);
+    model_count(&model_n_configs, 1);
     if (bad) note_fault(bad, -1);
     if (bad || bytes[0] == 0) return;
     model_now.palette = 1;
-    atomic_fetch_add(&model_live, 1);
+    model_count(&model_live, 1);
     for (int i = 0; i < MODEL_TILES; i++) {
         model_now.row_bytes[i] = bytes[16 + 2 * i] | bytes[17 + 2 * i] << 8;
         model_now.rows[i] = bytes[48 + i];
@@ -111,7 +114,7 @@ static inline void model_store(int tile, void *data, int64_t stride) {
 /* c[rows of a][row bytes of b] += a b, where a row of b holds, for each column, the words that a word of a meets. */
 static inline int product_is_legal(int c, int a, int b) {
     const model_thread *t = &model_now;
-    atomic_fetch_add(&model_n_products, 1);
+    model_count(&model_n_products, 1);
     if (!tile_is_usable("product into a tile without configuration", c) ||
         !tile_is_usable("product of a tile without configuration", a) ||
         !tile_is_usable("product with a tile without configuration", b))
