@@ -1,5 +1,5 @@
 /* The AMX attention kernels' own source on a model of the instructions.
- * labels: threads */
+ * labels: threads cost=15 */
 #include "op/amx_cases.h"
 #define ls_kernel_attention_fwd_amx  model_fwd
 #define ls_kernel_attention_grad_amx model_grad

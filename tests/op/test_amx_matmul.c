@@ -1,5 +1,5 @@
 /* The AMX matmul kernel's own source on a model of the instructions, and the model itself.
- * labels: threads */
+ * labels: threads cost=15 */
 #include "op/amx_cases.h"
 #define ls_kernel_matmul_fwd_amx model_matmul
 #define ls_gemm_engine_pairs_amx model_engine

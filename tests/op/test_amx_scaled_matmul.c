@@ -1,5 +1,5 @@
 /* The AMX kernel of bytes on a model of the instructions.
- * labels: threads */
+ * labels: threads cost=15 */
 #include "op/amx_cases.h"
 #define ls_kernel_scaled_matmul_amx model_kernel
 #define ls_gemm_engine_quads_amx    model_engine

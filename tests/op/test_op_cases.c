@@ -1,5 +1,6 @@
 /* Every case of every op: kernels against the reference, gradients against differences. Arguments are names of ops to run
- * (all when there are none); an unknown name is an error. */
+ * (all when there are none); an unknown name is an error.
+ * labels: cost=240 */
 #include "op/op_harness.h"
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 #!/bin/bash
-# labels: slow timeout=600
+# labels: slow timeout=1200 cost=300
 # A sample of the campaign over hosts (`lockstep chaos --hosts`) on network namespaces: links go down, ranks and keepers are killed, and
 # the verdict is looked at, also that it can be no. `make chaos-hosts` is the full one.
 # usage: test_chaos_hosts.sh BUILD_DIR [PART...]   (blows, own, verdict, orphan; default: all)

@@ -1,6 +1,6 @@
 /* Collectives as ops between ranks that are threads: every one of them, odd sizes, several tensors a call, each wire, staged or not, in
  * place or not, against a serial tree spelled out here; bits must be equal. Members run on different instruction-set levels.
- * labels: threads */
+ * labels: threads cost=30 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 #!/bin/sh
-# labels: slow timeout=600
+# labels: slow timeout=600 cost=40
 # The table of docs/clusters.md: every ZeRO stage with every optimizer, and with every wire format, precision and recomputation, on four
 # ranks ends with the weights of one rank without any of it; what is not possible is refused with a sentence.
 # usage: test_composition.sh BUILD_DIR

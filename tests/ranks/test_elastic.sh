@@ -1,5 +1,5 @@
 #!/bin/bash
-# labels: slow timeout=600
+# labels: slow timeout=600 cost=110
 # `lockstep run --hosts` across network namespaces (tools/hosts.sh): hosts are killed, unplugged and brought back, keepers and mpirun
 # are killed, and the weights at the end are those of one undisturbed process, bit for bit; no committed step is done twice; nothing
 # is left behind. The controller has a host of its own, which is never harmed.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# labels: slow timeout=600
+# labels: slow timeout=600 cost=70
 # Ranks on two and four hosts (network namespaces, tools/hosts.sh) under Open MPI and MPICH: the weights of one rank, bit for bit,
 # in every wire format, over plain cables and over 1 Gbit/s with 10 ms; the bytes on the cables are those of the plan; a host that
 # dies or loses its cable is named by every survivor within two seconds.

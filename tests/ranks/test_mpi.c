@@ -1,6 +1,6 @@
 /* Ranks under mpirun, of Open MPI and of MPICH, whichever is here: all kinds of calls in shared memory and as messages, and what
  * the survivors say when a rank dies, stops, is late or does something else. The program starts itself under mpirun.
- * labels: timeout=300 */
+ * labels: timeout=300 cost=50 */
 #include "ranks/mpi_rank.h"
 #include "unit/base/check.h"
 #include <libgen.h>
