@@ -38,18 +38,20 @@ static int is_ring(const ls_keeper *keeper, const ls_keeper_link *link) {
     return keeper->ring.link == link;
 }
 
-static void hear_frames(ls_keeper *keeper, ls_keeper_link *link) {
+/* 1 when there may be more that came already: no poll tells of it. */
+static int hear_frames(ls_keeper *keeper, ls_keeper_link *link) {
     ls_keep_frame frame;
     const char *data;
     /* One answer under way at a time: what is asked meanwhile waits. */
     for (int i = 0; i < MOST_FRAMES && !link->is_reading; i++) {
-        if (!ls_keeper_link_next(link, &frame, &data)) return;
+        if (!ls_keeper_link_next(link, &frame, &data)) return 0;
         if (is_ring(keeper, link))
             ls_keeper_ring_hear(keeper, &frame, data);
         else
             ls_keeper_hear(keeper, link, &frame, data);
         ls_keeper_link_drop(link, &frame);
     }
+    return !link->is_reading;
 }
 
 static void finish_connecting(ls_keeper_link *link) {
@@ -79,9 +81,12 @@ static void tend_link(ls_keeper *keeper, ls_keeper_link *link, short events, dou
     if (events & (POLLIN | POLLHUP | POLLERR)) ls_keeper_link_read(link);
     const int was_over = link->is_over;
     link->is_over = 0; /* what came before the end still counts */
-    hear_frames(keeper, link);
+    int more = hear_frames(keeper, link);
+    while (more && was_over) more = hear_frames(keeper, link);
     link->is_over |= was_over;
+    const int was_reading = link->is_reading;
     ls_keeper_read_on(keeper, link);
+    keeper->has_more |= more || (was_reading && !link->is_reading);
     if (is_ring(keeper, link)) ls_keeper_ring_go_on(keeper);
     if (ls_keeper_link_flush(link) && is_ring(keeper, link)) keeper->ring.silent = 0;
     if (!link->is_greeted && now - link->since > greeting_seconds) link->is_over = 1;
@@ -97,6 +102,7 @@ static void remove_link(ls_keeper *keeper, int64_t i) {
 static void tend_all(ls_keeper *keeper, int64_t n_polled) {
     const double now = ls_clock_seconds();
     uint64_t rung;
+    keeper->has_more = 0;
     if (keeper->polls[0].revents) (void)!read(keeper->bell, &rung, sizeof rung);
     for (int64_t i = 0; i < keeper->n_links; i++)
         tend_link(keeper, keeper->links[i],
@@ -133,8 +139,9 @@ static void *run_keeper(void *user) {
     (void)pthread_mutex_lock(&keeper->lock);
     while (!atomic_load(&keeper->stop)) {
         const int64_t n = fill_polls(keeper);
+        const int wait_ms = keeper->has_more ? 0 : TICK_MS;
         (void)pthread_mutex_unlock(&keeper->lock);
-        (void)poll(keeper->polls, (nfds_t)(BEFORE_LINKS + n), TICK_MS);
+        (void)poll(keeper->polls, (nfds_t)(BEFORE_LINKS + n), wait_ms);
         (void)pthread_mutex_lock(&keeper->lock);
         tend_all(keeper, n);
     }

@@ -72,7 +72,8 @@ typedef struct ls_keeper_ring {
 struct ls_keeper {
     pthread_t thread;
     pthread_mutex_t lock;
-    int is_running, has_lock;
+    int is_running;
+    int has_more; /* frames that came and were not heard yet */
     _Atomic int stop;
     int bell, local, tcp, port; /* eventfd, listeners */
     char name[96], cookie[LS_KEEPER_COOKIE], offer[160];

@@ -231,9 +231,15 @@ static void test_refusals(void **state) {
 
 /* --- a keeper that turned away and came back --- */
 
-/* One tensor of 16 bytes, of which rank 0 has all. */
-static const ls_plan_part turned_part = {
-    .name = "a", .whole = {LS_DTYPE_F32, {1, {4}}}, .count = 4};
+/* One tensor, of which rank 0 has all. */
+static ls_keep_header *make_image(int64_t count) {
+    const ls_plan_part part = {.name = "a", .whole = {LS_DTYPE_F32, {1, {count}}}, .count = count};
+    const ls_keep_layout layout = {
+        .size = 1, .n_tensors = 1, .parts = &part, .n_parts = 1, .buffer_bytes = 4 * (size_t)count};
+    ls_keep_header *image = NULL;
+    check_ok(ls_keep_segment_make(&layout, &image));
+    return image;
+}
 
 typedef struct turned {
     ls_keeper *keeper;
@@ -260,14 +266,11 @@ static void await_heard(const turned *t) {
 
 /* As another keeper does: its connection number `turn`, which announces its segment. */
 static turned turn_to(ls_keeper *keeper, int turn) {
-    const ls_keep_layout layout = {
-        .size = 1, .n_tensors = 1, .parts = &turned_part, .n_parts = 1, .buffer_bytes = 16};
     ls_keep_hello hello = {.who = LS_KEEP_IS_KEEPER, .rank = -1, .turn = turn};
     turned t = {keeper, dial(keeper, 0)};
-    ls_keep_header *image = NULL;
+    ls_keep_header *image = make_image(4);
     memcpy(hello.cookie, ls_keeper_cookie(keeper), sizeof hello.cookie);
     check_ok(ls_keep_greet(t.fd, &hello));
-    check_ok(ls_keep_segment_make(&layout, &image));
     char *message = calloc(1, sizeof(int64_t) + image->buffers);
     memcpy(message + sizeof(int64_t), image, image->buffers);
     check_ok(ls_keep_say(t.fd, LS_SAY_SHADOW, message, sizeof(int64_t) + image->buffers, -1));
@@ -349,6 +352,46 @@ static void test_turns(void **state) {
     (void)close(before.fd);
     (void)close(after.fd);
     (void)close(oldest.fd);
+    ls_keeper_stop(keeper);
+}
+
+/* --- many frames at once --- */
+
+enum { MANY = 1000 };
+
+static void append_frame(ls_text *text, ls_keep_word kind, const void *head, size_t head_bytes,
+                         const void *data, size_t bytes) {
+    const ls_keep_frame frame = {LS_KEEP_FRAME_MAGIC, LS_KEEP_WIRE_VERSION, (uint16_t)kind,
+                                 head_bytes + bytes};
+    ls_text_append_bytes(text, &frame, sizeof frame);
+    ls_text_append_bytes(text, head, head_bytes);
+    ls_text_append_bytes(text, data, bytes);
+}
+
+/* More than a keeper hears at a time, and then the end: it hears all. */
+static void test_many_frames(void **state) {
+    (void)state;
+    ls_keeper *keeper = start();
+    const int fd = dial(keeper, 0);
+    check_ok(greet(fd, keeper, LS_KEEP_IS_KEEPER, -1, 0));
+    ls_text text = {0};
+    ls_keep_header *image = make_image(MANY);
+    const ls_keep_copy copy = {.step = 5};
+    const int64_t job = 0;
+    append_frame(&text, LS_SAY_SHADOW, &job, sizeof job, image, image->buffers);
+    append_frame(&text, LS_SAY_COPY, &copy, sizeof copy, NULL, 0);
+    for (int32_t i = 0; i < MANY; i++) {
+        const ls_keep_chunk head = {.at = 4 * i, .hash = ls_xxh3(&i, sizeof i, 0)};
+        append_frame(&text, LS_SAY_PIECE, &head, sizeof head, &i, sizeof i);
+    }
+    append_frame(&text, LS_SAY_COPIED, &copy, sizeof copy, NULL, 0);
+    check_ok(text.status);
+    assert_int_equal(send(fd, text.data, text.size, MSG_NOSIGNAL), text.size);
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    await_best(keeper, 5);
+    (void)close(fd);
+    ls_text_deinit(&text);
+    ls_free(image);
     ls_keeper_stop(keeper);
 }
 
@@ -482,11 +525,17 @@ static void test_no_room_for_copies(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cookie),   cmocka_unit_test(test_options),
-        cmocka_unit_test(test_hello),    cmocka_unit_test(test_bad_frames),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_turns),
-        cmocka_unit_test(test_noise),    cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_no_room),  cmocka_unit_test(test_no_room_for_copies),
+        cmocka_unit_test(test_cookie),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_hello),
+        cmocka_unit_test(test_bad_frames),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_many_frames),
+        cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_no_room_for_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
