@@ -1,5 +1,5 @@
 #include "op/layernorm/layernorm.h"
-#include "op/layernorm/norm_rows.h"
+#include "op/layernorm/norm_grad_rows.h"
 
 static int64_t last_dim(const ls_sig *sig) {
     return sig->in[0].shape.dims[sig->in[0].shape.n_dims - 1];

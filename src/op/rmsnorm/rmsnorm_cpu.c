@@ -1,4 +1,4 @@
-#include "op/layernorm/norm_rows.h"
+#include "op/layernorm/norm_grad_rows.h"
 #include "op/rmsnorm/rmsnorm.h"
 
 static int64_t last_dim(const ls_sig *sig) {
