@@ -47,6 +47,9 @@ typedef enum ls_pipeline_kind {
 } ls_pipeline_kind;
 
 typedef enum ls_recompute {
+    /* Forward results made again in the backward pass instead of kept: no result changes. */
+    LS_RECOMPUTE_AUTO, /* CHEAP where a rank trains one lane a step, which does 8,000 operations for each element
+                          made again and no longer keeps a byte for each parameter; otherwise NONE */
     LS_RECOMPUTE_NONE,
     /* results of norms and activations in the layers, whose arguments are kept anyway: few FLOPs for many bytes */
     LS_RECOMPUTE_CHEAP,

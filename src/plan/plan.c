@@ -61,6 +61,15 @@ static int casts_at_use(const ls_plan *plan) {
     return o->mode == LS_PLAN_TRAIN && o->lanes == plan->n_members;
 }
 
+/* Of several lanes a rank keeps the activations of one at a time. */
+static ls_status make_again(ls_plan *plan) {
+    ls_plan_options options = plan->options;
+    const int is_auto = options.recompute == LS_RECOMPUTE_AUTO;
+    if (is_auto && options.lanes != plan->n_members) options.recompute = LS_RECOMPUTE_NONE;
+    if (options.mode != LS_PLAN_TRAIN) return LS_OK;
+    return ls_pass_recompute(&plan->graph, &options, &plan->again);
+}
+
 static ls_status place_copies(ls_plan *plan) {
     const int is_auto = plan->options.cast_weights == LS_CASTING_AUTO;
     if (!casts_at_use(plan)) return LS_OK;
@@ -93,7 +102,8 @@ static ls_status run_passes(ls_plan *plan) {
     /* Weight copies once a step, not once a lane. */
     LS_TRY(ls_pass_hoist(*graph));
     LS_TRY(ls_graph_verify(*graph));
-    if (training) LS_TRY(ls_pass_recompute(graph, o));
+    /* Of what is fused later each node is still for itself. */
+    LS_TRY(make_again(plan));
     LS_TRY(ls_graph_verify(*graph));
     /* After what chooses nodes by their op (precision, recompute: what is made again is fused on its own), before what only places them:
      * collectives go between the nodes that there are, deposit sees what really makes a lane sum. */

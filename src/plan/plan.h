@@ -150,6 +150,7 @@ struct ls_plan {
     int64_t channels_capacity;
     int64_t n_parameters;
     double flops_per_step;
+    ls_recompute_report again;
     ls_fuse_report fused;
     ls_layout_report layout;
     ls_copies_report copies;

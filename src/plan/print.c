@@ -12,6 +12,8 @@ static const char *const region_names[LS_REGION_COUNT] = {
 static const char *const segment_names[] = {"prepare", "forward", "backward",
                                             "weight",  "reduce",  "update"};
 static const char *const schedule_names[] = {"1f1b", "gpipe", "zero_bubble"};
+static const char *const recompute_names[] = {"auto",      "none",  "cheap",
+                                              "attention", "layer", "bytes"};
 static const char *const precision_names[] = {"f32", "bf16", "f16"};
 
 static void print_bucket(const ls_command *c, ls_text *out) {
@@ -181,6 +183,31 @@ static void print_layout(const ls_plan *plan, int explain, ls_text *out) {
     if (explain && l->text) ls_text_append(out, "%s", l->text);
 }
 
+static void print_choice(const ls_recompute_report *r, ls_text *out) {
+    ls_text_append(out, "  recompute: %s (auto)", recompute_names[r->kind]);
+    if (r->n_nodes && r->kind == LS_RECOMPUTE_NONE)
+        ls_text_append(out, ": cheap would run %d nodes again in a lane and spare %lld bytes",
+                       r->n_nodes, (long long)r->bytes);
+    else if (r->n_nodes)
+        ls_text_append(out, ": %d nodes run again in a lane: %lld bytes are not kept", r->n_nodes,
+                       (long long)r->bytes);
+    if (r->n_nodes)
+        ls_text_append(out, ", %.2f a parameter; a lane does %.0f operations an element of theirs",
+                       (double)r->bytes / (double)r->n_parameters, r->flops / (double)r->elements);
+    ls_text_append(out, "\n");
+}
+
+static void print_recompute(const ls_plan *plan, ls_text *out) {
+    const ls_recompute_report *r = &plan->again;
+    if (plan->options.mode != LS_PLAN_TRAIN) return;
+    if (plan->options.recompute == LS_RECOMPUTE_AUTO)
+        print_choice(r, out);
+    else if (r->n_nodes)
+        ls_text_append(out,
+                       "  recompute: %s: %d nodes run again in a lane: %lld bytes are not kept\n",
+                       recompute_names[r->kind], r->n_nodes, (long long)r->bytes);
+}
+
 /* Nothing where a lane reads no copies made once a step or made anew. */
 static void print_copies(const ls_plan *plan, ls_text *out) {
     const ls_copies_report *c = &plan->copies;
@@ -226,6 +253,7 @@ ls_status ls_plan_print(const ls_plan *plan, int explain, char **text_out) {
                    o->threads == 1 ? "" : "s", o->fast ? "fast" : "exact", ls_wire_names[o->wire]);
     print_mesh(plan, &text);
     print_data_parallel(plan, &text);
+    print_recompute(plan, &text);
     print_fused(plan, explain, &text);
     print_layout(plan, explain, &text);
     print_copies(plan, &text);
@@ -324,6 +352,15 @@ static json_t *layout_json(const ls_layout_report *l) {
                      l->before);
 }
 
+/* What is made again in a lane, and bytes not kept for that. */
+static json_t *recompute_json(const ls_plan *plan) {
+    const ls_recompute_report *r = &plan->again;
+    return json_pack("{s:s, s:b, s:i, s:I}", "kind", recompute_names[r->kind], "auto",
+                     plan->options.recompute == LS_RECOMPUTE_AUTO, "nodes",
+                     r->kind == LS_RECOMPUTE_NONE ? 0 : r->n_nodes, "bytes",
+                     r->kind == LS_RECOMPUTE_NONE ? (json_int_t)0 : (json_int_t)r->bytes);
+}
+
 /* Made anew where lanes read them, and bytes not kept for that. */
 static json_t *copies_json(const ls_copies_report *c) {
     return json_pack("{s:i, s:i, s:I}", "weights", c->n_weights, "casts_a_lane", c->n_casts,
@@ -345,6 +382,8 @@ static json_t *plan_json(const ls_plan *plan) {
     if (!failed)
         failed = json_object_set_new(root, "bytes", bytes_json(plan, 0, plan->n_ranks - 1));
     if (!failed && o->kept) failed = json_object_set_new(root, "kept", json_true());
+    if (!failed && plan->again.n_nodes)
+        failed = json_object_set_new(root, "recompute", recompute_json(plan));
     if (!failed && plan->layout.n_forms)
         failed = json_object_set_new(root, "pack", layout_json(&plan->layout));
     if (!failed && plan->copies.n_weights)

@@ -17,7 +17,8 @@ static const char *const wire_names[] = {"f32", "bf16", "int8", NULL};
 static const char *const mode_names[] = {"exact", "fast", NULL};
 static const char *const save_mode_names[] = {"background", "wait", NULL};
 static const char *const save_error_names[] = {"continue", "stop", NULL};
-static const char *const recompute_names[] = {"none", "cheap", "attention", "layer", "bytes", NULL};
+static const char *const recompute_names[] = {"auto",  "none",  "cheap", "attention",
+                                              "layer", "bytes", NULL};
 
 #define FIELD(name, form, text, low, high, names, words)                                   \
     {                                                                                      \
@@ -53,7 +54,7 @@ static const ls_config_field run_fields[] = {
     FIELD(fuse, BOOL, "true", 0, 0, NULL, "elementwise chains, and norms with their elementwise neighbours, run as one node in cache; false: node by node, for comparison. Changes no result"),
     FIELD(pack, ENUM, "auto", 0, 0, packing_names, "weights packed once a step for the products that read them packed alike (lanes, recomputation), which takes memory: `lockstep plan` says how much. auto: where at least eight do; all: where at least two do; off: every product packs for itself. Changes no result"),
     FIELD(cast_weights, ENUM, "auto", 0, 0, casting_names, "when bf16 and f16 copies of weights are made. step: once a step, kept for all lanes; use: right before a layer's forward and backward pass that read them, which spares the memory (`lockstep plan` says how much); auto: use in training with one lane on a rank that does at least 6,000 operations a weight (about a thousand tokens), otherwise step. Changes no result"),
-    FIELD(recompute, ENUM, "none", 0, 0, recompute_names, "forward results made again in the backward pass instead of kept: none, cheap ones (norms and activations), attention, every layer, or as many layers as recompute_bytes asks for"),
+    FIELD(recompute, ENUM, "auto", 0, 0, recompute_names, "forward results made again in the backward pass instead of kept: none, cheap ones (norms and activations), attention, every layer, or as many layers as recompute_bytes asks for; auto: cheap where a rank trains one lane a step and that costs about a hundredth of the time and spares a byte a parameter or more (`lockstep plan` says what it chose), otherwise none. Changes no result"),
     FIELD(recompute_bytes, INT, "0", 0, 9e18, NULL, "with recompute: bytes: most bytes of forward results kept per lane"),
     FIELD(logits_bytes, INT, "16777216", 0, 9e18, NULL, "most bytes of logits that a lane stores; a lane with more makes them a block of rows at a time, with loss and gradients, and stores none. 0 = always store them. Changes no result"),
     FIELD(max_seconds, FLOAT, "0", 0, 1e9, NULL, "stop after the step during which this much training time has passed; 0 = no limit"),

@@ -17,8 +17,18 @@ ls_status ls_pass_join_tied(ls_graph *graph, ls_grad_parts *parts);
 /* A head whose logits of one lane take more than logits_bytes becomes cross_entropy_head; 0: none does. Runs on the pruned
  * graph. */
 ls_status ls_pass_head(ls_graph **graph, int64_t logits_bytes);
-/* Makes forward results again in the backward pass instead of keeping them. */
-ls_status ls_pass_recompute(ls_graph **graph, const ls_plan_options *options);
+/* Makes forward results again in the backward pass instead of keeping them: changes no result. Runs on the graph with gradient and update,
+ * before anything sums a node's work over lanes or ranks. The report says what was done; with `auto`, why or why not. */
+typedef struct ls_recompute_report {
+    ls_recompute kind; /* what `auto` chose: cheap or none; otherwise what was asked for */
+    int n_nodes;       /* made again in a lane */
+    int64_t elements;  /* of their first results */
+    int64_t bytes;     /* that a lane no longer keeps for its backward pass */
+    double flops;      /* of a lane, without those */
+    int64_t n_parameters;
+} ls_recompute_report;
+ls_status ls_pass_recompute(ls_graph **graph, const ls_plan_options *options,
+                            ls_recompute_report *report);
 /* Elementwise chains become one node, norms take in their elementwise neighbours: no result changes. Runs on the whole graph. */
 typedef struct ls_fuse_options {
     int one_stage;   /* no pipeline: nodes of different units may become one */

@@ -137,7 +137,8 @@ static int count_recomputed(ls_recompute kind, int64_t bytes, const char *op) {
     ls_graph *g = make_gpt();
     const int before = count_nodes(g, op, LS_PHASE_BACKWARD);
     const ls_plan_options options = {.recompute = kind, .recompute_bytes = bytes};
-    check_ok(ls_pass_recompute(&g, &options));
+    ls_recompute_report report;
+    check_ok(ls_pass_recompute(&g, &options, &report));
     check_ok(ls_graph_verify(g));
     const int n = count_nodes(g, op, LS_PHASE_BACKWARD) - before;
     ls_graph_destroy(g);
@@ -148,7 +149,9 @@ static int count_recomputed(ls_recompute kind, int64_t bytes, const char *op) {
 static int64_t least_bytes(void) {
     ls_graph *g = make_gpt();
     const ls_plan_options options = {.recompute = LS_RECOMPUTE_BYTES, .recompute_bytes = 1};
-    check_fails(ls_pass_recompute(&g, &options), LS_ERR_CONFIG, "less than one lane needs");
+    ls_recompute_report report;
+    check_fails(ls_pass_recompute(&g, &options, &report), LS_ERR_CONFIG,
+                "less than one lane needs");
     const char *at = strstr(ls_error_message(), "recomputed (");
     assert_non_null(at);
     const int64_t bytes = strtoll(at + strlen("recomputed ("), NULL, 10);
@@ -198,6 +201,7 @@ static ls_status run_pass(void *user) {
     ls_status status = ls_graph_output(g, "loss", ls_mean_squared_error(g, y, target, 1));
     ls_grad_parts parts = {0};
     const ls_plan_options options = {.recompute = LS_RECOMPUTE_LAYER};
+    ls_recompute_report report;
     if (status == LS_OK) status = ls_pass_precision(&g, LS_PRECISION_BF16);
     if (status == LS_OK) status = ls_pass_backward(g, &parts);
     if (status == LS_OK) status = ls_pass_lane_sums(g);
@@ -206,7 +210,7 @@ static ls_status run_pass(void *user) {
     if (status == LS_OK) status = ls_graph_status(g);
     if (status == LS_OK) status = ls_pass_prune(&g);
     if (status == LS_OK) status = ls_pass_hoist(g);
-    if (status == LS_OK) status = ls_pass_recompute(&g, &options);
+    if (status == LS_OK) status = ls_pass_recompute(&g, &options, &report);
     if (status == LS_OK) status = ls_pass_deposit(g, 1, r->which);
     if (status == LS_OK) status = ls_graph_verify(g);
     ls_graph_destroy(g);
