@@ -13,6 +13,8 @@
 #include "comm/job.h"
 
 enum { MAX_RANKS = 8 };
+/* Of waits for what is sure to come, however slow the machine: they end when it is there. */
+static const double patience_seconds = 100;
 
 /* What became of a rank. In memory that forked ranks share. */
 typedef struct outcome {

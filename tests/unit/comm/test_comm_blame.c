@@ -13,7 +13,6 @@
 #include "unit/comm/ranks.h"
 
 enum { STEPS = 30, BAD_STEP = 12, CALLS_PER_STEP = 3 };
-static const double patience_seconds = 100; /* of waits for what is sure to come */
 static const double late_seconds = 2.0; /* longer than a rank gets no time on a loaded machine */
 
 typedef enum deed {
@@ -80,7 +79,7 @@ static ls_status do_deed(ls_comm *comm, const plot *p, ls_comm_call *call, ls_co
         return LS_FAIL(LS_ERR_IO, "the disk of this rank is full");
     case DEED_LATE:
         wait_for_blame(comm);
-        break;
+        return ls_comm_check(comm);
     case DEED_KILL:
         (void)kill(getpid(), SIGKILL);
         break;
