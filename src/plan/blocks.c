@@ -1,4 +1,6 @@
 /* Memory for blocks whose lives are known: greedy by size, as in TensorFlow Lite's planner (arXiv 2001.03288). */
+#include <string.h>
+
 #include "plan/plan.h"
 
 /* Lowest offset at which block b overlaps no placed block that lives at the same time. `placed` is sorted by offset. */
@@ -13,18 +15,38 @@ static size_t find_gap(const ls_block *b, ls_block *const *placed, int n_placed)
     return offset;
 }
 
+/* Behind those of the same offset. */
 static void insert_by_offset(ls_block **placed, int n_placed, ls_block *b) {
-    int at = n_placed;
-    for (; at > 0 && placed[at - 1]->offset > b->offset; at--) placed[at] = placed[at - 1];
-    placed[at] = b;
+    int low = 0, high = n_placed;
+    while (low < high) {
+        const int middle = low + (high - low) / 2;
+        if (placed[middle]->offset > b->offset)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    memmove(&placed[low + 1], &placed[low], sizeof(ls_block *) * (size_t)(n_placed - low));
+    placed[low] = b;
 }
 
-static void sort_by_bytes(ls_block **blocks, int n) {
-    for (int i = 1; i < n; i++) {
-        ls_block *b = blocks[i];
-        int at = i;
-        for (; at > 0 && blocks[at - 1]->bytes < b->bytes; at--) blocks[at] = blocks[at - 1];
-        blocks[at] = b;
+/* Two sorted runs, from[0 .. middle) and from[middle .. n), into one. */
+static void merge_runs(ls_block *const *from, int middle, int n, ls_block **to) {
+    int a = 0, b = middle;
+    for (int i = 0; i < n; i++) {
+        const int takes_a = a < middle && (b == n || from[a]->bytes >= from[b]->bytes);
+        to[i] = takes_a ? from[a++] : from[b++];
+    }
+}
+
+/* The largest first; those of one size stay in order. `spare` has room for n. */
+static void sort_by_bytes(ls_block **blocks, int n, ls_block **spare) {
+    for (int run = 1; run < n; run *= 2) {
+        for (int at = 0; at < n; at += 2 * run) {
+            const int left = n - at;
+            merge_runs(blocks + at, run < left ? run : left, 2 * run < left ? 2 * run : left,
+                       spare + at);
+        }
+        memcpy(blocks, spare, sizeof(ls_block *) * (size_t)n);
     }
 }
 
@@ -32,7 +54,7 @@ size_t ls_blocks_place(ls_block **blocks, int n, ls_block **placed, int n_placed
     size_t end = 0;
     for (int i = 0; i < n_placed; i++)
         if (placed[i]->offset + placed[i]->bytes > end) end = placed[i]->offset + placed[i]->bytes;
-    sort_by_bytes(blocks, n);
+    sort_by_bytes(blocks, n, placed + n_placed);
     for (int i = 0; i < n; i++) {
         ls_block *b = blocks[i];
         b->offset = find_gap(b, placed, n_placed + i);

@@ -11,6 +11,8 @@ typedef struct placer {
     int *home;           /* per root: the one segment that touches it; -1 none yet; -2 several */
     char *escapes;       /* per root: sent, received, fed or fetched */
     int *block_of;       /* per root: its block in the one segment that has it in scratch, or -1 */
+    int *n_readers;      /* per root: operands that it is */
+    int64_t *last_use;   /* per root: position of the last node that touches it, of a segment */
     ls_scratch *scratch; /* per segment */
 } placer;
 
@@ -22,6 +24,12 @@ static void touch(placer *p, ls_value v, int segment) {
         p->home[root] = segment;
     else if (p->home[root] != segment)
         p->home[root] = MANY_SEGMENTS;
+}
+
+static void count_readers(placer *p) {
+    for (int64_t n = 0; n < p->graph->n_nodes; n++)
+        for (int i = 0; i < p->graph->nodes[n].n_in; i++)
+            p->n_readers[p->plan->roots[p->graph->nodes[n].in[i]]]++;
 }
 
 static void find_homes(placer *p) {
@@ -85,11 +93,7 @@ static ls_value find_overwritten(const placer *p, ls_value source) {
         if (!(node->op->may_overwrite & (1u << k)) || !inside) continue;
         if (p->plan->roots[v] != v || g->values[v].kind != LS_VALUE_RESULT) continue;
         if (ls_type_bytes(&g->values[v].type) != ls_type_bytes(&g->values[source].type)) continue;
-        int n_readers = 0;
-        for (int64_t n = 0; n < g->n_nodes; n++)
-            for (int i = 0; i < g->nodes[n].n_in; i++)
-                n_readers += p->plan->roots[g->nodes[n].in[i]] == v;
-        if (n_readers == 1 && p->rank->places[v].region != LS_REGION_GRADIENTS) return v;
+        if (p->n_readers[v] == 1 && p->rank->places[v].region != LS_REGION_GRADIENTS) return v;
     }
     return LS_VALUE_NONE;
 }
@@ -168,15 +172,13 @@ static ls_block *find_block(const ls_scratch *s, int b) {
     return &s->blocks[b];
 }
 
-static int64_t last_use(const placer *p, const ls_segment *segment, ls_value root) {
-    for (int64_t i = segment->n_nodes - 1; i >= 0; i--) {
+/* Of everything that the segment touches: what it alone touches is right until the next segment's. */
+static void find_last_uses(placer *p, const ls_segment *segment) {
+    for (int64_t i = 0; i < segment->n_nodes; i++) {
         const ls_node *node = &p->graph->nodes[segment->nodes[i]];
-        for (int k = 0; k < node->n_in; k++)
-            if (p->plan->roots[node->in[k]] == root) return i;
-        for (int k = 0; k < node->n_out; k++)
-            if (p->plan->roots[node->out[k]] == root) return i;
+        for (int k = 0; k < node->n_in; k++) p->last_use[p->plan->roots[node->in[k]]] = i;
+        for (int k = 0; k < node->n_out; k++) p->last_use[p->plan->roots[node->out[k]]] = i;
     }
-    return 0;
 }
 
 /* out[0] may take over a dying input of the same size. */
@@ -196,6 +198,7 @@ static void try_overwrite(placer *p, ls_scratch *s, const ls_node *node, int64_t
 }
 
 static ls_status collect_blocks(placer *p, const ls_segment *segment, ls_scratch *s) {
+    find_last_uses(p, segment);
     for (int64_t i = 0; i < segment->n_nodes; i++) {
         const ls_node *node = &p->graph->nodes[segment->nodes[i]];
         ls_type *in = ls_alloc(sizeof *in * (size_t)(node->n_in + 1));
@@ -212,7 +215,7 @@ static ls_status collect_blocks(placer *p, const ls_segment *segment, ls_scratch
             const ls_value v = node->out[k];
             if (p->plan->roots[v] != v || p->rank->places[v].region != LS_REGION_SCRATCH) continue;
             const int b = new_block(s, i, ls_type_bytes(&p->graph->values[v].type));
-            s->blocks[b].last = last_use(p, segment, v);
+            s->blocks[b].last = p->last_use[v];
             p->block_of[v] = b;
             if (k == 0) try_overwrite(p, s, node, i, b);
         }
@@ -331,9 +334,13 @@ static ls_status place_rank(ls_plan *plan, ls_rank_plan *rank, ls_arena *arena) 
     p.escapes = ls_arena_alloc(arena, n);
     p.block_of = ls_arena_alloc(arena, n * sizeof *p.block_of);
     p.scratch = ls_arena_alloc(arena, sizeof *p.scratch * (size_t)(rank->n_segments + 1));
-    if (!p.home || !p.escapes || !p.block_of || !p.scratch) return LS_ERR_NO_MEMORY;
+    p.n_readers = ls_arena_alloc(arena, n * sizeof *p.n_readers);
+    p.last_use = ls_arena_alloc(arena, n * sizeof *p.last_use);
+    if (!p.home || !p.escapes || !p.block_of || !p.scratch || !p.n_readers || !p.last_use)
+        return LS_ERR_NO_MEMORY;
     for (size_t v = 0; v < n; v++) p.block_of[v] = -1;
     size_t end[LS_REGION_COUNT] = {0};
+    count_readers(&p);
     find_homes(&p);
     LS_TRY(place_sums(&p, end));
     place_shared(&p, end);

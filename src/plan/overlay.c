@@ -64,17 +64,6 @@ static void find_lives(overlay *o) {
         o->last[o->plan->roots[g->outputs[i].value]] = FOREVER;
 }
 
-/* A sum's memory is touched from the first of its values on: its source, or what the source is made of in place. */
-static int birth_at(const overlay *o, size_t offset) {
-    int first = FOREVER;
-    for (int64_t v = 0; v < o->plan->graph->n_values; v++) {
-        const ls_place *place = &o->rank->places[v];
-        if (place->region == LS_REGION_GRADIENTS && place->offset == offset && o->first[v] < first)
-            first = o->first[v];
-    }
-    return first;
-}
-
 static void collect(overlay *o) {
     const ls_graph *g = o->plan->graph;
     const size_t gradients = o->rank->folds[LS_FOLD_GRADIENTS].bytes;
@@ -82,10 +71,8 @@ static void collect(overlay *o) {
         const ls_place *place = &o->rank->places[v];
         const int is_sum = g->values[v].kind == LS_VALUE_ACCUM;
         life here = {(ls_value)v, o->first[v], o->last[v], place->offset, 0, place->bytes};
-        if (is_sum && place->region == LS_REGION_GRADIENTS && place->offset < gradients) {
-            here.first = birth_at(o, place->offset);
+        if (is_sum && place->region == LS_REGION_GRADIENTS && place->offset < gradients)
             o->made[o->n_made++] = here;
-        }
         if (!is_sum && o->plan->roots[v] == (ls_value)v &&
             (place->region == LS_REGION_SLOTS || place->region == LS_REGION_PREPARED))
             o->dying[o->n_dying++] = here;
@@ -119,31 +106,44 @@ static size_t lay_out(life *lives, int n, size_t align) {
     return end;
 }
 
-/* What shared a sum's place goes with it. */
-static void move_sums(const overlay *o) {
+static int by_old_place(const void *a, const void *b) {
+    const life *x = a, *y = b;
+    return (x->old > y->old) - (x->old < y->old);
+}
+
+/* The sum whose memory a value shares; NULL for what is no gradient. `made` lies by old place. */
+static life *find_sum(const overlay *o, ls_value v) {
+    const ls_place *place = &o->rank->places[v];
+    const life key = {.old = place->offset};
+    if (place->region != LS_REGION_GRADIENTS) return NULL;
+    return bsearch(&key, o->made, (size_t)o->n_made, sizeof key, by_old_place);
+}
+
+/* A sum's memory is touched from the first of its values on: its source, or what the source is made of in place. */
+static void find_births(overlay *o) {
+    qsort(o->made, (size_t)o->n_made, sizeof *o->made, by_old_place);
     for (int64_t v = 0; v < o->plan->graph->n_values; v++) {
-        ls_place *place = &o->rank->places[v];
-        if (place->region != LS_REGION_GRADIENTS) continue;
-        for (int i = 0; i < o->n_made; i++)
-            if (o->made[i].old == place->offset) {
-                place->offset = o->made[i].offset;
-                break;
-            }
+        life *sum = find_sum(o, (ls_value)v);
+        if (sum && o->first[v] < sum->first) sum->first = o->first[v];
     }
 }
 
-/* End of what is alive at `at`: all that dies then or later lies below all that is dead. */
-static size_t end_of_living(const overlay *o, int at) {
-    size_t end = 0;
-    for (int i = 0; i < o->n_dying && o->dying[i].last >= at; i++)
-        end = o->dying[i].offset + o->dying[i].bytes;
-    return end;
+/* What shared a sum's place goes with it. */
+static void move_sums(overlay *o) {
+    qsort(o->made, (size_t)o->n_made, sizeof *o->made, by_old_place);
+    for (int64_t v = 0; v < o->plan->graph->n_values; v++) {
+        const life *sum = find_sum(o, (ls_value)v);
+        if (sum) o->rank->places[v].offset = sum->offset;
+    }
 }
 
+/* What is alive when a gradient is made, all that dies then or later, lies below all that is dead; those made earlier meet more of it. */
 static size_t find_shift(const overlay *o) {
-    size_t shift = 0;
+    size_t shift = 0, end = 0;
+    int n_living = 0;
     for (int i = 0; i < o->n_made; i++) {
-        const size_t end = end_of_living(o, o->made[i].first);
+        for (; n_living < o->n_dying && o->dying[n_living].last >= o->made[i].first; n_living++)
+            end = o->dying[n_living].offset + o->dying[n_living].bytes;
         if (end > o->made[i].offset + shift) shift = end - o->made[i].offset;
     }
     return ls_align_up(shift, LS_SUM_ALIGN);
@@ -227,6 +227,7 @@ static ls_status lay_over(overlay *o, size_t shift, ls_arena *arena) {
 /* The least shift at which the numbers, too, lie above all that dies. */
 static size_t choose_shift(overlay *o) {
     qsort(o->dying, (size_t)o->n_dying, sizeof *o->dying, by_death);
+    find_births(o);
     qsort(o->made, (size_t)o->n_made, sizeof *o->made, by_birth);
     const size_t below = lay_out(o->dying, o->n_dying, LS_PLACE_ALIGN);
     (void)lay_out(o->made, o->n_made, LS_SUM_ALIGN);
