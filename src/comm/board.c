@@ -2,7 +2,6 @@
 #include "comm/board.h"
 #include "base/clock.h"
 #include <linux/futex.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -41,30 +40,35 @@ ls_status ls_board_verify(const ls_board *board, size_t bytes) {
 }
 
 /* Acquire and release on every word order them among themselves without fences, which ThreadSanitizer does not know. */
-void ls_cell_write(_Atomic uint64_t *version, _Atomic uint64_t *words, const void *value,
-                   size_t bytes) {
-    const uint64_t before = atomic_load_explicit(version, memory_order_relaxed) & ~UINT64_C(1);
-    atomic_store_explicit(version, before + 1, memory_order_relaxed);
+static void store_words(_Atomic uint64_t *words, const void *value, size_t bytes) {
     for (size_t i = 0; i < bytes / 8; i++) {
         uint64_t word;
         memcpy(&word, (const char *)value + 8 * i, 8);
         atomic_store_explicit(&words[i], word, memory_order_release);
     }
-    atomic_store_explicit(version, before + 2, memory_order_release);
 }
 
-/* A writer that died within its few nanoseconds leaves an odd version: what is there is taken in the end. */
+static void load_words(const _Atomic uint64_t *words, void *value_out, size_t bytes) {
+    for (size_t i = 0; i < bytes / 8; i++) {
+        const uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
+        memcpy((char *)value_out + 8 * i, &word, 8);
+    }
+}
+
+void ls_cell_write(_Atomic uint64_t *version, _Atomic uint64_t *words, const void *value,
+                   size_t bytes) {
+    const uint64_t next = atomic_load_explicit(version, memory_order_relaxed) + 1;
+    store_words(words + next % 2 * (bytes / 8), value, bytes);
+    atomic_store_explicit(version, next, memory_order_release);
+}
+
+/* Tries again only when a whole value was written meanwhile. */
 void ls_cell_read(const _Atomic uint64_t *version, const _Atomic uint64_t *words, void *value_out,
                   size_t bytes) {
     for (int try = 0; try < READ_TRIES; try++) {
         const uint64_t before = atomic_load_explicit(version, memory_order_acquire);
-        for (size_t i = 0; i < bytes / 8; i++) {
-            const uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
-            memcpy((char *)value_out + 8 * i, &word, 8);
-        }
-        if (before % 2 == 0 && atomic_load_explicit(version, memory_order_relaxed) == before)
-            return;
-        if (try % 64 == 63) (void)sched_yield();
+        load_words(words + before % 2 * (bytes / 8), value_out, bytes);
+        if (atomic_load_explicit(version, memory_order_relaxed) == before) return;
     }
 }
 
@@ -82,17 +86,23 @@ ls_board_stand ls_board_get_stand(const ls_board *board, int rank) {
 
 void ls_board_log_call(ls_board *board, int rank, const ls_board_call *call) {
     ls_board_rank *r = &board->ranks[rank];
-    ls_board_cell_call *cell = &r->log[call->number % LS_BOARD_LOG];
-    ls_cell_write(&cell->version, cell->words, call, sizeof *call);
+    /* What is relayed may leave calls out. */
+    if (atomic_load_explicit(&r->n_started, memory_order_relaxed) != call->number)
+        atomic_store_explicit(&r->n_started, call->number, memory_order_release);
+    store_words(r->log[call->number % LS_BOARD_LOG].words, call, sizeof *call);
     atomic_store_explicit(&r->n_started, call->number + 1, memory_order_release);
+}
+
+static int is_remembered(const ls_board_rank *r, uint64_t number) {
+    const uint64_t n = atomic_load_explicit(&r->n_started, memory_order_acquire);
+    return number < n && n - number < LS_BOARD_LOG;
 }
 
 int ls_board_find_call(const ls_board *board, int rank, uint64_t number, ls_board_call *out) {
     const ls_board_rank *r = &board->ranks[rank];
-    if (atomic_load_explicit(&r->n_started, memory_order_acquire) <= number) return 0;
-    const ls_board_cell_call *cell = &r->log[number % LS_BOARD_LOG];
-    ls_cell_read(&cell->version, cell->words, out, sizeof *out);
-    return out->number == number;
+    if (!is_remembered(r, number)) return 0;
+    load_words(r->log[number % LS_BOARD_LOG].words, out, sizeof *out);
+    return is_remembered(r, number) && out->number == number;
 }
 
 int ls_board_last_call(const ls_board *board, int rank, ls_board_call *out) {

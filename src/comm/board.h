@@ -1,9 +1,9 @@
 /* The board of a job: memory that all ranks of a host map, on which each rank says what it is doing.
  *
  * A rank's part of the board is written by that rank alone (or, for a rank of another host, by whoever relays it: ls_board_relay); the
- * exceptions are the count of sleepers, the first failure (compare-and-swap), its sentences and the time of the last warning. What is read while it
- * may be rewritten lies in cells: a sequence number around 8-byte words, all atomic. Zeroed memory is a board on which
- * everybody is absent. Times are seconds of the monotonic clock, which the processes of a host share. */
+ * exceptions are the count of sleepers, the first failure (compare-and-swap), its sentences and the time of the last warning. What is
+ * read while it may be rewritten lies in cells or logs of 8-byte words, all atomic. Zeroed memory is a board on which everybody is
+ * absent. Times are seconds of the monotonic clock, which the processes of a host share. */
 #ifndef LS_COMM_BOARD_H
 #define LS_COMM_BOARD_H
 #include "comm/comm.h"
@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 enum {
-    LS_BOARD_LOG = 512, /* calls of a rank that are remembered */
+    LS_BOARD_LOG = 512, /* calls of a rank that are remembered, less one */
     LS_BOARD_SLOTS =
         LS_COMM_MAX_TICKETS + 2, /* the last two: ls_comm_exchange, ls_shared_exchange */
     LS_BOARD_TICKET_EXCHANGE = LS_COMM_MAX_TICKETS, /* of ls_comm_exchange, over any transport */
@@ -61,20 +61,27 @@ typedef struct ls_board_slot {
     _Alignas(64) _Atomic uint64_t done;
 } ls_board_slot;
 
+/* Two copies: the value of version v is in copy v % 2, and the next one is written into the other. So the value is whole at any time, also
+ * while its writer is kept from going on, or was killed. */
 typedef struct ls_board_cell_call {
     _Atomic uint64_t version;
-    _Atomic uint64_t words[sizeof(ls_board_call) / 8];
+    _Atomic uint64_t words[2 * sizeof(ls_board_call) / 8];
 } ls_board_cell_call;
 
 typedef struct ls_board_cell_stand {
     _Atomic uint64_t version;
-    _Atomic uint64_t words[sizeof(ls_board_stand) / 8];
+    _Atomic uint64_t words[2 * sizeof(ls_board_stand) / 8];
 } ls_board_cell_stand;
 
 typedef struct ls_board_cell_text {
     _Atomic uint64_t version;
-    _Atomic uint64_t words[LS_BOARD_SENTENCE / 8];
+    _Atomic uint64_t words[2 * LS_BOARD_SENTENCE / 8];
 } ls_board_cell_text;
+
+/* Of a log. Call n is written while n_started is n, and whole when it is larger, until it is n + LS_BOARD_LOG. */
+typedef struct ls_board_entry {
+    _Atomic uint64_t words[sizeof(ls_board_call) / 8];
+} ls_board_entry;
 
 typedef struct ls_board_rank {
     _Alignas(64) _Atomic uint64_t n_started; /* calls */
@@ -82,7 +89,7 @@ typedef struct ls_board_rank {
     _Alignas(64) _Atomic uint32_t n_sleepers;
     _Alignas(64) ls_board_cell_stand stand;
     ls_board_cell_text reason; /* FAILED: why */
-    ls_board_cell_call log[LS_BOARD_LOG];
+    ls_board_entry log[LS_BOARD_LOG];
     ls_board_slot slots[LS_BOARD_SLOTS];
     _Alignas(64) unsigned char page[LS_COMM_EXCHANGE_BYTES];
 } ls_board_rank;

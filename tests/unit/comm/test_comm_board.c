@@ -63,6 +63,33 @@ static void test_cells_are_whole(void **state) {
     ls_free(board);
 }
 
+/* A writer that is kept from going on, or was killed, in the middle: what was there before stays whole. */
+static void test_writer_stops_midway(void **state) {
+    (void)state;
+    enum { STAND_WORDS = sizeof(ls_board_stand) / 8, CALL_WORDS = sizeof(ls_board_call) / 8 };
+    ls_board *board = make_board(1);
+    ls_board_rank *r = &board->ranks[0];
+    for (uint64_t i = 1; i <= 3 * LS_BOARD_LOG; i++) {
+        const ls_board_stand stand = {.pid = (int32_t)i, .born = i, .number = i};
+        const ls_board_call call = {.number = i - 1, .step = i, .hash = i};
+        ls_board_call found;
+        ls_board_set_stand(board, 0, &stand);
+        ls_board_log_call(board, 0, &call);
+        for (int w = 0; w < STAND_WORDS / 2; w++)
+            atomic_store(&r->stand.words[(i + 1) % 2 * STAND_WORDS + (uint64_t)w], 0xbad);
+        for (int w = 0; w < CALL_WORDS / 2; w++)
+            atomic_store(&r->log[i % LS_BOARD_LOG].words[w], 0xbad);
+        const ls_board_stand now = ls_board_get_stand(board, 0);
+        assert_memory_equal(&now, &stand, sizeof now);
+        assert_int_equal(ls_board_last_call(board, 0, &found), 1);
+        assert_memory_equal(&found, &call, sizeof found);
+        assert_int_equal(ls_board_find_call(board, 0, i, &found), 0);
+        if (i >= LS_BOARD_LOG)
+            assert_int_equal(ls_board_find_call(board, 0, i - LS_BOARD_LOG, &found), 0);
+    }
+    ls_free(board);
+}
+
 /* The first failure stays; everybody quotes it. */
 static void test_first_failure(void **state) {
     (void)state;
@@ -421,6 +448,7 @@ int main(void) {
     setenv("XDG_RUNTIME_DIR", getenv("LS_TEST_TMP") ? getenv("LS_TEST_TMP") : "/tmp", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cells_are_whole),
+        cmocka_unit_test(test_writer_stops_midway),
         cmocka_unit_test(test_first_failure),
         cmocka_unit_test(test_failure_is_whole),
         cmocka_unit_test(test_accuser_dies),
