@@ -58,9 +58,34 @@ V16_INLINE void amx_sum_packed(amx_kind kind, int64_t words, const void *a, cons
                   c);
 }
 
-V16_INLINE void amx_sum_in_place(amx_kind kind, int64_t words, const void *a, int64_t a_bytes,
-                                 const void *b, float *c) {
-    amx_sum_words(kind, words, a, (const char *)a + 16 * a_bytes, a_bytes, A_STRIDE, b, c);
+/* ls_gemm_engine.whole. Tiles are stored through the caches: sums that go elsewhere are read again from a place that stays in them. */
+V16_INLINE void amx_run_whole(amx_kind kind, const ls_gemm_whole *t) {
+    _Alignas(64) float near[MR * NR];
+    const int is_there = t->to_ld == NR && !t->from && !t->streams;
+    float *c = is_there ? t->to : near;
+    const int64_t words = t->words;
+    ls_gemm_ask_all(t->ask);
+    if (t->a_bytes)
+        amx_sum_words(kind, words, t->a, (const char *)t->a + 16 * t->a_bytes, t->a_bytes, A_STRIDE,
+                      t->b, c);
+    else
+        amx_sum_packed(kind, words, t->a, t->b, c);
+    if (is_there) return;
+    amx_read_fence(near);
+    for (int i = 0; i < MR; i++)
+        for (int j = 0; j < NR; j += 16) {
+            const v16 sum = v16_load_f32(near + i * NR + j);
+            float *to = t->to + i * t->to_ld + j;
+            const float *from = t->from ? t->from + i * t->from_ld + j : NULL;
+            if (t->streams)
+                v16_stream_f32(to, sum);
+            else if (!from)
+                v16_store_f32(to, sum);
+            else if (kind == AMX_BF16)
+                v16_store_f32(to, sum + v16_load_f32(from));
+            else
+                v16_store_f32(to, (v16)((v16u)sum + (v16u)v16_load_f32(from)));
+        }
 }
 
 #endif

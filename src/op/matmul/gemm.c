@@ -31,7 +31,8 @@ typedef struct gemm_job {
     int64_t acc_ld;
     int64_t n0, chunk_cols; /* shared b: the chunk at work */
     int64_t k_index;        /* first block of k of the round at work */
-    int streams;            /* the result goes past the caches where whole tiles are made at once */
+    int is_plain;           /* the result is the sums */
+    int streams;            /* it goes past the caches where whole tiles are made at once */
 } gemm_job;
 
 static char *scratch_of(const gemm_job *job, int worker) {
@@ -54,43 +55,15 @@ static const char *packed_panel(const gemm_job *job, int64_t col, int64_t k_inde
     return (const char *)job->gemm->packed_b + panel_offset(job, col, k_index);
 }
 
-/* Asks for the memory a tile will be written to (and its residual) while the tile is being computed. */
-static void prefetch_tile(const ls_gemm_out *out, const ls_gemm_tile *tile) {
-    const int64_t bytes = (int64_t)ls_dtype_bytes(out->dtype), step = out->ld * bytes;
-    const int64_t at = tile->row * step + tile->col * bytes, last = tile->n_cols * bytes - 1;
-    if (tile->acc && !(tile->first && tile->last)) {
-        const char *acc = (const char *)tile->acc;
-        for (int i = 0; i < tile->n_rows; i++, acc += tile->acc_ld * (int64_t)sizeof(float)) {
-            __builtin_prefetch(acc, 1);
-            __builtin_prefetch(acc + tile->n_cols * (int64_t)sizeof(float) - 1, 1);
-        }
-    }
-    if (!tile->last) return;
-    for (int i = 0; i < tile->n_rows; i++) {
-        const char *data = (const char *)out->data + at + i * step;
-        __builtin_prefetch(data, 1);
-        __builtin_prefetch(data + last, 1);
-        if (out->pre) __builtin_prefetch((const char *)out->pre + at + i * step, 1);
-        if (out->residual) __builtin_prefetch((const char *)out->residual + at + i * step);
-    }
-}
-
 /* Memory of B that will be packed next: asked for a few lines with each tile, so that it has come when its turn comes. */
 typedef struct gemm_ahead {
-    const char *row;
-    int64_t ld, row_bytes, at, n_rows; /* at: bytes of the row that were asked for */
-    int64_t n_lines;                   /* with each tile */
+    ls_gemm_walk walk;
+    int64_t n_lines, left; /* with each tile, in all */
 } gemm_ahead;
 
-static void ask_ahead(gemm_ahead *ahead) {
-    for (int64_t i = 0; i < ahead->n_lines && ahead->n_rows > 0; i++) {
-        __builtin_prefetch(ahead->row + ahead->at, 0, 2);
-        ahead->at += LINE_BYTES;
-        if (ahead->at < ahead->row_bytes) continue;
-        ahead->at = 0;
-        ahead->row += ahead->ld;
-        ahead->n_rows--;
-    }
+static gemm_ahead ask_with_tiles(const ls_gemm_walk *walk, int64_t n_rows, int64_t n_tiles) {
+    const int64_t n = n_rows * divide_up(walk->row_bytes, LINE_BYTES);
+    return (gemm_ahead){*walk, divide_up(n, n_tiles), n};
 }
 
 /* Rows of A against one panel of B. */
@@ -101,19 +74,55 @@ typedef struct panel_run {
     gemm_ahead ahead;
 } panel_run;
 
-static void run_tile(const gemm_job *job, const panel_run *r, const char *a,
-                     const ls_gemm_tile *tile) {
+/* A tile's lines of a matrix, or of none. */
+static void ask_rows(ls_gemm_ask *ask, const void *data, int64_t step, int n_rows, int64_t bytes) {
+    const char *row = data;
+    for (int i = 0; row && i < n_rows; i++, row += step) {
+        const char *at = row - (uintptr_t)row % LINE_BYTES;
+        for (; at < row + bytes && ask->n_near < LS_GEMM_MOST_ASKED; at += LINE_BYTES)
+            ask->near[ask->n_near++] = at;
+    }
+}
+
+/* Where a tile will be written to, and what is added to it. */
+static void ask_tile(const ls_gemm_out *out, const ls_gemm_tile *tile, ls_gemm_ask *ask) {
+    const int64_t size = (int64_t)ls_dtype_bytes(out->dtype), step = out->ld * size;
+    const int64_t at = tile->row * step + tile->col * size, bytes = tile->n_cols * size;
+    const int n = tile->n_rows;
+    char *data = (char *)out->data + at;
+    ask->n_near = 0;
+    if (!(tile->first && tile->last) && (void *)tile->acc != data)
+        ask_rows(ask, tile->acc, tile->acc_ld * (int64_t)sizeof(float), n,
+                 tile->n_cols * (int64_t)sizeof(float));
+    if (!tile->last && (void *)tile->acc != data) return;
+    ask_rows(ask, data, step, n, bytes);
+    if (out->pre) ask_rows(ask, (const char *)out->pre + at, step, n, bytes);
+    if (out->residual) ask_rows(ask, (const char *)out->residual + at, step, n, bytes);
+}
+
+/* Whole tiles of sums with nothing else to do go where they belong at once. */
+static void run_whole(const gemm_job *job, const panel_run *r, const char *a,
+                      const ls_gemm_tile *tile, ls_gemm_ask *ask) {
     const ls_gemm_engine *e = job->engine;
+    const ls_gemm_out *out = &job->gemm->out;
     const ls_gemm_operand *x = &job->gemm->a;
-    const int64_t words = job->plan.words, bytes = (int64_t)ls_dtype_bytes(x->dtype);
-    if (job->plan.a_in_place && tile->n_rows == e->mr)
-        e->tile_in_place(words,
-                         (const char *)x->data +
-                             (tile->row * x->ld + r->k_index * job->plan.k_block) * bytes,
-                         x->ld * bytes, r->b, r->c);
-    else
-        e->tile(words, tile->n_rows, a, r->b, r->c);
-    e->store(&job->gemm->out, tile);
+    ls_gemm_whole t = {
+        .words = job->plan.words, .a = a, .b = r->b, .to = r->c, .to_ld = e->nr, .ask = ask};
+    if (job->plan.a_in_place) {
+        const int64_t size = (int64_t)ls_dtype_bytes(x->dtype);
+        t.a = (const char *)x->data + (tile->row * x->ld + r->k_index * job->plan.k_block) * size;
+        t.a_bytes = x->ld * size;
+    }
+    const int goes = tile->n_cols == e->nr && (!tile->last || job->is_plain);
+    if (goes) {
+        t.to = tile->last ? (float *)out->data + tile->row * out->ld + tile->col : tile->acc;
+        t.to_ld = tile->last ? out->ld : tile->acc_ld;
+        t.from = tile->first ? NULL : tile->acc;
+        t.from_ld = tile->acc_ld;
+        t.streams = job->streams;
+    }
+    e->whole(&t);
+    if (!goes) e->store(out, tile);
 }
 
 /* `tile` comes with row, col, n_cols, first, last, and acc at (row, col). */
@@ -123,20 +132,27 @@ static void run_panel(const gemm_job *job, panel_run *r, ls_gemm_tile tile) {
     const int64_t words = job->plan.words;
     const int64_t step = job->plan.a_in_place ? 0 : words * e->mr * WORD_BYTES;
     const char *a = r->a;
+    ls_gemm_ask ask = {.far = r->ahead.walk};
+    int64_t left = r->ahead.left;
     tile.c = r->c;
     for (int64_t i = 0; i < r->n_rows; i += e->mr, a += step) {
         tile.n_rows = (int)min_of(e->mr, r->n_rows - i);
-        ask_ahead(&r->ahead);
-        if (job->streams && tile.n_rows == e->mr && tile.n_cols == e->nr) {
-            float *to = (float *)out->data + tile.row * out->ld + tile.col;
-            e->stream_tile(words, a, r->b, to, out->ld);
+        ask.n_far = (int)min_of(r->ahead.n_lines, left);
+        left -= ask.n_far;
+        ask.n_near = 0;
+        if (!job->streams) ask_tile(out, &tile, &ask);
+        if (e->whole && tile.n_rows == e->mr) {
+            run_whole(job, r, a, &tile, &ask);
         } else {
-            prefetch_tile(out, &tile);
-            run_tile(job, r, a, &tile);
+            ls_gemm_ask_all(&ask);
+            e->tile(words, tile.n_rows, a, r->b, r->c);
+            e->store(out, &tile);
         }
         tile.row += e->mr;
         if (tile.acc) tile.acc += e->mr * tile.acc_ld;
     }
+    r->ahead.walk = ask.far;
+    r->ahead.left = left;
 }
 
 /* --- resident a -------------------------------------------------------------------------------------------------- */
@@ -192,20 +208,17 @@ static gemm_ahead ask_for_group(const gemm_job *job, const panel_group *group, i
     const int64_t n = group->end - group->col, n_k = k_count(job, group->k_index);
     const int64_t bytes = (int64_t)ls_dtype_bytes(g->b.dtype);
     const int64_t k0 = group->k_index * job->plan.k_block;
-    gemm_ahead ahead = {.ld = g->b.ld * bytes};
-    if (n <= 0) return ahead;
+    ls_gemm_walk walk = {.ld = g->b.ld * bytes};
+    if (n <= 0) return (gemm_ahead){0};
     if (g->packed_b) {
-        ahead.row = packed_panel(job, group->col, group->k_index);
-        ahead.row_bytes = job->plan.words * round_up(n, job->engine->nr) * WORD_BYTES;
-        ahead.n_rows = 1;
-    } else {
-        ahead.row = (const char *)g->b.data +
-                    (g->b.k_inner ? group->col * g->b.ld + k0 : k0 * g->b.ld + group->col) * bytes;
-        ahead.row_bytes = (g->b.k_inner ? n_k : n) * bytes;
-        ahead.n_rows = g->b.k_inner ? n : n_k;
+        walk.row = packed_panel(job, group->col, group->k_index);
+        walk.row_bytes = job->plan.words * round_up(n, job->engine->nr) * WORD_BYTES;
+        return ask_with_tiles(&walk, 1, n_tiles);
     }
-    ahead.n_lines = divide_up(ahead.n_rows * divide_up(ahead.row_bytes, LINE_BYTES), n_tiles);
-    return ahead;
+    walk.row = (const char *)g->b.data +
+               (g->b.k_inner ? group->col * g->b.ld + k0 : k0 * g->b.ld + group->col) * bytes;
+    walk.row_bytes = (g->b.k_inner ? n_k : n) * bytes;
+    return ask_with_tiles(&walk, g->b.k_inner ? n : n_k, n_tiles);
 }
 
 /* One group: packed, then all of A against each panel. `acc`: sums of (0, col), or NULL. */
@@ -324,16 +337,14 @@ static const char *panel_of(const gemm_job *job, int64_t panel, int64_t k_index)
 static gemm_ahead ask_for_panel(const gemm_job *job, const shared_task *t, int64_t panel,
                                 int64_t k_index) {
     const ls_gemm_plan *plan = &job->plan;
-    gemm_ahead ahead = {.row_bytes = plan->words * job->engine->nr * WORD_BYTES, .n_rows = 1};
+    ls_gemm_walk walk = {.row_bytes = plan->words * job->engine->nr * WORD_BYTES};
     if (++panel == t->end) {
         panel = t->first;
         if (++k_index == min_of(job->k_index + plan->round, plan->n_k_blocks))
             return (gemm_ahead){0};
     }
-    ahead.row = panel_of(job, panel, k_index);
-    ahead.n_lines =
-        divide_up(divide_up(ahead.row_bytes, LINE_BYTES), divide_up(t->n_rows, job->engine->mr));
-    return ahead;
+    walk.row = panel_of(job, panel, k_index);
+    return ask_with_tiles(&walk, 1, divide_up(t->n_rows, job->engine->mr));
 }
 
 static void run_block(const gemm_job *job, const shared_task *t, int64_t k_index, char *rows) {
@@ -405,7 +416,7 @@ static ls_status run_chunks(gemm_job *job, float *acc, ls_pool *pool) {
 /* A large gradient of a weight (sums over rows of A) goes past the caches: it is read when the backward pass is over. */
 static int may_stream(const ls_gemm_engine *e, const ls_gemm *g, int64_t n_k_blocks) {
     const int64_t bytes = g->m * g->n * (int64_t)sizeof(float);
-    return e->stream_tile && !g->a.k_inner && n_k_blocks == 1 && is_plain(&g->out) &&
+    return e->whole && !g->a.k_inner && n_k_blocks == 1 && is_plain(&g->out) &&
            bytes >= STREAM_BYTES && g->out.ld % (LINE_BYTES / 4) == 0 &&
            (uintptr_t)g->out.data % LINE_BYTES == 0;
 }
@@ -418,6 +429,7 @@ ls_status ls_gemm_run(const ls_gemm_engine *engine, const ls_gemm *gemm, void *w
     gemm_job job = {
         .engine = engine, .gemm = gemm, .plan = ls_gemm_make_plan(engine, gemm, n_threads)};
     const ls_gemm_plan *plan = &job.plan;
+    job.is_plain = is_plain(&gemm->out);
     job.streams = may_stream(engine, gemm, plan->n_k_blocks);
     job.shared = workspace;
     job.scratch = job.shared + plan->shared_bytes;

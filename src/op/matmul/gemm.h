@@ -8,6 +8,8 @@
 #define LS_OP_GEMM_H
 #include "op/matmul/matmul.h"
 
+enum { LS_GEMM_MOST_ASKED = 128 };
+
 typedef struct ls_gemm_operand {
     const void *data;
     ls_dtype dtype;
@@ -56,11 +58,53 @@ typedef struct ls_gemm_tile {
     int first, last; /* k block */
 } ls_gemm_tile;
 
+/* Rows of memory, line by line. */
+typedef struct ls_gemm_walk {
+    const char *row;
+    int64_t ld, row_bytes, at; /* at: bytes of the row that were asked for */
+} ls_gemm_walk;
+
+/* Lines that will be wanted soon, asked for one by one while a tile is computed: all at once they would keep its own loads waiting. The
+ * next n_far of `far` (B to be packed, panels to come) go to the second-level cache; `near`, where the tile's sums go, to the first. */
+typedef struct ls_gemm_ask {
+    int n_far, n_near;
+    ls_gemm_walk far;
+    const char *near[LS_GEMM_MOST_ASKED];
+} ls_gemm_ask;
+
+static inline void ls_gemm_ask_far(ls_gemm_walk *walk) {
+    const int64_t at = walk->at + 64;
+    const int is_end = at >= walk->row_bytes;
+    __builtin_prefetch(walk->row + walk->at, 0, 2);
+    walk->row += is_end ? walk->ld : 0;
+    walk->at = is_end ? 0 : at;
+}
+
+static inline void ls_gemm_ask_all(ls_gemm_ask *ask) {
+    for (int i = 0; i < ask->n_far; i++) ls_gemm_ask_far(&ask->far);
+    for (int i = 0; i < ask->n_near; i++) __builtin_prefetch(ask->near[i], 0, 3);
+}
+
+/* A whole tile, mr rows by nr columns: to[mr][to_ld] = from[mr][from_ld] (nothing, if NULL) + sum over words. */
+typedef struct ls_gemm_whole {
+    int64_t words;
+    const void *a, *b;
+    int64_t
+        a_bytes; /* from row to row of an A read in place, of in_place_dtype with k's neighbours and complete words; 0: packed */
+    float *to;
+    const float *from;
+    int64_t to_ld, from_ld;
+    int streams;      /* past the caches; rows of `to` lie at multiples of 64 bytes */
+    ls_gemm_ask *ask; /* what was asked for is taken off */
+} ls_gemm_whole;
+
 typedef struct ls_gemm_engine {
     int mr, nr;  /* register tile; nr is a multiple of 16 */
     int k_word;  /* k's in a word: 1 or 2 */
     int k_step;  /* words the tile kernel takes at a time */
     int k_block; /* most words of a block */
+    /* Most panels of B that go through the blocks of k together (gemm.c, "resident a"); 0: as many as fit beside a block of A. */
+    int group_panels;
     /* Rows (columns) [i0, i0 + n_i) and k [k0, k0 + n_k) as panels of mr (nr), zero-padded to `words` words each. */
     void (*pack_a)(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst);
     void (*pack_b)(const ls_gemm_operand *b, const int64_t range[4], int64_t words, void *dst);
@@ -69,11 +113,9 @@ typedef struct ls_gemm_engine {
     void (*store)(const ls_gemm_out *out, const ls_gemm_tile *tile);
     void (*begin)(void); /* on each worker around its tiles; may be NULL */
     void (*end)(void);
-    /* The rest may be NULL. A whole tile of rows of A (in_place_dtype, k's neighbours, words complete) that lie a_bytes apart. */
-    void (*tile_in_place)(int64_t words, const void *a, int64_t a_bytes, const void *b, float *c);
+    /* The rest may be NULL. */
+    void (*whole)(const ls_gemm_whole *tile);
     ls_dtype in_place_dtype; /* of A */
-    /* A whole tile into an f32 result past the caches; rows lie at multiples of 64 bytes. */
-    void (*stream_tile)(int64_t words, const void *a, const void *b, float *out, int64_t ld);
     /* B in place: columns and k's of `range` by n_rows (1, 2, 4, 8, 12) of a[words][n_rows] to
      * c[groups of nr columns][n_rows][nr]. */
     void (*direct)(const ls_gemm_operand *b, const int64_t range[4], int64_t words, int n_rows,

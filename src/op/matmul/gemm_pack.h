@@ -80,6 +80,13 @@ V16_INLINE v16u load_pairs(const void *data, int64_t at, int64_t n) {
 
 /* Stores n (a constant up to 16) words. */
 V16_INLINE void store_words(uint32_t *dst, v16u x, int n) {
+#ifdef __AVX512F__
+    if (n == 12) { /* a memcpy would go through the stack */
+        _mm256_storeu_si256((__m256i *)dst, _mm512_castsi512_si256((__m512i)x));
+        _mm_storeu_si128((__m128i *)(dst + 8), _mm512_extracti32x4_epi32((__m512i)x, 2));
+        return;
+    }
+#endif
     memcpy(dst, &x, (size_t)n * sizeof *dst);
 }
 

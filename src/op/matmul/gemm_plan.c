@@ -81,7 +81,8 @@ static int64_t most_panels(const ls_gemm_engine *e, const ls_gemm *g, const ls_g
     if (plan->n_k_blocks == 1) return 1;
     const int64_t sums = round_up(g->m, e->mr) * e->nr * (int64_t)sizeof(float);
     const int64_t packed = g->packed_b ? 0 : plan->words * e->nr * WORD_BYTES;
-    return max_of(GROUP_BYTES / (packed + sums), 1);
+    const int64_t most = max_of(GROUP_BYTES / (packed + sums), 1);
+    return e->group_panels ? min_of(e->group_panels, most) : most;
 }
 
 /* Tasks as even as panels can be dealt, as many for each thread. Of many panels a task has a few groups: it knows what it reads next. */
@@ -98,7 +99,7 @@ static void plan_tasks(const ls_gemm_engine *e, const ls_gemm *g, int n_threads,
 /* Rows of A can be read where they lie if no word has to be filled up, and if a tile of them does not compete for the same few places of
  * the first-level cache. */
 static int is_a_in_place(const ls_gemm_engine *e, const ls_gemm *g, const ls_gemm_k_plan *k) {
-    return e->tile_in_place && g->a.k_inner && g->a.dtype == e->in_place_dtype && g->m >= e->mr &&
+    return e->whole && g->a.k_inner && g->a.dtype == e->in_place_dtype && g->m >= e->mr &&
            g->k == k->n_blocks * k->k_block &&
            g->a.ld * (int64_t)ls_dtype_bytes(g->a.dtype) % PAGE_BYTES != 0;
 }

@@ -14,26 +14,41 @@ typedef float vec_any __attribute__((vector_size(4 * LANES), aligned(4), may_ali
 typedef uint32_t word_any __attribute__((aligned(1), may_alias));
 typedef uint32_t word_vec __attribute__((vector_size(4 * LANES), may_alias));
 
-/* sum[rows][VECS] over words of A x b[word][NR]; word w of row i of A lies at a + i * row_bytes + w * word_bytes. rows is a constant. */
-V16_INLINE void sum_rows(int64_t words, int rows, const char *a, int64_t row_bytes,
-                         int64_t word_bytes, const word_vec *b, vec sum[MR][VECS]) {
-    const char *base[(MR + 2) / 3]; /* of three rows: as far as an address reaches */
+/* Word w of row i of A lies at base[i / 3] + i % 3 * row_bytes + w * word_bytes: three rows are as far as an address reaches. */
+typedef struct word_walk {
+    const char *base[(MR + 2) / 3];
+    int64_t row_bytes, word_bytes;
+    const word_vec *b; /* [word][NR] */
+} word_walk;
+
+V16_INLINE word_walk start_walk(int rows, const char *a, int64_t row_bytes, int64_t word_bytes,
+                                const word_vec *b) {
+    word_walk walk = {.row_bytes = row_bytes, .word_bytes = word_bytes, .b = b};
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; i += 3) base[i / 3] = a + i * row_bytes;
+    for (int i = 0; i < rows; i += 3) walk.base[i / 3] = a + i * row_bytes;
+    return walk;
+}
+
+V16_INLINE void clear_sums(int rows, vec sum[MR][VECS]) {
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < VECS; j++) sum[i][j] = (vec){0};
-    for (int64_t w = 0; w < words; w++, b += VECS) {
+}
+
+/* sum[rows][VECS] += words of A x b[word][NR]. rows is a constant. */
+V16_INLINE void add_words(int64_t words, int rows, word_walk *walk, vec sum[MR][VECS]) {
+#pragma GCC unroll 1
+    for (int64_t w = 0; w < words; w++, walk->b += VECS) {
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
-            const word_any *word = (const word_any *)(base[i / 3] + i % 3 * row_bytes);
+            const word_any *word = (const word_any *)(walk->base[i / 3] + i % 3 * walk->row_bytes);
             const word_vec x = (word_vec){0} + *word;
 #pragma GCC unroll 4
-            for (int j = 0; j < VECS; j++) sum[i][j] = MULTIPLY_WORD(sum[i][j], x, b[j]);
+            for (int j = 0; j < VECS; j++) sum[i][j] = MULTIPLY_WORD(sum[i][j], x, walk->b[j]);
         }
 #pragma GCC unroll 16
-        for (int i = 0; i < rows; i += 3) base[i / 3] += word_bytes;
+        for (int i = 0; i < rows; i += 3) walk->base[i / 3] += walk->word_bytes;
     }
 }
 
@@ -47,7 +62,9 @@ V16_INLINE void store_sums_of(int rows, vec sum[MR][VECS], float *c) {
 /* A packed: words of MR rows. */
 V16_INLINE void run_rows(int64_t words, int rows, const void *a, const void *b, float *c) {
     vec sum[MR][VECS];
-    sum_rows(words, rows, a, 4, 4 * MR, b, sum);
+    word_walk walk = start_walk(rows, a, 4, 4 * MR, b);
+    clear_sums(rows, sum);
+    add_words(words, rows, &walk, sum);
     store_sums_of(rows, sum, c);
 }
 
@@ -63,26 +80,64 @@ static void run_tile(int64_t words, int n_rows, const void *a, const void *b, fl
 }
 
 #if defined(__AVX512F__)
-/* ls_gemm_engine.tile_in_place. */
-__attribute__((unused)) static void run_in_place(int64_t words, const void *a, int64_t a_bytes,
-                                                 const void *b, float *c) {
-    vec sum[MR][VECS];
-    sum_rows(words, MR, a, a_bytes, 4, b, sum);
-    store_sums_of(MR, sum, c);
+#ifndef ADD_SUMS
+#define ADD_SUMS(a, b) ((a) + (b))
+#endif
+
+/* All words of a whole tile, some for each line that is asked for. */
+V16_INLINE void sum_asking(const ls_gemm_whole *t, word_walk walk, vec sum[MR][VECS]) {
+    ls_gemm_walk far = t->ask->far;
+    const int n_far = t->ask->n_far, n = n_far + t->ask->n_near;
+    const char *const *near = t->ask->near;
+    const int64_t step = n < t->words ? t->words / (n + 1) : 1;
+    int64_t left = t->words;
+    clear_sums(MR, sum);
+#pragma GCC unroll 1
+    for (int i = 0; i <= n; i++, left -= step) {
+        if (i < n_far)
+            ls_gemm_ask_far(&far);
+        else if (i < n)
+            __builtin_prefetch(*near++, 0, 3);
+        add_words(i < n && step < left ? step : left, MR, &walk, sum);
+    }
+    t->ask->far = far;
 }
 
-/* ls_gemm_engine.stream_tile; end_streams is its .end. */
-__attribute__((unused)) static void stream_tile(int64_t words, const void *a, const void *b,
-                                                float *out, int64_t ld) {
-    vec sum[MR][VECS];
-    sum_rows(words, MR, a, 4, 4 * MR, b, sum);
+V16_INLINE void add_earlier(const float *from, int64_t ld, vec sum[MR][VECS]) {
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < MR; i++, from += ld)
 #pragma GCC unroll 4
         for (int j = 0; j < VECS; j++)
-            _mm512_stream_ps(out + i * ld + j * LANES, (__m512)sum[i][j]);
+            sum[i][j] = ADD_SUMS(sum[i][j], *(const vec_any *)(from + j * LANES));
 }
 
+V16_INLINE void write_sums(const ls_gemm_whole *t, vec sum[MR][VECS]) {
+    float *to = t->to;
+    if (t->streams) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++, to += t->to_ld)
+#pragma GCC unroll 4
+            for (int j = 0; j < VECS; j++) _mm512_stream_ps(to + j * LANES, (__m512)sum[i][j]);
+        return;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++, to += t->to_ld)
+#pragma GCC unroll 4
+        for (int j = 0; j < VECS; j++) *(vec_any *)(to + j * LANES) = sum[i][j];
+}
+
+/* ls_gemm_engine.whole. */
+__attribute__((unused)) static void run_whole(const ls_gemm_whole *t) {
+    vec sum[MR][VECS];
+    if (t->a_bytes)
+        sum_asking(t, start_walk(MR, t->a, t->a_bytes, 4, t->b), sum);
+    else
+        sum_asking(t, start_walk(MR, t->a, 4, 4 * MR, t->b), sum);
+    if (t->from) add_earlier(t->from, t->from_ld, sum);
+    write_sums(t, sum);
+}
+
+/* ls_gemm_engine.end where tiles may stream. */
 __attribute__((unused)) static void end_streams(void) {
     v16_stream_end();
 }

@@ -11,18 +11,8 @@ static void run_tile(int64_t words, int n_rows, const void *a, const void *b, fl
     amx_sum_packed(AMX_BF16, words, a, b, c);
 }
 
-static void run_in_place(int64_t words, const void *a, int64_t a_bytes, const void *b, float *c) {
-    amx_sum_in_place(AMX_BF16, words, a, a_bytes, b, c);
-}
-
-/* Tiles are stored through the caches: the sums go out from a place that stays in them. */
-static void stream_tile(int64_t words, const void *a, const void *b, float *out, int64_t ld) {
-    _Alignas(64) float c[MR * NR];
-    run_tile(words, MR, a, b, c);
-    amx_read_fence(c);
-    for (int i = 0; i < MR; i++)
-        for (int j = 0; j < NR; j += 16)
-            v16_stream_f32(out + i * ld + j, v16_load_f32(c + i * NR + j));
+static void run_whole(const ls_gemm_whole *tile) {
+    amx_run_whole(AMX_BF16, tile);
 }
 
 static void end_tiles(void) {
@@ -88,9 +78,8 @@ const ls_gemm_engine ls_gemm_engine_pairs_amx = {.mr = MR,
                                                  .store = store,
                                                  .begin = amx_begin,
                                                  .end = end_tiles,
-                                                 .tile_in_place = run_in_place,
-                                                 .in_place_dtype = LS_DTYPE_BF16,
-                                                 .stream_tile = stream_tile};
+                                                 .whole = run_whole,
+                                                 .in_place_dtype = LS_DTYPE_BF16};
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_matmul_workspace_bytes(&ls_gemm_engine_pairs_amx, sig, n_threads);

@@ -26,9 +26,9 @@ V16_INLINE void load_columns(const char *row, int64_t ld, int64_t n_k, int64_t n
 }
 #define JOIN_COLUMNS load_columns
 #include "op/matmul/gemm_direct.h"
-#define AVX512_ONLY                                                                    \
-    .end = end_streams, .tile_in_place = run_in_place, .in_place_dtype = LS_DTYPE_F32, \
-    .stream_tile = stream_tile, .direct = run_direct, .direct_dtype = LS_DTYPE_F32
+#define AVX512_ONLY                                                                            \
+    .group_panels = 1, .end = end_streams, .whole = run_whole, .in_place_dtype = LS_DTYPE_F32, \
+    .direct = run_direct, .direct_dtype = LS_DTYPE_F32
 #else
 #define AVX512_ONLY .end = NULL
 #endif

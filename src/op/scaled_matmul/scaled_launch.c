@@ -1,7 +1,6 @@
 /* One product, and the sums of b's columns where a zero point has to be taken out again:
  * sum (a - z) b = sum a b - z sum b. */
 #include "op/scaled_matmul/scaled_launch.h"
-#include <string.h>
 
 enum { SUM_COLUMNS = 256 /* of a task */, ALIGN_BYTES = 64 };
 
@@ -42,30 +41,18 @@ size_t ls_scaled_workspace_bytes(const ls_scaled_engine *e, const ls_sig *sig, i
 }
 
 typedef struct sum_job {
+    const ls_scaled_engine *engine;
     const ls_gemm *gemm;
     int32_t *sums;
 } sum_job;
 
-static int32_t sum_row(const int8_t *row, int64_t n) {
-    int32_t sum = 0;
-    for (int64_t k = 0; k < n; k++) sum += row[k];
-    return sum;
-}
-
 static ls_status sum_columns(void *user, int64_t task, int worker) {
     const sum_job *job = user;
     const ls_gemm *g = job->gemm;
-    const int8_t *b = g->b.data;
     const int64_t first = task * SUM_COLUMNS, left = g->n - first;
-    const int64_t n = left < SUM_COLUMNS ? left : SUM_COLUMNS;
     (void)worker;
-    memset(job->sums + first, 0, (size_t)n * sizeof *job->sums);
-    if (g->b.k_inner) {
-        for (int64_t j = first; j < first + n; j++) job->sums[j] = sum_row(b + j * g->k, g->k);
-        return LS_OK;
-    }
-    for (int64_t k = 0; k < g->k; k++)
-        for (int64_t j = first; j < first + n; j++) job->sums[j] += b[k * g->n + j];
+    job->engine->sum_columns(&g->b, g->k, first, left < SUM_COLUMNS ? left : SUM_COLUMNS,
+                             job->sums + first);
     return LS_OK;
 }
 
@@ -83,7 +70,7 @@ ls_status ls_scaled_launch(const ls_scaled_engine *e, const ls_launch *launch) {
     if (attr->has_zero) scaled.row_zero = launch->in[4].data;
     if (attr->has_bias) gemm.out.bias = launch->in[4 + attr->has_zero].data;
     if (bytes) {
-        sum_job job = {&gemm, launch->workspace};
+        sum_job job = {e, &gemm, launch->workspace};
         scaled.col_sum = job.sums;
         LS_TRY(
             ls_pool_run(launch->pool, (gemm.n + SUM_COLUMNS - 1) / SUM_COLUMNS, sum_columns, &job));

@@ -8,6 +8,9 @@
 typedef struct ls_scaled_engine {
     const ls_gemm_engine *u8, *i8;
     int32_t i8_shift;
+    /* sums[n]: columns [first, first + n) of b, over all n_k of k. */
+    void (*sum_columns)(const ls_gemm_operand *b, int64_t n_k, int64_t first, int64_t n,
+                        int32_t *sums);
 } ls_scaled_engine;
 
 LS_API size_t ls_scaled_workspace_bytes(const ls_scaled_engine *engine, const ls_sig *sig,

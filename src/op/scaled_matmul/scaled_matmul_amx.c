@@ -16,14 +16,12 @@ static void run_tile_i8(int64_t words, int n_rows, const void *a, const void *b,
     amx_sum_packed(AMX_I8, words, a, b, c);
 }
 
-static void run_in_place_u8(int64_t words, const void *a, int64_t a_bytes, const void *b,
-                            float *c) {
-    amx_sum_in_place(AMX_U8, words, a, a_bytes, b, c);
+static void run_whole_u8(const ls_gemm_whole *tile) {
+    amx_run_whole(AMX_U8, tile);
 }
 
-static void run_in_place_i8(int64_t words, const void *a, int64_t a_bytes, const void *b,
-                            float *c) {
-    amx_sum_in_place(AMX_I8, words, a, a_bytes, b, c);
+static void run_whole_i8(const ls_gemm_whole *tile) {
+    amx_run_whole(AMX_I8, tile);
 }
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {
@@ -44,15 +42,15 @@ static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_sums(out, tile, NR);
 }
 
-#define ENGINE(run, in_place, dtype)                                                         \
+#define ENGINE(run, run_whole, dtype)                                                        \
     {                                                                                        \
         .mr = MR, .nr = NR, .k_word = 4, .k_step = STEP_WORDS, .k_block = K_BLOCK,           \
         .pack_a = pack_a, .pack_b = pack_b, .tile = run, .store = store, .begin = amx_begin, \
-        .end = amx_end, .tile_in_place = in_place, .in_place_dtype = dtype                   \
+        .end = amx_end, .whole = run_whole, .in_place_dtype = dtype                          \
     }
-const ls_gemm_engine ls_gemm_engine_quads_amx = ENGINE(run_tile_u8, run_in_place_u8, LS_DTYPE_U8);
-static const ls_gemm_engine i8_engine = ENGINE(run_tile_i8, run_in_place_i8, LS_DTYPE_I8);
-static const ls_scaled_engine engine = {&ls_gemm_engine_quads_amx, &i8_engine, 0};
+const ls_gemm_engine ls_gemm_engine_quads_amx = ENGINE(run_tile_u8, run_whole_u8, LS_DTYPE_U8);
+static const ls_gemm_engine i8_engine = ENGINE(run_tile_i8, run_whole_i8, LS_DTYPE_I8);
+static const ls_scaled_engine engine = {&ls_gemm_engine_quads_amx, &i8_engine, 0, sum_columns};
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_scaled_workspace_bytes(&engine, sig, n_threads);

@@ -8,6 +8,7 @@
 enum { MR = 12, NR = 32, LANES = 16, K_BLOCK = 512, DIRECT_K = 4 };
 #define MULTIPLY_WORD(sum, a, b) \
     ((vec)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(a), (__m512i)(b)))
+#define ADD_SUMS(a, b) ((vec)((word_vec)(a) + (word_vec)(b)))
 #include "op/matmul/gemm_tile.h"
 
 /* 32 columns of a row of k behind those of another two rows further. */
@@ -59,12 +60,12 @@ const ls_gemm_engine ls_gemm_engine_quads_avx512bf16 = {.mr = MR,
                                                         .pack_b = pack_b,
                                                         .tile = run_tile,
                                                         .store = store,
-                                                        .tile_in_place = run_in_place,
+                                                        .whole = run_whole,
                                                         .in_place_dtype = LS_DTYPE_U8,
                                                         .direct = run_direct,
                                                         .direct_dtype = LS_DTYPE_I8};
 static const ls_scaled_engine engine = {&ls_gemm_engine_quads_avx512bf16,
-                                        &ls_gemm_engine_quads_avx512bf16, 128};
+                                        &ls_gemm_engine_quads_avx512bf16, 128, sum_columns};
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_scaled_workspace_bytes(&engine, sig, n_threads);

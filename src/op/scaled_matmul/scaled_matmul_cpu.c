@@ -45,7 +45,7 @@ static const ls_gemm_engine bytes = {.mr = MR,
                                      .pack_b = pack_b,
                                      .tile = run_tile,
                                      .store = store};
-static const ls_scaled_engine engine = {&bytes, &bytes, 0};
+static const ls_scaled_engine engine = {&bytes, &bytes, 0, sum_columns};
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_scaled_workspace_bytes(&engine, sig, n_threads);

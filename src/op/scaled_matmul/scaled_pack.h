@@ -94,6 +94,71 @@ V16_INLINE void pack_byte_panels(const ls_gemm_operand *x, const int64_t range[4
     }
 }
 
+/* --- sums of b's columns ------------------------------------------------------------------------------------------- */
+
+enum { MOST_ADDED = 128 /* bytes that 16 bits take in any case */, SUMMED_VECS = 4 };
+typedef int8_t v32sb __attribute__((vector_size(32)));
+typedef int16_t v32w __attribute__((vector_size(64)));
+
+/* 32 bytes, or the n that are left. */
+V16_INLINE v32w widen_bytes(const int8_t *data, int64_t n) {
+    v32sb x = {0};
+    if (n >= 32)
+        memcpy(&x, data, sizeof x);
+    else if (n > 0)
+        memcpy(&x, data, (size_t)n);
+    return __builtin_convertvector(x, v32w);
+}
+
+V16_INLINE int32_t sum_bytes(const int8_t *data, int64_t n) {
+    int32_t sum = 0;
+    while (n > 0) {
+        v32w part = {0};
+        for (int i = 0; i < MOST_ADDED && n > 0; i++, data += 32, n -= 32)
+            part += widen_bytes(data, n);
+        for (int i = 0; i < 32; i++) sum += part[i];
+    }
+    return sum;
+}
+
+/* n columns (SUMMED_VECS vectors at most) of rows of k, ld bytes apart. */
+V16_INLINE void add_rows(const int8_t *row, int64_t ld, int64_t n_k, int64_t n, int32_t *sums) {
+    v32w part[SUMMED_VECS] = {{0}};
+    for (int64_t k = 0; k < n_k; k++, row += ld) {
+        __builtin_prefetch((const void *)((uintptr_t)row + (uintptr_t)(16 * ld)), 0, 3);
+        __builtin_prefetch((const void *)((uintptr_t)row + (uintptr_t)(16 * ld + 64)), 0, 3);
+        if (n == 32 * SUMMED_VECS)
+#pragma GCC unroll 4
+            for (int v = 0; v < SUMMED_VECS; v++) part[v] += widen_bytes(row + 32 * v, 32);
+        else
+#pragma GCC unroll 4
+            for (int v = 0; v < SUMMED_VECS; v++)
+                if (n > 32 * v) part[v] += widen_bytes(row + 32 * v, n - 32 * v);
+    }
+    int16_t lanes[32 * SUMMED_VECS];
+    memcpy(lanes, part, sizeof lanes);
+    for (int64_t j = 0; j < n; j++) sums[j] += lanes[j];
+}
+
+/* ls_scaled_engine.sum_columns. */
+static void sum_columns(const ls_gemm_operand *b, int64_t n_k, int64_t first, int64_t n,
+                        int32_t *sums) {
+    const int8_t *data = b->data;
+    if (b->k_inner) {
+        for (int64_t j = 0; j < n; j++) sums[j] = sum_bytes(data + (first + j) * b->ld, n_k);
+        return;
+    }
+    memset(sums, 0, (size_t)n * sizeof *sums);
+    for (int64_t j = 0; j < n; j += 32 * SUMMED_VECS) {
+        const int64_t width = n - j < 32 * SUMMED_VECS ? n - j : 32 * SUMMED_VECS;
+        for (int64_t k = 0; k < n_k; k += MOST_ADDED)
+            add_rows(data + k * b->ld + first + j, b->ld,
+                     n_k - k < MOST_ADDED ? n_k - k : MOST_ADDED, width, sums + j);
+    }
+}
+
+/* --- s32 sums out of tiles ----------------------------------------------------------------------------------------- */
+
 V16_INLINE v16u load_sums(const void *data, int64_t n) {
     v16u x = {0};
     if (n >= 16)
@@ -103,11 +168,14 @@ V16_INLINE v16u load_sums(const void *data, int64_t n) {
     return x;
 }
 
+V16_INLINE uint32_t zero_of(const ls_gemm_scaled *s, int64_t row) {
+    return (uint32_t)s->zero + (uint32_t)(s->row_zero ? s->row_zero[row] : 0);
+}
+
 /* 16 (or the last n) finished sums of one row. */
 V16_INLINE void finish_sums(const ls_gemm_out *out, int64_t row, int64_t col, v16u sum, int64_t n) {
     const ls_gemm_scaled *s = out->scaled;
-    const uint32_t zero = (uint32_t)s->zero + (uint32_t)(s->row_zero ? s->row_zero[row] : 0);
-    if (s->col_sum) sum -= zero * load_sums(s->col_sum + col, n);
+    if (s->col_sum) sum -= zero_of(s, row) * load_sums(s->col_sum + col, n);
     v16 x = __builtin_convertvector((v16i)sum, v16) * s->row_scale[row];
     x = x * load_some(s->col_scale, LS_DTYPE_F32, col, n);
     if (out->bias) x = x + load_some(out->bias, LS_DTYPE_F32, col, n);
@@ -117,8 +185,36 @@ V16_INLINE void finish_sums(const ls_gemm_out *out, int64_t row, int64_t col, v1
         store_some(out->data, LS_DTYPE_BF16, row * out->ld + col, x, n);
 }
 
+/* A whole tile of one block of k without a bias: the same steps as finish_sums, with what belongs to columns loaded once. */
+V16_INLINE void scale_whole_as(const ls_gemm_out *out, const ls_gemm_tile *tile, int nr,
+                               ls_dtype dtype, int has_zero) {
+    const ls_gemm_scaled *s = out->scaled;
+    for (int j = 0; j < nr; j += 16) {
+        const v16 col_scale = v16_load_f32(s->col_scale + tile->col + j);
+        const v16u col_sum = has_zero ? load_sums(s->col_sum + tile->col + j, 16) : (v16u){0};
+        int64_t at = tile->row * out->ld + tile->col + j;
+        for (int64_t i = 0; i < tile->n_rows; i++, at += out->ld) {
+            const int64_t row = tile->row + i;
+            v16u sum = load_sums(tile->c + i * nr + j, 16);
+            if (has_zero) sum -= zero_of(s, row) * col_sum;
+            const v16 x = __builtin_convertvector((v16i)sum, v16) * s->row_scale[row];
+            store_some(out->data, dtype, at, x * col_scale, 16);
+        }
+    }
+}
+
 /* c and acc hold s32; sums over blocks of k lie apart from the result and in whole vectors. */
 V16_INLINE void store_sums(const ls_gemm_out *out, const ls_gemm_tile *tile, int nr) {
+    if (tile->first && tile->last && tile->n_cols == nr && !out->bias) {
+        const int has_zero = out->scaled->col_sum != NULL;
+        if (out->dtype == LS_DTYPE_F32 && has_zero)
+            scale_whole_as(out, tile, nr, LS_DTYPE_F32, 1);
+        else if (out->dtype == LS_DTYPE_F32)
+            scale_whole_as(out, tile, nr, LS_DTYPE_F32, 0);
+        else
+            scale_whole_as(out, tile, nr, LS_DTYPE_BF16, has_zero);
+        return;
+    }
     for (int i = 0; i < tile->n_rows; i++)
         for (int j = 0; j < tile->n_cols; j += 16) {
             float *acc = tile->acc ? tile->acc + i * tile->acc_ld + j : NULL;
