@@ -164,7 +164,8 @@ LS_API ls_status ls_board_report_failure(const ls_board *board, int rank);
  * records the failure. */
 LS_API void ls_board_blame_mismatch(ls_board *board, uint64_t number);
 
-/* What the system knows about a process: 'R', 'S', ..., 'Z' as in /proc/PID/stat; 0 when it is gone (or `born` differs; 0 = any). */
+/* What the system knows about a process: 'R', 'S', ..., 'Z' as in /proc/PID/stat, '?' when it is there but cannot be read; 0 when it is
+ * gone (or `born` differs; 0 = any). */
 LS_API char ls_process_state(pid_t pid, uint64_t born);
 LS_API uint64_t ls_process_born(pid_t pid);
 

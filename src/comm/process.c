@@ -1,6 +1,8 @@
 /* What /proc says about a process. */
 #include "base/fs.h"
 #include "comm/board.h"
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +28,9 @@ static int read_stat(pid_t pid, char *state_out, uint64_t *born_out) {
 char ls_process_state(pid_t pid, uint64_t born) {
     char state;
     uint64_t found;
-    if (pid <= 0 || !read_stat(pid, &state, &found)) return 0;
+    if (pid <= 0) return 0;
+    /* Without a descriptor to read it with, a process that lives must not be taken for one that is gone. */
+    if (!read_stat(pid, &state, &found)) return kill(pid, 0) == 0 || errno == EPERM ? '?' : 0;
     return born && found != born ? 0 : state;
 }
 

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -219,6 +220,14 @@ static void test_process_state(void **state) {
     assert_int_equal(ls_process_state(getpid(), born), 'R');
     assert_int_equal(ls_process_state(getpid(), born + 1), 0);
     assert_int_equal(ls_process_state(0, 0), 0);
+    struct rlimit limit, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    const char unread = ls_process_state(getpid(), born), gone = ls_process_state(1 << 28, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(unread, '?');
+    assert_int_equal(gone, 0);
     const pid_t child = fork();
     if (child == 0) {
         (void)pause();
