@@ -8,6 +8,7 @@ set -eu
 # shellcheck source=tests/ranks/elastic_hosts.sh
 . "$(dirname "$0")/elastic_hosts.sh"
 export LS_DELAY_LINE=$build/tests/delay_line
+export LC_ALL=C # a point in EPOCHREALTIME
 
 # train NAME KEY=VALUE...: the words of a short run that writes into a folder of that name.
 train_words() {
@@ -126,34 +127,47 @@ wait_for_lines() {
 # then (--wait: setsid would fork and leave): Open MPI takes a child that has ended, when another one of its host has reached MPI_Init
 # already, for a rank that failed, and ends the job with no word but those of PMIx in ranks that find its locks gone.
 # shellcheck disable=SC2016
-noting='exec setsid --wait sh -c "{ \"\$@\" 2>&1; echo \"ended with \$?\"; } </dev/null |
-    while read -r line; do echo \"\$(date +%s.%N) \$line\"; done >$0.\$(hostname).\$\$" sh "$@"'
+noting='exec setsid --wait bash -c "{ \"\$@\" 2>&1; echo \"ended with \$?\"; } </dev/null |
+    while read -r line; do echo \"\$EPOCHREALTIME \$line\"; done >$0.\$(hostname).\$\$" sh "$@"'
 
-# Each survivor must say within two seconds that a rank of host2 is dead or out of reach, and end with status 8.
-check_fault() {
-    local mpi=$1 each=$2 fault=$3 at survivors
+# strike MPI RANKS_A_HOST FAULT HOSTS: all survivors' words in $tmp/said.*, and when host2 was gone in $at: as soon as its cable was cut.
+strike() {
+    local mpi=$1 each=$2 fault=$3
     hosts_start "$4"
-    survivors=$(((hosts_n - 1) * each))
     rm -rf "$tmp/fault" "$tmp"/said.*
     # shellcheck disable=SC2046
     hosts_mpirun "$mpi" $((hosts_n * each)) sh -c "$noting" "$tmp/said" \
         $(train_words fault steps=1000000 log_every=1) </dev/null >"$tmp/out" 2>&1 &
     wait_for_lines step 20 "$tmp/fault/metrics.jsonl" || fail "$mpi did not start: $(cat "$tmp/out" "$tmp"/said.*)"
-    at=$(date +%s.%N)
+    hosts_unplug host2
+    at=$EPOCHREALTIME
     "hosts_$fault" host2
-    wait_for_lines "ended with" $survivors "$tmp"/said.host[134].* || fail "$mpi, $fault: survivors hang: $(cat "$tmp"/said.*)"
+    wait_for_lines "ended with" $(((hosts_n - 1) * each)) "$tmp"/said.host[134].* ||
+        fail "$mpi, $fault: survivors hang: $(cat "$tmp"/said.*)"
     hosts_stop
     wait
-    cat "$tmp"/said.host[134].* | awk -v at="$at" -v survivors=$survivors -v name="$mpi: $hosts_n hosts, $((hosts_n * each)) ranks, $fault host2" '
-        / error: rank [0-9]+ \(pid [0-9]+ on host host2\) / && / this is rank [0-9]+ \(pid [0-9]+ on host host[134]\)/ {
-            told++
-            if ($1 - at > last) last = $1 - at
-        }
-        / ended with 8$/ { ended++ }
-        END {
-            printf "%s: named by %d of %d survivors, the last after %.2f s\n", name, told, survivors, last
-            exit !(told == survivors && ended == survivors && last < 2)
-        }' || fail "$(cat "$tmp"/said.*)"
+}
+
+# Each survivor must say within two seconds that a rank of host2 is dead or out of reach, and end with status 8. Two seconds are promised
+# on a machine that lets the survivors run: where they come later, it is tried again, twice at most. Nothing else is tried again.
+check_fault() {
+    local mpi=$1 each=$2 fault=$3 status at survivors
+    for _ in 1 2 3; do
+        strike "$@"
+        survivors=$(((hosts_n - 1) * each)) status=0
+        cat "$tmp"/said.host[134].* | awk -v at="$at" -v survivors=$survivors -v name="$mpi: $hosts_n hosts, $((hosts_n * each)) ranks, $fault host2" '
+            / error: rank [0-9]+ \(pid [0-9]+ on host host2\) / && / this is rank [0-9]+ \(pid [0-9]+ on host host[134]\)/ {
+                told++
+                if ($1 - at > last) last = $1 - at
+            }
+            / ended with 8$/ { ended++ }
+            END {
+                printf "%s: named by %d of %d survivors, the last after %.2f s\n", name, told, survivors, last
+                exit told != survivors || ended != survivors ? 1 : last < 2 ? 0 : 9
+            }' || status=$?
+        [ $status -eq 9 ] || break
+    done
+    [ $status -eq 0 ] || fail "$(cat "$tmp"/said.*)"
 }
 
 part_faults() {
