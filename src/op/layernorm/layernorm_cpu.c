@@ -1,4 +1,5 @@
 #include "op/layernorm/layernorm.h"
+enum { NORM_HAS_MEAN = 1 };
 #include "op/layernorm/norm_grad_rows.h"
 
 static int64_t last_dim(const ls_sig *sig) {

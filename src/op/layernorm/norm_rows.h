@@ -1,5 +1,5 @@
 /* The row loops of layernorm and rmsnorm (rmsnorm is the case without a mean and without beta), forward; op/layernorm/norm_grad_rows.h has
- * those of the gradients. For kernel files only.
+ * those of the gradients. For kernel files only, which say NORM_HAS_MEAN before: 0 leaves mean, beta and dbeta out.
  *
  * A task is LS_NORM_ROW_BLOCK rows; rows are independent. NORM_GROUP rows are walked side by side, so that the sums of one hide the
  * latency of the others'; each row's sum is taken in its own order all the same. Forward reads rows again, from the first-level cache,
@@ -193,8 +193,9 @@ V16_INLINE void norm_row_sums(norm_view x, ls_dtype dtype, int n_rows, v16 *sum)
 V16_INLINE void norm_add_squares(norm_view x, ls_dtype dtype, int n_rows, int64_t i, int64_t lanes,
                                  const float *mean, v16 *sum) {
     for (int k = 0; k < n_rows; k++) {
-        v16 centered = norm_get(x, dtype, k, i, lanes) - mean[k];
-        if (lanes < V16_LANES) centered = v16_keep_first(centered, lanes, 0);
+        v16 centered = norm_get(x, dtype, k, i, lanes);
+        if (NORM_HAS_MEAN) centered -= mean[k];
+        if (NORM_HAS_MEAN && lanes < V16_LANES) centered = v16_keep_first(centered, lanes, 0);
         sum[k] += centered * centered;
     }
 }
@@ -225,118 +226,142 @@ V16_INLINE v16 norm_rounded(v16 x) {
 #endif
 }
 
-/* What a pass that writes needs of the job, by value: a store through a vector pointer might change the job itself. */
-typedef struct norm_group {
-    norm_view x;
-    const float *gamma, *beta;
+/* What the pass that writes needs of the job: a local of its own, for a store through a vector pointer might change what others can
+ * reach. */
+typedef struct norm_put {
+    const char *x;
     char *to;
-    float mean[NORM_GROUP], rstd[NORM_GROUP];
-} norm_group;
+    const float *gamma, *beta, *mean, *rstd; /* mean and rstd of the group's rows */
+    int64_t n, first;
+    int n_rows, stream;
+} norm_put;
 
-V16_INLINE v16 norm_result(const norm_group *g, ls_dtype dtype, int k, int has_beta, int64_t i,
-                           int64_t lanes) {
-    const v16 gamma = v16_load_f32(g->gamma + i);
-    const v16 unit = (norm_get(g->x, dtype, k, i, lanes) - g->mean[k]) * g->rstd[k] * gamma;
-    return has_beta ? norm_rounded(unit) + v16_load_f32(g->beta + i) : unit;
+typedef struct norm_row {
+    int64_t at; /* of its first element */
+    float mean, rstd;
+} norm_row;
+
+V16_INLINE norm_row norm_put_row(const norm_put *p, int k) {
+    return (norm_row){(p->first + k) * p->n, NORM_HAS_MEAN ? p->mean[k] : 0, p->rstd[k]};
 }
 
-/* Two vectors of every row at a time: a cache line of 16-bit results is written at once. */
-V16_INLINE void norm_put_rows(const norm_group *g, ls_dtype dtype, int n_rows, int has_beta,
-                              int stream) {
-    for (int64_t i = 0; i + 2 * V16_LANES <= g->x.n; i += 2 * V16_LANES) {
-        norm_fetch(g->x.data, dtype, g->x, n_rows, norm_share_of(1, dtype), i, 2 * V16_LANES);
-        for (int k = 0; k < n_rows; k++)
-            norm_store_two(g->to, dtype, (g->x.first + k) * g->x.n + i,
-                           norm_result(g, dtype, k, has_beta, i, V16_LANES),
-                           norm_result(g, dtype, k, has_beta, i + V16_LANES, V16_LANES), stream);
+/* (x - mean) * rstd */
+V16_INLINE v16 norm_unit(const void *x, ls_dtype dtype, norm_row row, int64_t i, int64_t lanes) {
+    const v16 value = v16_read_n(x, dtype, row.at + i, lanes, 0);
+    return (NORM_HAS_MEAN ? value - row.mean : value) * row.rstd;
+}
+
+V16_INLINE v16 norm_result(const norm_put *p, ls_dtype dtype, norm_row row, int has_beta, int64_t i,
+                           int64_t lanes) {
+    const v16 scaled = norm_unit(p->x, dtype, row, i, lanes) * v16_load_f32(p->gamma + i);
+    return has_beta ? norm_rounded(scaled) + v16_load_f32(p->beta + i) : scaled;
+}
+
+/* One row after the other, two vectors at a time: a cache line of 16-bit results is written at once. Fetches its share of the next group. */
+V16_INLINE void norm_put_rows(const norm_put *p, ls_dtype dtype, int has_beta) {
+    const norm_share share = norm_share_of(1, dtype);
+    const int64_t quarters = share.to - share.from, all = p->n_rows * p->n;
+    const int64_t next = p->first * p->n + all + share.from * all / 4;
+    for (int k = 0; k < p->n_rows; k++) {
+        const norm_row row = norm_put_row(p, k);
+        for (int64_t i = 0; i + 2 * V16_LANES <= p->n; i += 2 * V16_LANES) {
+            norm_fetch_range(p->x, dtype, next + (k * p->n + i) * quarters / 4,
+                             2 * V16_LANES * quarters / 4);
+            norm_store_two(
+                p->to, dtype, row.at + i, norm_result(p, dtype, row, has_beta, i, V16_LANES),
+                norm_result(p, dtype, row, has_beta, i + V16_LANES, V16_LANES), p->stream);
+        }
     }
 }
 
 /* What is left of every row behind the last two whole vectors. */
-V16_INLINE void norm_put_rest(const norm_group *g, ls_dtype dtype, int n_rows) {
-    const int64_t n = g->x.n, begin = n - n % (2 * V16_LANES), whole = n - n % V16_LANES;
-    for (int k = 0; k < n_rows; k++) {
-        const int64_t at = (g->x.first + k) * n;
+V16_INLINE void norm_put_rest(const norm_put *p, ls_dtype dtype) {
+    const int64_t n = p->n, begin = n - n % (2 * V16_LANES), whole = n - n % V16_LANES;
+    const int has_beta = p->beta != NULL;
+    for (int k = 0; k < p->n_rows; k++) {
+        const norm_row row = norm_put_row(p, k);
         if (begin < whole)
-            v16_write(g->to, dtype, at + begin,
-                      norm_result(g, dtype, k, g->beta != NULL, begin, V16_LANES));
+            v16_write(p->to, dtype, row.at + begin,
+                      norm_result(p, dtype, row, has_beta, begin, V16_LANES));
         if (whole < n)
-            v16_write_n(g->to, dtype, at + whole,
-                        norm_result(g, dtype, k, g->beta != NULL, whole, n - whole), n - whole);
+            v16_write_n(p->to, dtype, row.at + whole,
+                        norm_result(p, dtype, row, has_beta, whole, n - whole), n - whole);
     }
+}
+
+/* Mean and 1 / deviation of n_rows rows from `first` on. */
+V16_INLINE void norm_measure(const norm_job *job, int64_t first, ls_dtype dtype, int n_rows) {
+    const float n = (float)job->n;
+    const norm_view x = norm_view_of(job->x, job->n, first);
+    float *rstd = (float *)job->rstd_out->data + first, mean[NORM_GROUP] = {0};
+    v16 sum[NORM_GROUP];
+    if (NORM_HAS_MEAN) {
+        norm_row_sums(x, dtype, n_rows, sum);
+        for (int k = 0; k < n_rows; k++) mean[k] = v16_sum(sum[k]) / n;
+        memcpy((float *)job->mean_out->data + first, mean, sizeof(float) * (size_t)n_rows);
+    }
+    norm_row_squares(x, dtype, n_rows, mean, sum);
+    for (int k = 0; k < n_rows; k++) rstd[k] = 1.0f / sqrtf(v16_sum(sum[k]) / n + job->eps);
 }
 
 /* --- one function a form ---------------------------------------------------------------------------------------------
  * A compiler's time grows faster than a function does (under sanitizers to minutes for all forms in one): each pass over rows of one
- * form is a function of its own, by a name that ends in the dtype's and in the number of rows. */
+ * form is a function of its own, by a name that ends in the dtype's and in the number of rows. What they share is set once a block: a
+ * load of a whole vector must not find stores of its parts under way. */
 #define NORM_APART static __attribute__((noinline, unused)) void
-V16_INLINE void norm_statistics(const norm_job *job, norm_group *g, ls_dtype dtype, int n_rows) {
-    const float n = (float)job->n;
-    const norm_view x = g->x;
-    v16 sum[NORM_GROUP];
-    float mean[NORM_GROUP] = {0};
-    if (job->mean_out) {
-        norm_row_sums(x, dtype, n_rows, sum);
-        for (int k = 0; k < n_rows; k++) mean[k] = v16_sum(sum[k]) / n;
-    }
-    norm_row_squares(x, dtype, n_rows, mean, sum);
-    for (int k = 0; k < n_rows; k++) {
-        g->mean[k] = mean[k];
-        g->rstd[k] = 1.0f / sqrtf(v16_sum(sum[k]) / n + job->eps);
-    }
-}
 
 #define NORM_MEASURE(form, dtype, n_rows)                           \
-    NORM_APART measure_##form(const norm_job *job, norm_group *g) { \
-        norm_statistics(job, g, dtype, n_rows);                     \
+    NORM_APART measure_##form(const norm_job *job, int64_t first) { \
+        norm_measure(job, first, dtype, n_rows);                    \
     }
-/* A copy: a store through a vector pointer might change what others can reach. */
-#define NORM_PUT(form, dtype, n_rows, has_beta)               \
-    NORM_APART put_##form(const norm_group *g, int stream) {  \
-        const norm_group own = *g;                            \
-        norm_put_rows(&own, dtype, n_rows, has_beta, stream); \
+#define NORM_PUT(form, dtype, has_beta)                                     \
+    NORM_APART put_##form(const norm_job *job, int64_t first, int n_rows) { \
+        const norm_put p = norm_put_of(job, first, n_rows);                 \
+        norm_put_rows(&p, dtype, has_beta);                                 \
     }
-#define NORM_FORWARD(word, dtype)                                 \
-    NORM_MEASURE(word##_row, dtype, 1)                            \
-    NORM_PUT(word##_row, dtype, 1, 0)                             \
-    NORM_PUT(word##_beta_row, dtype, 1, 1)                        \
-    NORM_APART put_rest_##word(const norm_group *g, int n_rows) { \
-        norm_put_rest(g, dtype, n_rows);                          \
+#define NORM_FORWARD(word, dtype)                                                \
+    NORM_MEASURE(word##_row, dtype, 1)                                           \
+    NORM_PUT(word, dtype, 0)                                                     \
+    NORM_PUT(word##_beta, dtype, NORM_HAS_MEAN)                                  \
+    NORM_APART put_rest_##word(const norm_job *job, int64_t first, int n_rows) { \
+        const norm_put p = norm_put_of(job, first, n_rows);                      \
+        norm_put_rest(&p, dtype);                                                \
     }
-#define NORM_FORWARD_ROWS(word, dtype)           \
-    NORM_MEASURE(word##_rows, dtype, NORM_GROUP) \
-    NORM_PUT(word##_rows, dtype, NORM_GROUP, 0)  \
-    NORM_PUT(word##_beta_rows, dtype, NORM_GROUP, 1)
+#define NORM_FORWARD_ROWS(word, dtype) NORM_MEASURE(word##_rows, dtype, NORM_GROUP)
+
+V16_INLINE norm_put norm_put_of(const norm_job *job, int64_t first, int n_rows) {
+    return (norm_put){.x = job->x->data,
+                      .to = job->y->data,
+                      .gamma = job->gamma,
+                      .beta = job->beta,
+                      .mean = NORM_HAS_MEAN ? (const float *)job->mean_out->data + first : NULL,
+                      .rstd = (const float *)job->rstd_out->data + first,
+                      .n = job->n,
+                      .first = first,
+                      .n_rows = n_rows,
+                      .stream = job->stream};
+}
 
 NORM_OF_DTYPES(NORM_FORWARD)
 NORM_OF_DTYPES_IN_ROWS(NORM_FORWARD_ROWS)
 
+typedef void (*norm_put_fn)(const norm_job *job, int64_t first, int n_rows);
 typedef struct norm_forward { /* of a dtype */
-    void (*measure_row)(const norm_job *job, norm_group *g);
-    void (*measure_rows)(const norm_job *job, norm_group *g);
-    void (*put_row[2])(const norm_group *g, int stream); /* index: beta */
-    void (*put_rows[2])(const norm_group *g, int stream);
-    void (*put_rest)(const norm_group *g, int n_rows);
+    void (*measure_row)(const norm_job *job, int64_t first);
+    void (*measure_rows)(const norm_job *job, int64_t first);
+    norm_put_fn put[2], put_rest; /* index: beta */
 } norm_forward;
-#define NORM_FORWARD_OF(word)                                                      \
-    {                                                                              \
-        measure_##word##_row, NORM_ROWS(measure_##word),                           \
-            {put_##word##_row, put_##word##_beta_row},                             \
-            {NORM_ROWS(put_##word), NORM_ROWS(put_##word##_beta)}, put_rest_##word \
+#define NORM_FORWARD_OF(word)                                                             \
+    {                                                                                     \
+        measure_##word##_row, NORM_ROWS(measure_##word), {put_##word, put_##word##_beta}, \
+            put_rest_##word                                                               \
     }
 
 static inline void normalize_group(const norm_job *job, int64_t first, int n_rows,
                                    const norm_forward *form) {
-    norm_group g = {.x = norm_view_of(job->x, job->n, first),
-                    .gamma = job->gamma,
-                    .beta = job->beta,
-                    .to = job->y->data};
-    const size_t bytes = sizeof(float) * (size_t)n_rows;
-    (n_rows > 1 ? form->measure_rows : form->measure_row)(job, &g);
-    if (job->mean_out) memcpy((float *)job->mean_out->data + first, g.mean, bytes);
-    memcpy((float *)job->rstd_out->data + first, g.rstd, bytes);
-    (n_rows > 1 ? form->put_rows : form->put_row)[g.beta != NULL](&g, job->stream);
-    if (job->n % (2 * V16_LANES)) form->put_rest(&g, n_rows);
+    (n_rows > 1 ? form->measure_rows : form->measure_row)(job, first);
+    form->put[job->beta != NULL](job, first, n_rows);
+    if (job->n % (2 * V16_LANES)) form->put_rest(job, first, n_rows);
 }
 
 static inline const norm_forward *norm_forward_of(ls_dtype dtype) {

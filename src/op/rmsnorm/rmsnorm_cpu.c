@@ -1,5 +1,6 @@
-#include "op/layernorm/norm_grad_rows.h"
 #include "op/rmsnorm/rmsnorm.h"
+enum { NORM_HAS_MEAN = 0 };
+#include "op/layernorm/norm_grad_rows.h"
 
 static int64_t last_dim(const ls_sig *sig) {
     return sig->in[0].shape.dims[sig->in[0].shape.n_dims - 1];
