@@ -30,7 +30,7 @@ hosts_holder() {
         sh -c 'trap "" INT TERM HUP; echo $$ >"$0.new" && mv "$0.new" "$0" && exec sleep 86400' "$hosts_dir/$1" </dev/null >/dev/null 2>&1 &
     disown # bash need not tell that it was killed
     local tries=0
-    while [ ! -s "$hosts_dir/$1" ] && [ $tries -lt 500 ]; do
+    while [ ! -s "$hosts_dir/$1" ] && [ $tries -lt 6000 ]; do
         sleep 0.01
         tries=$((tries + 1))
     done
@@ -106,7 +106,7 @@ hosts_delay() {
         "$line" "near$k" "far$k" "${delay%ms}" </dev/null >"$hosts_dir/line$k" 2>&1 &
     disown
     local tries=0
-    while [ ! -s "$hosts_dir/line$k" ] && [ $tries -lt 500 ]; do
+    while [ ! -s "$hosts_dir/line$k" ] && [ $tries -lt 6000 ]; do
         sleep 0.01
         tries=$((tries + 1))
     done
