@@ -142,7 +142,8 @@ void ls_profile_sentence(const ls_profile *p, int index, ls_text *out) {
     else
         append_reached(&p->roofs[c->roof], c, out);
     ls_text_append(out, "%.1f %% shorter.",
-                   p->step_seconds > 0 ? 100 * c->saved_seconds / p->step_seconds : 0);
+                   p->step_median_seconds > 0 ? 100 * c->saved_seconds / p->step_median_seconds
+                                              : 0);
 }
 
 void ls_markup_append(ls_text *out, const char *text) {

@@ -20,13 +20,14 @@ typedef struct ls_profile_class {
     const char *types; /* "f32[64, 256] x f32[256, 256] -> f32[64, 256] transpose_b=1" */
     const char *scope; /* where in the model, of one of them; "" for none */
     int64_t n_nodes;
-    double calls;        /* a step */
-    double seconds;      /* a step, mean over ranks and steps */
-    double share;        /* of the step */
+    double calls;   /* a step */
+    double seconds; /* a step: of each call the median over steps; their sum, mean over ranks */
+    double mean_seconds; /* a step, mean over ranks and steps: what disturbed a step is in it */
+    double share;        /* `seconds`, of the median step */
     double flops, bytes; /* a call */
-    double flops_per_second, bytes_per_second;
-    double threads; /* that worked, mean; 0 = not known */
-    int roof;       /* index of the one it would meet first; -1 = none */
+    double flops_per_second, bytes_per_second; /* in `seconds` */
+    double threads;                            /* that worked, mean; 0 = not known */
+    int roof;                                  /* index of the one it would meet first; -1 = none */
     double
         roof_share; /* of what that roof allows; may exceed 1 where operands were in a nearer cache */
     double saved_seconds; /* a step, if it reached its roof; 0 where there is none */
@@ -66,10 +67,11 @@ typedef struct ls_profile {
     const char *title;
     const ls_profile_pair *about; /* machine, version, configuration */
     int n_about;
-    int64_t first_step, n_steps; /* that were profiled */
-    int n_ranks, n_threads;      /* threads of a rank */
-    double step_seconds, items_per_second, flops_per_second;
-    const char *items; /* "tokens" */
+    int64_t first_step, n_steps;                             /* that were profiled */
+    int n_ranks, n_threads;                                  /* threads of a rank */
+    double step_seconds, items_per_second, flops_per_second; /* means */
+    double step_median_seconds; /* median over steps, mean over ranks */
+    const char *items;          /* "tokens" */
     int64_t n_events, n_dropped;
     const ls_profile_roof *roofs;
     int n_roofs;
@@ -102,6 +104,16 @@ enum {
 };
 extern LS_API const char *const ls_profile_families[LS_PROFILE_FAMILIES + 1];
 LS_API int ls_profile_family(const char *op);
+
+/* One time of something that happens in every step: its class, the rank, what it is there, its lane. */
+typedef struct ls_profile_sample {
+    int row, rank;
+    int64_t what;
+    int lane;
+    double ns;
+} ls_profile_sample;
+/* Sorts the samples, and adds for each group that is alike in all but its time the median, as often as it was met, to sums[row]. */
+LS_API void ls_profile_add_medians(ls_profile_sample *samples, int64_t n, double *sums);
 
 /* The classes worth attention: those whose time would shrink most if they reached their roof. Fills indices, most first; returns how many (at
  * most LS_PROFILE_ATTENTION; fewer when fewer stand below a roof). */

@@ -78,7 +78,9 @@ static void put_header(const ls_profile *p, ls_text *out) {
     ls_markup_append(out, p->title);
     ls_text_append(out, "</h1>\n<p class=\"dim\">");
     if (p->n_steps > 0)
-        ls_text_append(out, "Mean of %lld step%s from step %lld on, %d rank%s of %d thread%s.",
+        ls_text_append(out,
+                       "%lld step%s from step %lld on, %d rank%s of %d thread%s. Times of ops are "
+                       "medians over the steps, those of phases means, which add up.",
                        (long long)p->n_steps, p->n_steps == 1 ? "" : "s", (long long)p->first_step,
                        p->n_ranks, p->n_ranks == 1 ? "" : "s", p->n_threads,
                        p->n_threads == 1 ? "" : "s");
@@ -91,8 +93,9 @@ static void put_header(const ls_profile *p, ls_text *out) {
                        "follows is of the steps before; a larger profile.events keeps more.</p>\n",
                        (long long)p->n_dropped, (long long)(p->n_events + p->n_dropped));
     ls_text_append(out, "<div class=\"cards\">\n");
-    put_card(out, "a step", p->step_seconds, "s");
-    put_card(out, "throughput", p->items_per_second, rate);
+    put_card(out, "a step, median", p->step_median_seconds, "s");
+    put_card(out, "a step, mean", p->step_seconds, "s");
+    put_card(out, "throughput, mean", p->items_per_second, rate);
     put_card(out, "by the plan's count", p->flops_per_second, "FLOP/s");
     ls_text_append(out, "</div>\n");
     put_shares(p, out);
@@ -168,8 +171,10 @@ static void put_charts(const ls_profile *p, ls_text *out) {
 }
 
 static void put_phases(const ls_profile *p, ls_text *out) {
-    ls_text_append(out, "<h2>Phases</h2>\n<table>\n<tr><th>phase</th><th class=\"n\">time</th><th "
-                        "class=\"n\">share</th><th></th></tr>\n");
+    ls_text_append(
+        out, "<h2>Phases</h2>\n<p class=\"dim\">Means over the steps; they add up to the mean "
+             "step.</p>\n<table>\n<tr><th>phase</th><th class=\"n\">time</th><th "
+             "class=\"n\">share</th><th></th></tr>\n");
     for (int i = 0; i < p->n_phases; i++) {
         const ls_profile_part *part = &p->phases[i];
         ls_text_append(out, "<tr><td>");
@@ -215,7 +220,9 @@ static void put_class(const ls_profile *p, const ls_profile_class *c, ls_text *o
 
 static void put_classes(const ls_profile *p, ls_text *out) {
     ls_text_append(
-        out, "<h2>All classes of ops</h2>\n<div class=\"wide\"><table>\n<tr><th>op</th><th>types, "
+        out, "<h2>All classes of ops</h2>\n<p class=\"dim\">Medians over the steps; shares are of "
+             "the median "
+             "step.</p>\n<div class=\"wide\"><table>\n<tr><th>op</th><th>types, "
              "kernel</th><th class=\"n\">calls</th><th class=\"n\">time</th><th "
              "class=\"n\">share</th><th class=\"n\">arithmetic</th><th class=\"n\">bytes</th><th "
              "class=\"n\">threads</th><th class=\"n\">of its roof</th></tr>\n");

@@ -56,6 +56,7 @@ static void put_class(const ls_profile *p, const ls_profile_class *c, ls_text *o
     put_number(out, "nodes", (double)c->n_nodes, &k);
     put_number(out, "calls", c->calls, &k);
     put_number(out, "seconds", c->seconds, &k);
+    put_number(out, "mean_seconds", c->mean_seconds, &k);
     put_number(out, "share", c->share, &k);
     put_number(out, "flops", c->flops, &k);
     put_number(out, "bytes", c->bytes, &k);
@@ -127,7 +128,12 @@ ls_status ls_profile_print_json(const ls_profile *p, ls_text *out) {
     put_number(out, "steps", (double)p->n_steps, &n);
     put_number(out, "ranks", p->n_ranks, &n);
     put_number(out, "threads", p->n_threads, &n);
+    put_text(out, "times",
+             "classes and step_median_seconds: medians over the steps; step_seconds, phases, "
+             "mean_seconds and rates of the whole step: means, which add up",
+             &n);
     put_number(out, "step_seconds", p->step_seconds, &n);
+    put_number(out, "step_median_seconds", p->step_median_seconds, &n);
     put_text(out, "items", p->items, &n);
     put_number(out, "items_per_second", p->items_per_second, &n);
     put_number(out, "flops_per_second", p->flops_per_second, &n);

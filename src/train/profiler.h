@@ -41,7 +41,7 @@ typedef struct ls_profile_source {
 /* All memory is the arena's. */
 ls_status ls_profile_make(const ls_profile_source *source, ls_arena *arena, ls_profile *out);
 /* Classes of the plan's nodes and of its lane sums, with the time of the events of the steps marked in whole[step - first_step].
- * out->n_steps and step_seconds are known. */
+ * out->n_steps and step_median_seconds are known. */
 ls_status ls_profile_make_classes(const ls_profile_source *source, const char *whole, int n_whole,
                                   ls_arena *arena, ls_profile *out);
 ls_status ls_profile_make_strips(const ls_profile_source *source, int64_t step, ls_arena *arena,

@@ -98,6 +98,7 @@ typedef struct row {
     ls_profile_class shown;
     ls_dtype dtype;
     double n_calls, ns, busy_ns;
+    double median_ns; /* of each call over the steps, summed */
 } row;
 
 typedef struct table {
@@ -204,7 +205,9 @@ static row *row_of(const table *t, const ls_trace_event *e) {
     return i >= 0 ? &t->rows[i] : NULL;
 }
 
-static void add_times(table *t, const char *whole, int n_whole) {
+/* Of whole steps, with the time as a sample for each; returns how many. */
+static int64_t add_times(table *t, const char *whole, int n_whole, ls_profile_sample *samples) {
+    int64_t n = 0;
     for (int r = 0; r < t->source->n_ranks; r++)
         for (int64_t i = 0; i < t->source->ranks[r].n; i++) {
             const ls_trace_event *e = &t->source->ranks[r].events[i];
@@ -214,7 +217,26 @@ static void add_times(table *t, const char *whole, int n_whole) {
             to->n_calls++;
             to->ns += (double)(e->end_ns - e->begin_ns);
             to->busy_ns += (double)e->busy_ns;
+            samples[n++] =
+                (ls_profile_sample){.row = (int)(to - t->rows),
+                                    .rank = r,
+                                    .what = e->kind == LS_TRACE_KERNEL ? e->node : e->level,
+                                    .lane = e->lane,
+                                    .ns = (double)(e->end_ns - e->begin_ns)};
         }
+    return n;
+}
+
+static ls_status fill_times(table *t, const char *whole, int n_whole) {
+    size_t most = 1;
+    for (int r = 0; r < t->source->n_ranks; r++) most += (size_t)t->source->ranks[r].n;
+    ls_profile_sample *samples = ls_alloc(sizeof *samples * most);
+    double *sums = ls_arena_alloc(t->arena, sizeof *sums * (size_t)(t->n + 1));
+    const int ready = samples && sums;
+    if (ready) ls_profile_add_medians(samples, add_times(t, whole, n_whole, samples), sums);
+    for (int i = 0; ready && i < t->n; i++) t->rows[i].median_ns = sums[i];
+    ls_free(samples);
+    return ready ? LS_OK : LS_ERR_NO_MEMORY;
 }
 
 /* Which roof is met first, and what reaching it would save. */
@@ -241,13 +263,14 @@ static void finish_row(const table *t, const row *r, double n, double step_secon
                        ls_profile_class *c) {
     *c = r->shown;
     c->calls = r->n_calls / n;
-    c->seconds = 1e-9 * r->ns / n;
+    c->seconds = 1e-9 * r->median_ns / n;
+    c->mean_seconds = 1e-9 * r->ns / n;
     c->share = step_seconds > 0 ? c->seconds / step_seconds : 0;
-    if (r->ns > 0) {
-        c->flops_per_second = 1e9 * c->flops * r->n_calls / r->ns;
-        c->bytes_per_second = 1e9 * c->bytes * r->n_calls / r->ns;
-        c->threads = 1 + r->busy_ns / r->ns;
+    if (r->median_ns > 0) {
+        c->flops_per_second = 1e9 * c->flops * r->n_calls / r->median_ns;
+        c->bytes_per_second = 1e9 * c->bytes * r->n_calls / r->median_ns;
     }
+    if (r->ns > 0) c->threads = 1 + r->busy_ns / r->ns;
     find_roof(t->source->roofs, r, c);
 }
 
@@ -262,13 +285,13 @@ ls_status ls_profile_make_classes(const ls_profile_source *source, const char *w
                                   ls_arena *arena, ls_profile *out) {
     table t = {.source = source, .arena = arena};
     LS_TRY(fill_rows(&t));
-    add_times(&t, whole, n_whole);
+    LS_TRY(fill_times(&t, whole, n_whole));
     ls_profile_class *classes = ls_arena_alloc(arena, sizeof *classes * (size_t)(t.n + 1));
     if (!classes) return LS_ERR_NO_MEMORY;
     const double n = fmax(1, (double)(out->n_steps * source->n_ranks));
     for (int i = 0; i < t.n; i++)
         if (t.rows[i].n_calls > 0)
-            finish_row(&t, &t.rows[i], n, out->step_seconds, &classes[out->n_classes++]);
+            finish_row(&t, &t.rows[i], n, out->step_median_seconds, &classes[out->n_classes++]);
     qsort(classes, (size_t)out->n_classes, sizeof *classes, by_seconds);
     out->classes = classes;
     return LS_OK;

@@ -103,6 +103,25 @@ static void add_events(const ls_profile_source *s, sums *to) {
     to->ns[PHASE_REST] = fmax(0, to->step_ns - covered);
 }
 
+/* Of whole steps on every rank. */
+static ls_status find_median_step(const ls_profile_source *s, const sums *from, ls_profile *out) {
+    const int64_t most = (int64_t)from->n * s->n_ranks;
+    int64_t n = 0;
+    double ns = 0;
+    ls_profile_sample *samples = ls_alloc(sizeof *samples * (size_t)(most + 1));
+    if (!samples) return LS_ERR_NO_MEMORY;
+    for (int i = 0; i < from->n; i++)
+        for (int r = 0; from->whole[i] && r < s->n_ranks; r++) {
+            const ls_trace_event *e =
+                &s->ranks[r].events[find_step(&s->ranks[r], s->first_step + i)];
+            samples[n++] = (ls_profile_sample){.rank = r, .ns = (double)(e->end_ns - e->begin_ns)};
+        }
+    ls_profile_add_medians(samples, n, &ns);
+    out->step_median_seconds = n > 0 ? 1e-9 * ns / (double)n : 0;
+    ls_free(samples);
+    return LS_OK;
+}
+
 static ls_status make_phases(const sums *from, double n, ls_arena *arena, ls_profile *out) {
     ls_profile_part *parts = ls_arena_alloc(arena, sizeof *parts * N_PHASES);
     if (!parts) return LS_ERR_NO_MEMORY;
@@ -244,6 +263,7 @@ ls_status ls_profile_make(const ls_profile_source *s, ls_arena *arena, ls_profil
     add_events(s, &from);
     count_events(s, out);
     fill_rates(s, &from, out);
+    LS_TRY(find_median_step(s, &from, out));
     LS_TRY(make_phases(&from, fmax(1, (double)out->n_steps * s->n_ranks), arena, out));
     LS_TRY(make_memory(s->session->train_plan, arena, out));
     LS_TRY(make_about(s, &from, arena, out));

@@ -30,6 +30,7 @@ static ls_profile_class make_class(int i) {
                           .n_nodes = 2,
                           .calls = 4,
                           .seconds = 0.01 * (MOST - i),
+                          .mean_seconds = 0.02 * (MOST - i),
                           .share = 0.05,
                           .flops = i % 3 == 2 ? 0 : 1e6 * (i + 1),
                           .bytes = 1e5,
@@ -68,6 +69,7 @@ static void fill(made *m, int n_classes) {
                               .n_ranks = 2,
                               .n_threads = 2,
                               .step_seconds = 1,
+                              .step_median_seconds = 0.8,
                               .items_per_second = 1234,
                               .flops_per_second = 1e10,
                               .items = "tokens",
@@ -105,6 +107,8 @@ static void test_page(void **state) {
     made m;
     fill(&m, MOST);
     char *page = print_page(&m.profile);
+    assert_non_null(strstr(page, "a step, median</div>"));
+    assert_non_null(strstr(page, "medians over the steps, those of phases means, which add up"));
     assert_int_equal(count_text(page, "<li>"), 5);
     assert_int_equal(count_text(page, "<svg "), 2);
     assert_int_equal(count_text(page, "class=\"badge\""),
@@ -153,7 +157,7 @@ static void test_sentences(void **state) {
         {0, "It reaches 1.00 GFLOP/s of the 100 GFLOP/s that f32 arithmetic allows (50 %)"},
         {1, "It moves 1.00 GB/s of the 20.0 GB/s that memory allows (50 %)"},
         {1, "110 ms, 25.0 % of the step"},
-        {1, "at that roof the step would be 7.0 % shorter"},
+        {1, "at that roof the step would be 8.8 % shorter"},
         {4, "the rest is waiting for other ranks; without it the step"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -233,8 +237,12 @@ static void test_json(void **state) {
     assert_int_equal(json_array_size(json_object_get(root, "roofs")), 3);
     assert_int_equal(json_array_size(json_object_get(root, "phases")), 2);
     assert_float_equal(json_number_value(json_object_get(root, "step_seconds")), 1, 1e-9);
+    assert_float_equal(json_number_value(json_object_get(root, "step_median_seconds")), 0.8, 1e-9);
+    assert_non_null(strstr(json_string_value(json_object_get(root, "times")), "medians over"));
     const json_t *c = json_array_get(json_object_get(root, "classes"), 2);
     assert_true(json_is_null(json_object_get(c, "seconds")));
+    assert_float_equal(json_number_value(json_object_get(c, "mean_seconds")),
+                       m.classes[2].mean_seconds, 1e-9);
     assert_string_equal(json_string_value(json_object_get(c, "types")), m.classes[2].types);
     json_decref(root);
     ls_text_deinit(&text);
