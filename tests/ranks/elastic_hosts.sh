@@ -41,7 +41,7 @@ trap 'exit 130' INT TERM HUP
 
 # Seconds after which what must come at last is taken for lost. It says nothing of how fast anything should be, and is there so that a
 # test ends: a machine may be busy with anything else meanwhile.
-patience=120
+patience=300
 
 # fail WORDS...: what the program said stands in $tmp/err and $tmp/out.
 fail() {
