@@ -21,7 +21,7 @@ typedef struct norm_pull {
     const void *residual;
     const float *gamma, *mean, *rstd; /* mean and rstd of the group's rows */
     char *to;
-    float *up; /* rows of dy [NORM_GROUP][n_pad], where it is a sum */
+    float *up; /* rows of dy [NORM_GRAD_GROUP][n_pad], where it is a sum */
     int64_t n, n_pad, first;
 } norm_pull;
 
@@ -38,7 +38,7 @@ V16_INLINE norm_pull norm_pull_of(const norm_job *job, int worker, int64_t first
                        .mean = NORM_HAS_MEAN ? (const float *)job->mean->data + first : NULL,
                        .rstd = (const float *)job->rstd->data + first,
                        .to = job->dx->data,
-                       .up = job->rows + worker * NORM_GROUP * job->n_pad,
+                       .up = job->rows + worker * NORM_GRAD_GROUP * job->n_pad,
                        .n = job->n,
                        .n_pad = job->n_pad,
                        .first = first};
@@ -80,7 +80,7 @@ V16_INLINE v16 norm_up(const norm_pull *p, ls_dtype dtype, int k, int64_t i, int
 
 typedef struct norm_terms { /* of a block's sums, and the rows' own */
     float *dgamma, *dbeta;
-    v16 g[NORM_GROUP], gh[NORM_GROUP];
+    v16 g[NORM_GRAD_GROUP], gh[NORM_GRAD_GROUP];
 } norm_terms;
 
 /* The terms of the rows are added, row by row. */
@@ -110,7 +110,7 @@ V16_INLINE void norm_fetch_all(const norm_pull *p, ls_dtype dtype, int64_t at, i
 
 /* Means of g and of g h, of a group's rows. */
 typedef struct norm_means {
-    float g[NORM_GROUP], gh[NORM_GROUP];
+    float g[NORM_GRAD_GROUP], gh[NORM_GRAD_GROUP];
 } norm_means;
 
 /* The sums of the group's n_rows rows, and their terms of the block's. Fetches the first half of the next group. */
@@ -118,7 +118,7 @@ V16_INLINE void norm_pull_sums(const norm_pull *p, ls_dtype dtype, int n_rows, f
                                norm_means *out) {
     const int64_t n = p->n, next = (p->first + n_rows) * n;
     norm_terms sum = {part, part + p->n_pad, {{0}}, {{0}}};
-    norm_row rows[NORM_GROUP];
+    norm_row rows[NORM_GRAD_GROUP];
     for (int k = 0; k < n_rows; k++) rows[k] = norm_pull_row(p, k);
     int64_t i = 0;
     for (; i + V16_LANES <= n; i += V16_LANES) {
@@ -214,9 +214,9 @@ typedef struct norm_place {
         const norm_pull p = norm_pull_of(job, at.worker, at.first, at.n_rows, job->n_more);    \
         norm_pull_rest(&p, means, dtype);                                                      \
     }
-#define NORM_BACKWARD_ROWS(word, dtype)         \
-    NORM_SUM(word##_rows, dtype, NORM_GROUP, 0) \
-    NORM_SUM(word##_of_sums_rows, dtype, NORM_GROUP, job->n_more)
+#define NORM_BACKWARD_ROWS(word, dtype)              \
+    NORM_SUM(word##_rows, dtype, NORM_GRAD_GROUP, 0) \
+    NORM_SUM(word##_of_sums_rows, dtype, NORM_GRAD_GROUP, job->n_more)
 
 NORM_OF_DTYPES(NORM_BACKWARD)
 NORM_OF_DTYPES_IN_ROWS(NORM_BACKWARD_ROWS)
@@ -261,7 +261,7 @@ static inline ls_status differentiate_block(void *user, int64_t task, int worker
     const norm_backward *form = norm_backward_of(job->x->dtype);
     const int64_t end = norm_block_end(job, task);
     float *part = job->parts + task * 2 * job->n_pad;
-    norm_place at = {worker, NORM_GROUP, task * LS_NORM_ROW_BLOCK};
+    norm_place at = {worker, NORM_GRAD_GROUP, task * LS_NORM_ROW_BLOCK};
     memset(part, 0, sizeof(float) * (size_t)(2 * job->n_pad));
     for (; at.first + at.n_rows <= end; at.first += at.n_rows)
         differentiate_group(job, at, form, part);

@@ -1,11 +1,11 @@
 /* The row loops of layernorm and rmsnorm (rmsnorm is the case without a mean and without beta), forward; op/layernorm/norm_grad_rows.h has
  * those of the gradients. For kernel files only, which say NORM_HAS_MEAN before: 0 leaves mean, beta and dbeta out.
  *
- * A task is LS_NORM_ROW_BLOCK rows; rows are independent. NORM_GROUP rows are walked side by side, so that the sums of one hide the
+ * A task is LS_NORM_ROW_BLOCK rows; rows are independent. Groups of rows are walked side by side, so that the sums of one hide the
  * latency of the others'; each row's sum is taken in its own order all the same. Forward reads rows again, from the first-level cache,
  * rather than keep them as f32; so does backward, but for a dy that is a sum. Sums over rows (dgamma, dbeta) are taken in row order inside
  * a block and in tree order over blocks. Workspace, floats: gamma, beta [n_pad] each; in backward n_blocks partial sums [2][n_pad], then
- * rows [NORM_GROUP][n_pad] per worker. */
+ * rows [NORM_GRAD_GROUP][n_pad] per worker. */
 #ifndef LS_OP_LAYERNORM_NORM_ROWS_H
 #define LS_OP_LAYERNORM_NORM_ROWS_H
 #include "op/cpu_kernel.h"
@@ -21,15 +21,16 @@ enum { NORM_BF16_ONLY = 1 };
 #else
 enum { NORM_BF16_ONLY = 0 };
 #endif
-/* A group has as many rows as the level's registers hold sums for. A group of one has no forms of its own. */
+/* A group has as many rows as the level's registers hold sums for; a group of one has no forms of its own. Forward, more rows pay: rows
+ * of a few vectors end in sums over lanes, which wait for each other. */
 #define NORM_OF_DTYPES(forms) \
     forms(f32, LS_DTYPE_F32) forms(bf16, LS_DTYPE_BF16) forms(f16, LS_DTYPE_F16)
 #if defined(__AVX512F__)
-enum { NORM_GROUP = 4 };
+enum { NORM_GROUP = 8, NORM_GRAD_GROUP = 4 };
 #elif defined(__AVX2__)
-enum { NORM_GROUP = 2 };
+enum { NORM_GROUP = 2, NORM_GRAD_GROUP = 2 };
 #else
-enum { NORM_GROUP = 1 };
+enum { NORM_GROUP = 1, NORM_GRAD_GROUP = 1 };
 #endif
 #ifdef __AVX2__
 #define NORM_ROWS(form)               form##_rows
@@ -38,6 +39,11 @@ enum { NORM_GROUP = 1 };
 #define NORM_ROWS(form) form##_row
 #define NORM_OF_DTYPES_IN_ROWS(forms)
 #endif
+
+/* Rows of a forward group: all of them fit the first-level cache. */
+V16_INLINE int norm_group_rows(ls_dtype dtype) {
+    return dtype == LS_DTYPE_F32 ? NORM_GRAD_GROUP : NORM_GROUP;
+}
 
 typedef struct norm_job {
     const ls_tensor *x, *dy;
@@ -48,7 +54,7 @@ typedef struct norm_job {
     float eps;
     float *gamma, *beta; /* beta NULL: none */
     float *parts;        /* [n_blocks][2][n_pad] */
-    float *rows;         /* [n_workers][NORM_GROUP][n_pad] */
+    float *rows;         /* [n_workers][NORM_GRAD_GROUP][n_pad] */
     int stream;          /* y or dx goes past the caches: its rows are aligned to 64 bytes */
     int64_t n, n_pad, n_rows, n_blocks;
 } norm_job;
@@ -68,7 +74,7 @@ static inline int64_t norm_parts(int64_t n_rows) {
 
 /* n_parts: norm_parts in backward, 0 in forward. */
 static inline size_t norm_workspace(int64_t n, int64_t n_parts, int n_threads) {
-    const int64_t n_rows = n_parts ? NORM_GROUP * n_threads : 0;
+    const int64_t n_rows = n_parts ? NORM_GRAD_GROUP * n_threads : 0;
     return (size_t)norm_pad(n) * (size_t)(2 + 2 * n_parts + n_rows) * sizeof(float);
 }
 
@@ -257,7 +263,14 @@ V16_INLINE v16 norm_result(const norm_put *p, ls_dtype dtype, norm_row row, int 
     return has_beta ? norm_rounded(scaled) + v16_load_f32(p->beta + i) : scaled;
 }
 
-/* One row after the other, two vectors at a time: a cache line of 16-bit results is written at once. Fetches its share of the next group. */
+/* Two vectors at a time: a cache line of 16-bit results is written at once. */
+V16_INLINE void norm_put_two(const norm_put *p, ls_dtype dtype, norm_row row, int has_beta,
+                             int64_t i) {
+    norm_store_two(p->to, dtype, row.at + i, norm_result(p, dtype, row, has_beta, i, V16_LANES),
+                   norm_result(p, dtype, row, has_beta, i + V16_LANES, V16_LANES), p->stream);
+}
+
+/* One row after the other. Fetches its share of the next group. */
 V16_INLINE void norm_put_rows(const norm_put *p, ls_dtype dtype, int has_beta) {
     const norm_share share = norm_share_of(1, dtype);
     const int64_t quarters = share.to - share.from, all = p->n_rows * p->n;
@@ -267,11 +280,28 @@ V16_INLINE void norm_put_rows(const norm_put *p, ls_dtype dtype, int has_beta) {
         for (int64_t i = 0; i + 2 * V16_LANES <= p->n; i += 2 * V16_LANES) {
             norm_fetch_range(p->x, dtype, next + (k * p->n + i) * quarters / 4,
                              2 * V16_LANES * quarters / 4);
-            norm_store_two(
-                p->to, dtype, row.at + i, norm_result(p, dtype, row, has_beta, i, V16_LANES),
-                norm_result(p, dtype, row, has_beta, i + V16_LANES, V16_LANES), p->stream);
+            norm_put_two(p, dtype, row, has_beta, i);
         }
     }
+}
+
+/* A group's n_rows rows side by side: slower than row by row for 16-bit results, faster for f32. */
+V16_INLINE void norm_put_group(const norm_put *p, ls_dtype dtype, int n_rows, int has_beta) {
+    const norm_view x = {p->x, p->n, p->first};
+    norm_row rows[NORM_GROUP];
+    for (int k = 0; k < n_rows; k++) rows[k] = norm_put_row(p, k);
+    for (int64_t i = 0; i + 2 * V16_LANES <= p->n; i += 2 * V16_LANES) {
+        norm_fetch(p->x, dtype, x, n_rows, norm_share_of(1, dtype), i, 2 * V16_LANES);
+        for (int k = 0; k < n_rows; k++) norm_put_two(p, dtype, rows[k], has_beta, i);
+    }
+}
+
+V16_INLINE void norm_put_all(const norm_put *p, ls_dtype dtype, int has_beta) {
+    const int group = norm_group_rows(dtype);
+    if (dtype == LS_DTYPE_F32 && p->n_rows == group)
+        norm_put_group(p, dtype, group, has_beta);
+    else
+        norm_put_rows(p, dtype, has_beta);
 }
 
 /* What is left of every row behind the last two whole vectors. */
@@ -317,7 +347,7 @@ V16_INLINE void norm_measure(const norm_job *job, int64_t first, ls_dtype dtype,
 #define NORM_PUT(form, dtype, has_beta)                                     \
     NORM_APART put_##form(const norm_job *job, int64_t first, int n_rows) { \
         const norm_put p = norm_put_of(job, first, n_rows);                 \
-        norm_put_rows(&p, dtype, has_beta);                                 \
+        norm_put_all(&p, dtype, has_beta);                                  \
     }
 #define NORM_FORWARD(word, dtype)                                                \
     NORM_MEASURE(word##_row, dtype, 1)                                           \
@@ -327,7 +357,7 @@ V16_INLINE void norm_measure(const norm_job *job, int64_t first, ls_dtype dtype,
         const norm_put p = norm_put_of(job, first, n_rows);                      \
         norm_put_rest(&p, dtype);                                                \
     }
-#define NORM_FORWARD_ROWS(word, dtype) NORM_MEASURE(word##_rows, dtype, NORM_GROUP)
+#define NORM_FORWARD_ROWS(word, dtype) NORM_MEASURE(word##_rows, dtype, norm_group_rows(dtype))
 
 V16_INLINE norm_put norm_put_of(const norm_job *job, int64_t first, int n_rows) {
     return (norm_put){.x = job->x->data,
@@ -375,9 +405,10 @@ static inline ls_status normalize_block(void *user, int64_t task, int worker) {
     const norm_job *job = user;
     const norm_forward *form = norm_forward_of(job->x->dtype);
     const int64_t end = norm_block_end(job, task);
+    const int group = norm_group_rows(job->x->dtype);
     int64_t r = task * LS_NORM_ROW_BLOCK;
     (void)worker;
-    for (; r + NORM_GROUP <= end; r += NORM_GROUP) normalize_group(job, r, NORM_GROUP, form);
+    for (; r + group <= end; r += group) normalize_group(job, r, group, form);
     for (; r < end; r++) normalize_group(job, r, 1, form);
     if (job->stream) v16_stream_end();
     return LS_OK;
