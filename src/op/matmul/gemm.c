@@ -57,13 +57,13 @@ static const char *packed_panel(const gemm_job *job, int64_t col, int64_t k_inde
 
 /* Memory of B that will be packed next: asked for a few lines with each tile, so that it has come when its turn comes. */
 typedef struct gemm_ahead {
-    ls_gemm_walk walk;
-    int64_t n_lines, left; /* with each tile, in all */
+    ls_gemm_walk walk; /* all that is left */
+    int64_t n_lines;   /* with each tile */
 } gemm_ahead;
 
-static gemm_ahead ask_with_tiles(const ls_gemm_walk *walk, int64_t n_rows, int64_t n_tiles) {
-    const int64_t n = n_rows * divide_up(walk->row_bytes, LINE_BYTES);
-    return (gemm_ahead){*walk, divide_up(n, n_tiles), n};
+static gemm_ahead ask_with_tiles(ls_gemm_walk walk, int64_t n_rows, int64_t n_tiles) {
+    walk.n = n_rows * divide_up(walk.row_bytes, LINE_BYTES);
+    return (gemm_ahead){walk, divide_up(walk.n, n_tiles)};
 }
 
 /* Rows of A against one panel of B. */
@@ -74,14 +74,14 @@ typedef struct panel_run {
     gemm_ahead ahead;
 } panel_run;
 
-/* A tile's lines of a matrix, or of none. */
+/* A tile's lines of a matrix, or of none. Rows that do not begin with a line may end in one more. */
 static void ask_rows(ls_gemm_ask *ask, const void *data, int64_t step, int n_rows, int64_t bytes) {
-    const char *row = data;
-    for (int i = 0; row && i < n_rows; i++, row += step) {
-        const char *at = row - (uintptr_t)row % LINE_BYTES;
-        for (; at < row + bytes && ask->n_near < LS_GEMM_MOST_ASKED; at += LINE_BYTES)
-            ask->near[ask->n_near++] = at;
-    }
+    const int is_even = ((uintptr_t)data | (uintptr_t)step) % LINE_BYTES == 0;
+    ls_gemm_walk walk = {.row = data, .ld = step, .row_bytes = bytes};
+    if (!data) return;
+    if (!is_even) walk.row_bytes += LINE_BYTES - 1;
+    walk.n = n_rows * divide_up(walk.row_bytes, LINE_BYTES);
+    ask->near[ask->n_near++] = walk;
 }
 
 /* Where a tile will be written to, and what is added to it. */
@@ -90,7 +90,6 @@ static void ask_tile(const ls_gemm_out *out, const ls_gemm_tile *tile, ls_gemm_a
     const int64_t at = tile->row * step + tile->col * size, bytes = tile->n_cols * size;
     const int n = tile->n_rows;
     char *data = (char *)out->data + at;
-    ask->n_near = 0;
     if (!(tile->first && tile->last) && (void *)tile->acc != data)
         ask_rows(ask, tile->acc, tile->acc_ld * (int64_t)sizeof(float), n,
                  tile->n_cols * (int64_t)sizeof(float));
@@ -133,12 +132,12 @@ static void run_panel(const gemm_job *job, panel_run *r, ls_gemm_tile tile) {
     const int64_t step = job->plan.a_in_place ? 0 : words * e->mr * WORD_BYTES;
     const char *a = r->a;
     ls_gemm_ask ask = {.far = r->ahead.walk};
-    int64_t left = r->ahead.left;
+    int64_t left = ask.far.n;
     tile.c = r->c;
     for (int64_t i = 0; i < r->n_rows; i += e->mr, a += step) {
         tile.n_rows = (int)min_of(e->mr, r->n_rows - i);
-        ask.n_far = (int)min_of(r->ahead.n_lines, left);
-        left -= ask.n_far;
+        ask.far.n = min_of(r->ahead.n_lines, left);
+        left -= ask.far.n;
         ask.n_near = 0;
         if (!job->streams) ask_tile(out, &tile, &ask);
         if (e->whole && tile.n_rows == e->mr) {
@@ -152,7 +151,7 @@ static void run_panel(const gemm_job *job, panel_run *r, ls_gemm_tile tile) {
         if (tile.acc) tile.acc += e->mr * tile.acc_ld;
     }
     r->ahead.walk = ask.far;
-    r->ahead.left = left;
+    r->ahead.walk.n = left;
 }
 
 /* --- resident a -------------------------------------------------------------------------------------------------- */
@@ -213,12 +212,12 @@ static gemm_ahead ask_for_group(const gemm_job *job, const panel_group *group, i
     if (g->packed_b) {
         walk.row = packed_panel(job, group->col, group->k_index);
         walk.row_bytes = job->plan.words * round_up(n, job->engine->nr) * WORD_BYTES;
-        return ask_with_tiles(&walk, 1, n_tiles);
+        return ask_with_tiles(walk, 1, n_tiles);
     }
     walk.row = (const char *)g->b.data +
                (g->b.k_inner ? group->col * g->b.ld + k0 : k0 * g->b.ld + group->col) * bytes;
     walk.row_bytes = (g->b.k_inner ? n_k : n) * bytes;
-    return ask_with_tiles(&walk, g->b.k_inner ? n : n_k, n_tiles);
+    return ask_with_tiles(walk, g->b.k_inner ? n : n_k, n_tiles);
 }
 
 /* One group: packed, then all of A against each panel. `acc`: sums of (0, col), or NULL. */
@@ -344,7 +343,7 @@ static gemm_ahead ask_for_panel(const gemm_job *job, const shared_task *t, int64
             return (gemm_ahead){0};
     }
     walk.row = panel_of(job, panel, k_index);
-    return ask_with_tiles(&walk, 1, divide_up(t->n_rows, job->engine->mr));
+    return ask_with_tiles(walk, 1, divide_up(t->n_rows, job->engine->mr));
 }
 
 static void run_block(const gemm_job *job, const shared_task *t, int64_t k_index, char *rows) {

@@ -8,7 +8,7 @@
 #define LS_OP_GEMM_H
 #include "op/matmul/matmul.h"
 
-enum { LS_GEMM_MOST_ASKED = 128 };
+enum { LS_GEMM_MOST_NEAR = 4 /* sums, result, result 1, residual */ };
 
 typedef struct ls_gemm_operand {
     const void *data;
@@ -62,27 +62,33 @@ typedef struct ls_gemm_tile {
 typedef struct ls_gemm_walk {
     const char *row;
     int64_t ld, row_bytes, at; /* at: bytes of the row that were asked for */
+    int64_t n;                 /* lines to ask for */
 } ls_gemm_walk;
 
-/* Lines that will be wanted soon, asked for one by one while a tile is computed: all at once they would keep its own loads waiting. The
- * next n_far of `far` (B to be packed, panels to come) go to the second-level cache; `near`, where the tile's sums go, to the first. */
+/* Lines that will be wanted soon, asked for one by one while a tile is computed: all at once they would keep its own loads waiting. `far`
+ * (B to be packed, panels to come) goes to the second-level cache; `near`, where the tile's sums go, to the first, last. */
 typedef struct ls_gemm_ask {
-    int n_far, n_near;
-    ls_gemm_walk far;
-    const char *near[LS_GEMM_MOST_ASKED];
+    ls_gemm_walk far, near[LS_GEMM_MOST_NEAR];
+    int n_near; /* walks, none of them empty */
 } ls_gemm_ask;
 
-static inline void ls_gemm_ask_far(ls_gemm_walk *walk) {
+static inline void ls_gemm_ask_next(ls_gemm_walk *walk, int is_far) {
+    const char *line = walk->row + walk->at;
     const int64_t at = walk->at + 64;
     const int is_end = at >= walk->row_bytes;
-    __builtin_prefetch(walk->row + walk->at, 0, 2);
+    if (is_far)
+        __builtin_prefetch(line, 0, 2);
+    else
+        __builtin_prefetch(line, 0, 3);
     walk->row += is_end ? walk->ld : 0;
     walk->at = is_end ? 0 : at;
+    walk->n--;
 }
 
 static inline void ls_gemm_ask_all(ls_gemm_ask *ask) {
-    for (int i = 0; i < ask->n_far; i++) ls_gemm_ask_far(&ask->far);
-    for (int i = 0; i < ask->n_near; i++) __builtin_prefetch(ask->near[i], 0, 3);
+    while (ask->far.n > 0) ls_gemm_ask_next(&ask->far, 1);
+    for (int i = 0; i < ask->n_near; i++)
+        while (ask->near[i].n > 0) ls_gemm_ask_next(&ask->near[i], 0);
 }
 
 /* A whole tile, mr rows by nr columns: to[mr][to_ld] = from[mr][from_ld] (nothing, if NULL) + sum over words. */
@@ -95,7 +101,7 @@ typedef struct ls_gemm_whole {
     const float *from;
     int64_t to_ld, from_ld;
     int streams;      /* past the caches; rows of `to` lie at multiples of 64 bytes */
-    ls_gemm_ask *ask; /* what was asked for is taken off */
+    ls_gemm_ask *ask; /* is used up */
 } ls_gemm_whole;
 
 typedef struct ls_gemm_engine {

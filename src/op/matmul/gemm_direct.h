@@ -202,4 +202,14 @@ V16_INLINE void pack_joined(const ls_gemm_operand *b, const int64_t range[4], in
     }
 }
 
+/* An engine of tiles, few rows and streams, with the file's pack_a, pack_b and store. a_dtype is read in place by tiles, b_dtype by few
+ * rows. */
+#define DIRECT_ENGINE(a_dtype, b_dtype)                                                            \
+    {                                                                                              \
+        .mr = MR, .nr = NR, .k_word = DIRECT_K, .k_step = 1, .k_block = K_BLOCK,                   \
+        .group_panels = 1, .pack_a = pack_a, .pack_b = pack_b, .tile = run_tile, .store = store,   \
+        .end = end_streams, .whole = run_whole, .in_place_dtype = (a_dtype), .direct = run_direct, \
+        .direct_dtype = (b_dtype)                                                                  \
+    }
+
 #endif

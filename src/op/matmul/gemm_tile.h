@@ -86,21 +86,23 @@ static void run_tile(int64_t words, int n_rows, const void *a, const void *b, fl
 
 /* All words of a whole tile, some for each line that is asked for. */
 V16_INLINE void sum_asking(const ls_gemm_whole *t, word_walk walk, vec sum[MR][VECS]) {
-    ls_gemm_walk far = t->ask->far;
-    const int n_far = t->ask->n_far, n = n_far + t->ask->n_near;
-    const char *const *near = t->ask->near;
+    ls_gemm_ask *ask = t->ask;
+    const int64_t n_far = ask->far.n;
+    int64_t n = n_far, left = t->words;
+    for (int i = 0; i < ask->n_near; i++) n += ask->near[i].n;
     const int64_t step = n < t->words ? t->words / (n + 1) : 1;
-    int64_t left = t->words;
+    ls_gemm_walk lines = ask->far;
+    const ls_gemm_walk *near = ask->near;
     clear_sums(MR, sum);
 #pragma GCC unroll 1
-    for (int i = 0; i <= n; i++, left -= step) {
-        if (i < n_far)
-            ls_gemm_ask_far(&far);
-        else if (i < n)
-            __builtin_prefetch(*near++, 0, 3);
+    for (int64_t i = 0; i <= n; i++, left -= step) {
+        if (i == n_far) ask->far = lines;
+        if (i < n) {
+            if (lines.n == 0) lines = *near++;
+            ls_gemm_ask_next(&lines, i < n_far);
+        }
         add_words(i < n && step < left ? step : left, MR, &walk, sum);
     }
-    t->ask->far = far;
 }
 
 V16_INLINE void add_earlier(const float *from, int64_t ld, vec sum[MR][VECS]) {

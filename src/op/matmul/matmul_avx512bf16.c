@@ -44,21 +44,7 @@ static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_tile(out, tile, NR);
 }
 
-const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16 = {.mr = MR,
-                                                        .nr = NR,
-                                                        .k_word = 2,
-                                                        .k_step = 1,
-                                                        .k_block = K_BLOCK,
-                                                        .group_panels = 1,
-                                                        .pack_a = pack_a,
-                                                        .pack_b = pack_b,
-                                                        .tile = run_tile,
-                                                        .store = store,
-                                                        .end = end_streams,
-                                                        .whole = run_whole,
-                                                        .in_place_dtype = LS_DTYPE_BF16,
-                                                        .direct = run_direct,
-                                                        .direct_dtype = LS_DTYPE_BF16};
+const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16 = DIRECT_ENGINE(LS_DTYPE_BF16, LS_DTYPE_BF16);
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_matmul_workspace_bytes(&ls_gemm_engine_pairs_avx512bf16, sig, n_threads);

@@ -26,11 +26,6 @@ V16_INLINE void load_columns(const char *row, int64_t ld, int64_t n_k, int64_t n
 }
 #define JOIN_COLUMNS load_columns
 #include "op/matmul/gemm_direct.h"
-#define AVX512_ONLY                                                                            \
-    .group_panels = 1, .end = end_streams, .whole = run_whole, .in_place_dtype = LS_DTYPE_F32, \
-    .direct = run_direct, .direct_dtype = LS_DTYPE_F32
-#else
-#define AVX512_ONLY .end = NULL
 #endif
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {
@@ -45,6 +40,9 @@ static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_tile(out, tile, NR);
 }
 
+#if defined(__AVX512F__)
+const ls_gemm_engine ls_gemm_engine_wide_avx512 = DIRECT_ENGINE(LS_DTYPE_F32, LS_DTYPE_F32);
+#else
 const ls_gemm_engine LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA) = {.mr = MR,
                                                                        .nr = NR,
                                                                        .k_word = 1,
@@ -53,8 +51,8 @@ const ls_gemm_engine LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA) = {.mr = MR,
                                                                        .pack_a = pack_a,
                                                                        .pack_b = pack_b,
                                                                        .tile = run_tile,
-                                                                       .store = store,
-                                                                       AVX512_ONLY};
+                                                                       .store = store};
+#endif
 #define ENGINE LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA)
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {

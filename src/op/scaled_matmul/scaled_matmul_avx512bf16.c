@@ -51,19 +51,7 @@ static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_sums(out, tile, NR);
 }
 
-const ls_gemm_engine ls_gemm_engine_quads_avx512bf16 = {.mr = MR,
-                                                        .nr = NR,
-                                                        .k_word = 4,
-                                                        .k_step = 1,
-                                                        .k_block = K_BLOCK,
-                                                        .pack_a = pack_a,
-                                                        .pack_b = pack_b,
-                                                        .tile = run_tile,
-                                                        .store = store,
-                                                        .whole = run_whole,
-                                                        .in_place_dtype = LS_DTYPE_U8,
-                                                        .direct = run_direct,
-                                                        .direct_dtype = LS_DTYPE_I8};
+const ls_gemm_engine ls_gemm_engine_quads_avx512bf16 = DIRECT_ENGINE(LS_DTYPE_U8, LS_DTYPE_I8);
 static const ls_scaled_engine engine = {&ls_gemm_engine_quads_avx512bf16,
                                         &ls_gemm_engine_quads_avx512bf16, 128, sum_columns};
 

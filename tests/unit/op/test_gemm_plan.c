@@ -131,11 +131,26 @@ static void tasks_are_dealt_evenly(void **state) {
         }
 }
 
+/* Panels that go through the blocks of k together: as many as fit, or as the engine says. */
+static void an_engine_may_want_fewer_panels(void **state) {
+    (void)state;
+    const way_case c = {"", 130, 1300, 330, 0, 0, LS_DTYPE_BF16, 1, 0};
+    const ls_gemm gemm = describe(&c, NULL, NULL);
+    ls_gemm_engine e = ls_gemm_engine_wide_base;
+    const ls_gemm_plan many = ls_gemm_make_plan(&e, &gemm, 1);
+    e.group_panels = 1;
+    const ls_gemm_plan one = ls_gemm_make_plan(&e, &gemm, 1);
+    assert_true(many.group > 1);
+    assert_int_equal(one.group, 1);
+    assert_true(one.scratch_bytes < many.scratch_bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_row_has_its_bits_on_every_way),
         cmocka_unit_test(each_way_is_taken),
         cmocka_unit_test(tasks_are_dealt_evenly),
+        cmocka_unit_test(an_engine_may_want_fewer_panels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
