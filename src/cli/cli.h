@@ -31,6 +31,12 @@ typedef struct ls_cli_option {
     double min, max;   /* INT and FLOAT: inclusive; both 0 = unbounded */
 } ls_cli_option;
 
+/* An option that does something beside others only. */
+typedef struct ls_cli_company {
+    const char *name; /* without dashes; NULL ends a table */
+    const char *with; /* one of these has to be given too: "recover,hosts" */
+} ls_cli_company;
+
 typedef struct ls_cli_argument {
     const char *name; /* CONFIG; NULL ends a table */
     const char *help;
@@ -49,6 +55,7 @@ struct ls_cmd {
     int takes_config;                 /* KEY=VALUE arguments are collected in .assignments */
     int has_json;                     /* --json is accepted and sets .json */
     const ls_cli_option *options;     /* ends with a NULL name; may be NULL */
+    const ls_cli_company *company;    /* of options; may be NULL */
     size_t options_bytes;             /* size of the options struct */
     const void *defaults;             /* of the options struct; NULL = all zero */
     const ls_cmd *const *actions;     /* NULL-terminated; NULL = this verb runs itself */

@@ -98,6 +98,7 @@ typedef struct ls_cli_parser {
     int n_options;
     struct option long_options[MOST_OPTIONS + 1];
     char letters[3 * MOST_OPTIONS + 3];
+    char given[MOST_OPTIONS];
     char *memory;
     const char **args, **assignments; /* room for argc each */
     int n_args, n_assignments;
@@ -172,8 +173,53 @@ static ls_status read_words(ls_cli_parser *parser, int argc, char **argv) {
         const ls_cli_option *option = code == '?' || code == ':' ? NULL : find_option(parser, code);
         if (!option) return fail_option(parser, code, argv[optind - 1]);
         LS_TRY(store_value(parser->path->name, option, optarg, parser->memory));
+        parser->given[option - parser->options] = 1;
     }
     while (optind < argc) take_word(parser, argv[optind++]);
+    return LS_OK;
+}
+
+static int is_in_list(const char *list, const char *name) {
+    const size_t length = strlen(name);
+    for (const char *at = list; at; at = strchr(at, ','), at += at != NULL)
+        if (strncmp(at, name, length) == 0 && (at[length] == ',' || !at[length])) return 1;
+    return 0;
+}
+
+/* "--recover or --hosts FILE" */
+static void print_list(const ls_cli_parser *parser, const char *list, ls_text *out) {
+    for (int i = 0; i < parser->n_options; i++) {
+        const ls_cli_option *option = &parser->options[i];
+        if (!is_in_list(list, option->name)) continue;
+        ls_text_append(out, "%s--%s%s%s", out->size ? " or " : "", option->name,
+                       option->value ? " " : "", option->value ? option->value : "");
+    }
+}
+
+/* An option that would change nothing is refused. */
+static ls_status check_company(const ls_cli_parser *parser, const ls_cli_company *company) {
+    int asked = 0, found = 0;
+    for (int i = 0; i < parser->n_options; i++) {
+        if (!parser->given[i]) continue;
+        asked |= strcmp(parser->options[i].name, company->name) == 0;
+        found |= is_in_list(company->with, parser->options[i].name);
+    }
+    if (!asked || found) return LS_OK;
+    ls_text list = {0};
+    print_list(parser, company->with, &list);
+    ls_status status = list.status;
+    if (status == LS_OK)
+        status = LS_FAIL(LS_ERR_INVALID,
+                         "%s: --%s goes with %s, which is not there; give it too, or leave --%s "
+                         "out",
+                         parser->path->name, company->name, list.data, company->name);
+    ls_text_deinit(&list);
+    return status;
+}
+
+static ls_status check_companies(const ls_cli_parser *parser) {
+    const ls_cli_company *company = parser->path->cmd->company;
+    for (; company && company->name; company++) LS_TRY(check_company(parser, company));
     return LS_OK;
 }
 
@@ -216,7 +262,9 @@ static ls_status parse_words(ls_cli_parser *parser, int argc, char **argv) {
     LS_TRY(alloc_memory(parser, argc));
     LS_TRY(read_words(parser, argc, argv));
     const ls_cli_common *common = (const ls_cli_common *)(void *)parser->memory;
-    return common->help ? LS_OK : check_count(parser);
+    if (common->help) return LS_OK;
+    LS_TRY(check_companies(parser));
+    return check_count(parser);
 }
 
 ls_status ls_cli_parse(const ls_cli_path *path, int argc, char **argv, ls_cli_parsed *out) {

@@ -328,9 +328,6 @@ static ls_status run_hosts(const chaos *self) {
 }
 
 static ls_status check_options(const chaos_options *o) {
-    if (!o->hosts && (o->agent || o->launcher || o->launcher_args || o->link.down || o->link.up))
-        return LS_FAIL(LS_ERR_INVALID, "chaos: --agent, --launcher, --launcher-args, --link-down "
-                                       "and --link-up go with --hosts FILE");
     if (!o->link.down != !o->link.up)
         return LS_FAIL(LS_ERR_INVALID,
                        "chaos: --link-down and --link-up go together: what goes down must come up");
@@ -412,6 +409,13 @@ static const ls_cli_option options[] = {
      "with --link-down: run here instead of `ip link set DEV up` on the host", 0, 0},
     {0},
 };
+/* Options that are nothing by themselves. */
+static const ls_cli_company company[] = {
+    {"kills", "recover,hosts"}, {"agent", "hosts"},   {"launcher", "hosts"},
+    {"launcher-args", "hosts"}, {"wait", "hosts"},    {"launch-wait", "hosts"},
+    {"missing-wait", "hosts"},  {"device", "hosts"},  {"longest", "hosts"},
+    {"link-down", "hosts"},     {"link-up", "hosts"}, {0},
+};
 static const chaos_options defaults = {.faults = 100,
                                        .kills = 100,
                                        .seed = 1,
@@ -482,6 +486,7 @@ const ls_cmd ls_cmd_chaos = {
     .max_args = -1,
     .has_json = 1,
     .options = options,
+    .company = company,
     .options_bytes = sizeof(chaos_options),
     .defaults = &defaults,
     .run = run_chaos,

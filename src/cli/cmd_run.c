@@ -162,9 +162,6 @@ static ls_status run_hosts(const ls_cmd_call *call) {
 static ls_status run_run(const ls_cmd_call *call) {
     const run_options *o = call->options;
     if (o->hosts) return run_hosts(call);
-    if (o->agent || o->launcher || o->launcher_args)
-        return LS_FAIL(LS_ERR_INVALID, "run: --agent, --launcher and --launcher-args go with "
-                                       "--hosts FILE");
     if (o->ranks == 0)
         return LS_FAIL(LS_ERR_INVALID, "run: -n says how many ranks; `lockstep run -n 2 -- train "
                                        "CONFIG` starts two");
@@ -215,6 +212,16 @@ static const ls_cli_option options[] = {
      1e9},
     {0},
 };
+/* Options that are nothing by themselves. */
+static const ls_cli_company company[] = {
+    {"agent", "hosts"},
+    {"launcher", "hosts"},
+    {"launcher-args", "hosts"},
+    {"wait", "hosts"},
+    {"launch-wait", "hosts"},
+    {"missing-wait", "hosts"},
+    {0},
+};
 static const run_options defaults = {.transport = "shm",
                                      .restarts = 1000,
                                      .stuck = 5,
@@ -261,6 +268,7 @@ const ls_cmd ls_cmd_run = {
     .min_args = 1,
     .max_args = -1,
     .options = options,
+    .company = company,
     .options_bytes = sizeof(run_options),
     .defaults = &defaults,
     .run = run_run,

@@ -6,7 +6,7 @@ typedef struct own_options {
     int flag;
     int64_t count;
     double rate;
-    const char *name, *where;
+    const char *name, *where, *near;
 } own_options;
 
 static const ls_cli_option table[] = {
@@ -15,8 +15,11 @@ static const ls_cli_option table[] = {
     {"rate", 0, LS_CLI_FLOAT, offsetof(own_options, rate), "R", "a rate", 0, 0},
     {"name", 0, LS_CLI_STRING, offsetof(own_options, name), "NAME", "a name", 0, 0},
     {"where", 'w', LS_CLI_OPTIONAL, offsetof(own_options, where), "DIR", "a folder", 0, 0},
+    {"near", 0, LS_CLI_STRING, offsetof(own_options, near), "X", "with --flag, --name: a place", 0,
+     0},
     {0},
 };
+static const ls_cli_company company[] = {{"rate", "count"}, {"near", "flag,name"}, {0}};
 static const own_options defaults = {.count = 7, .name = "nobody"};
 static ls_status run_nothing(const ls_cmd_call *call) {
     (void)call;
@@ -30,6 +33,7 @@ static const ls_cmd verb = {
     .takes_config = 1,
     .has_json = 1,
     .options = table,
+    .company = company,
     .options_bytes = sizeof(own_options),
     .defaults = &defaults,
     .run = run_nothing,
@@ -118,6 +122,34 @@ static void test_refusals(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ls_cli_parsed parsed;
         check_fails(parse(cases[i].line, &parsed), LS_ERR_INVALID, cases[i].message);
+    }
+}
+
+/* Options that do nothing alone: with one of those that they go with, in any order, they are taken. */
+static void test_company(void **state) {
+    (void)state;
+    static const char *const taken[] = {
+        "a -n 3 --rate 1", "a --rate 1 --count=3",        "a --near=x -f", "a --name b --near 2",
+        "a --rate 1 -h",   "a -n 3 --rate 1 --near y -f", "a --name b"};
+    static const struct {
+        const char *line, *message;
+    } refused[] = {
+        {"a --rate 1",
+         "verb: --rate goes with --count N, which is not there; give it too, or leave "
+         "--rate out"},
+        {"a --rate 1 --name count", "--rate goes with --count N"},
+        {"a --near 1", "--near goes with --flag or --name NAME, which is not there"},
+        {"a --near 1 --count 3", "--near goes with --flag or --name NAME"},
+        {"a -n 3 --rate 1 --near 1", "leave --near out"},
+    };
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        ls_cli_parsed parsed;
+        check_ok(parse(taken[i], &parsed));
+        ls_cli_parsed_deinit(&parsed);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        ls_cli_parsed parsed;
+        check_fails(parse(refused[i].line, &parsed), LS_ERR_INVALID, refused[i].message);
     }
 }
 
@@ -240,9 +272,9 @@ static void test_shipped_tables(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),         cmocka_unit_test(test_defaults_and_dashes),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_help_and_man),   cmocka_unit_test(test_shipped_tables),
-        cmocka_unit_test(test_optional_value),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_company),
+        cmocka_unit_test(test_out_of_memory),  cmocka_unit_test(test_help_and_man),
+        cmocka_unit_test(test_shipped_tables), cmocka_unit_test(test_optional_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,12 +128,34 @@ static void check_json(const ls_cli_path *path) {
     json_decref(root);
 }
 
+static const ls_cli_option *find_option(const ls_cmd *cmd, const char *name, size_t length) {
+    for (const ls_cli_option *option = cmd->options; option && option->name; option++)
+        if (strlen(option->name) == length && strncmp(option->name, name, length) == 0)
+            return option;
+    return NULL;
+}
+
+/* What does nothing by itself is refused alone; what it goes with exists. */
+static void check_company(const ls_cli_path *path) {
+    const ls_cli_company *company = path->cmd->company;
+    for (; company && company->name; company++) {
+        const ls_cli_option *option = find_option(path->cmd, company->name, strlen(company->name));
+        assert_non_null(option);
+        for (const char *at = company->with; *at; at += strcspn(at, ","), at += *at == ',')
+            assert_non_null(find_option(path->cmd, at, strcspn(at, ",")));
+        check_refused(line_of("%s --%s %s -- train nowhere.yaml", path->name, company->name,
+                              option->type == LS_CLI_FLAG ? "" : "1"),
+                      2, line_of("--%s goes with --", company->name));
+    }
+}
+
 static void test_frame(void **state) {
     (void)state;
     visit_all(check_help);
     visit_all(check_unknown_option);
     visit_all(check_words);
     visit_all(check_json);
+    visit_all(check_company);
 }
 
 /* --- options --- */
