@@ -11,7 +11,9 @@ static void test_clocks_move_by_the_time_slept(void **state) {
     const double passed = ls_clock_seconds() - start;
     assert_true(passed >= 0.0199 && passed < 30);
     assert_true(ls_clock_unix_ms() > wall);
-    assert_int_equal(ls_clock_unix_ms() / 100000, (int64_t)time(NULL) / 100);
+    /* time() is of the clock's last tick, and a loaded machine may go on much later. */
+    const int64_t apart = (int64_t)time(NULL) - ls_clock_unix_ms() / 1000;
+    assert_true(apart >= -1 && apart < 100);
 }
 
 static void test_age_of_the_process(void **state) {
