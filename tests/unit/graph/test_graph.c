@@ -43,6 +43,7 @@ static void test_values(void **state) {
 static void test_copies(void **state) {
     (void)state;
     ls_graph *g = create();
+    assert_int_equal(g->unit, -1); /* nobody has set one */
     char name[] = "x", scope[] = "here";
     made_attr attr = {5};
     ls_value in[1] = {ls_graph_input(g, name, LS_DTYPE_F32, made_shape())}, out[2];

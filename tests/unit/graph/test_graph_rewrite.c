@@ -20,6 +20,12 @@ static void test_same(void **state) {
     check_ok(ls_graph_verify(copy));
     char *a = print(m.g), *b = print(copy);
     assert_string_equal(a, b);
+    /* What print leaves out. */
+    for (int64_t v = 0; v < m.g->n_values; v++) {
+        assert_int_equal(copy->values[v].role, m.g->values[v].role);
+        assert_true(copy->values[v].init.kind == m.g->values[v].init.kind &&
+                    copy->values[v].init.b == m.g->values[v].init.b);
+    }
     check_ok(ls_graph_hash(m.g, &before));
     check_ok(ls_graph_hash(copy, &after));
     assert_true(before == after);
