@@ -34,16 +34,13 @@ enum { NORM_GROUP = 1, NORM_GRAD_GROUP = 1 };
 #endif
 #ifdef __AVX2__
 #define NORM_ROWS(form)               form##_rows
+#define NORM_FEW_ROWS(form)           form##_few_rows
 #define NORM_OF_DTYPES_IN_ROWS(forms) NORM_OF_DTYPES(forms)
 #else
-#define NORM_ROWS(form) form##_row
+#define NORM_ROWS(form)     form##_row
+#define NORM_FEW_ROWS(form) form##_row
 #define NORM_OF_DTYPES_IN_ROWS(forms)
 #endif
-
-/* Rows of a forward group: all of them fit the first-level cache. */
-V16_INLINE int norm_group_rows(ls_dtype dtype) {
-    return dtype == LS_DTYPE_F32 ? NORM_GRAD_GROUP : NORM_GROUP;
-}
 
 typedef struct norm_job {
     const ls_tensor *x, *dy;
@@ -285,7 +282,7 @@ V16_INLINE void norm_put_rows(const norm_put *p, ls_dtype dtype, int has_beta) {
     }
 }
 
-/* A group's n_rows rows side by side: slower than row by row for 16-bit results, faster for f32. */
+/* A group's n_rows rows side by side: faster than row by row for f32 past the caches, slower elsewhere. */
 V16_INLINE void norm_put_group(const norm_put *p, ls_dtype dtype, int n_rows, int has_beta) {
     const norm_view x = {p->x, p->n, p->first};
     norm_row rows[NORM_GROUP];
@@ -297,9 +294,8 @@ V16_INLINE void norm_put_group(const norm_put *p, ls_dtype dtype, int n_rows, in
 }
 
 V16_INLINE void norm_put_all(const norm_put *p, ls_dtype dtype, int has_beta) {
-    const int group = norm_group_rows(dtype);
-    if (dtype == LS_DTYPE_F32 && p->n_rows == group)
-        norm_put_group(p, dtype, group, has_beta);
+    if (dtype == LS_DTYPE_F32 && p->stream && p->n_rows == NORM_GRAD_GROUP)
+        norm_put_group(p, dtype, NORM_GRAD_GROUP, has_beta);
     else
         norm_put_rows(p, dtype, has_beta);
 }
@@ -357,7 +353,9 @@ V16_INLINE void norm_measure(const norm_job *job, int64_t first, ls_dtype dtype,
         const norm_put p = norm_put_of(job, first, n_rows);                      \
         norm_put_rest(&p, dtype);                                                \
     }
-#define NORM_FORWARD_ROWS(word, dtype) NORM_MEASURE(word##_rows, dtype, norm_group_rows(dtype))
+#define NORM_FORWARD_ROWS(word, dtype)                    \
+    NORM_MEASURE(word##_few_rows, dtype, NORM_GRAD_GROUP) \
+    NORM_MEASURE(word##_rows, dtype, NORM_GROUP)
 
 V16_INLINE norm_put norm_put_of(const norm_job *job, int64_t first, int n_rows) {
     return (norm_put){.x = job->x->data,
@@ -378,18 +376,18 @@ NORM_OF_DTYPES_IN_ROWS(NORM_FORWARD_ROWS)
 typedef void (*norm_put_fn)(const norm_job *job, int64_t first, int n_rows);
 typedef struct norm_forward { /* of a dtype */
     void (*measure_row)(const norm_job *job, int64_t first);
-    void (*measure_rows)(const norm_job *job, int64_t first);
-    norm_put_fn put[2], put_rest; /* index: beta */
+    void (*measure_rows[2])(const norm_job *job, int64_t first); /* index: NORM_GROUP rows */
+    norm_put_fn put[2], put_rest;                                /* index: beta */
 } norm_forward;
 #define NORM_FORWARD_OF(word)                                                             \
     {                                                                                     \
-        measure_##word##_row, NORM_ROWS(measure_##word), {put_##word, put_##word##_beta}, \
-            put_rest_##word                                                               \
+        measure_##word##_row, {NORM_FEW_ROWS(measure_##word), NORM_ROWS(measure_##word)}, \
+            {put_##word, put_##word##_beta}, put_rest_##word                              \
     }
 
 static inline void normalize_group(const norm_job *job, int64_t first, int n_rows,
                                    const norm_forward *form) {
-    (n_rows > 1 ? form->measure_rows : form->measure_row)(job, first);
+    (n_rows > 1 ? form->measure_rows[n_rows == NORM_GROUP] : form->measure_row)(job, first);
     form->put[job->beta != NULL](job, first, n_rows);
     if (job->n % (2 * V16_LANES)) form->put_rest(job, first, n_rows);
 }
@@ -405,7 +403,8 @@ static inline ls_status normalize_block(void *user, int64_t task, int worker) {
     const norm_job *job = user;
     const norm_forward *form = norm_forward_of(job->x->dtype);
     const int64_t end = norm_block_end(job, task);
-    const int group = norm_group_rows(job->x->dtype);
+    const int is_few = job->stream && job->x->dtype == LS_DTYPE_F32; /* norm_put_all says why */
+    const int group = is_few ? NORM_GRAD_GROUP : NORM_GROUP;
     int64_t r = task * LS_NORM_ROW_BLOCK;
     (void)worker;
     for (; r + group <= end; r += group) normalize_group(job, r, group, form);
