@@ -33,6 +33,18 @@ static inline ls_model_batch training_batch(int64_t batch, int64_t tokens, int l
                             .with_loss = 1};
 }
 
+/* Of a plan that trains with that batch on the CPU, on one thread. */
+static inline ls_plan_options training_options(const ls_model_batch *batch, ls_precision precision,
+                                               const ls_optim_options *optim) {
+    return (ls_plan_options){.mode = LS_PLAN_TRAIN,
+                             .device = "cpu",
+                             .threads = 1,
+                             .lanes = batch->lanes,
+                             .precision = precision,
+                             .optim = optim,
+                             .static_count = 1.0 / batch->grad_scale};
+}
+
 /* With a loss scale where the batch says so; options->optim must be there then. */
 static inline ls_status try_plan_model(const ls_model_options *model, const ls_model_batch *batch,
                                        const ls_plan_options *options, const ls_mesh *mesh,

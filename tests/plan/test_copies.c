@@ -28,21 +28,15 @@ static ls_plan *make_plan(const setup *s, ls_casting casting) {
     const ls_optim_options optim = ls_optim_default();
     ls_model_batch batch = training_batch(1, tokens, s->lanes);
     batch.loss_scale = s->precision == LS_PRECISION_F16;
-    const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
-                                     .device = "cpu",
-                                     .threads = 1,
-                                     .lanes = s->lanes,
-                                     .precision = s->precision,
-                                     .recompute = s->recompute,
-                                     .pack = s->pack,
-                                     .cast_weights = casting,
-                                     .schedule = s->schedule,
-                                     .zero = s->zero,
-                                     .kept = s->kept,
-                                     .bucket_bytes = 8000,
-                                     .logits_bytes = s->logits_bytes,
-                                     .optim = &optim,
-                                     .static_count = (double)s->lanes * tokens};
+    ls_plan_options options = training_options(&batch, s->precision, &optim);
+    options.recompute = s->recompute;
+    options.pack = s->pack;
+    options.cast_weights = casting;
+    options.schedule = s->schedule;
+    options.zero = s->zero;
+    options.kept = s->kept;
+    options.bucket_bytes = 8000;
+    options.logits_bytes = s->logits_bytes;
     const ls_mesh mesh = {.dp = s->ranks, .pp = s->stages};
     return plan_model(&model, &batch, &options, &mesh);
 }

@@ -24,20 +24,15 @@ static ls_plan *make_plan(const setup *s, ls_packing pack) {
     const ls_optim_options optim = ls_optim_default();
     ls_model_batch batch = training_batch(1, TOKENS, s->lanes);
     batch.loss_scale = s->precision == LS_PRECISION_F16;
-    const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
-                                     .device = "cpu",
-                                     .threads = s->threads ? s->threads : 1,
-                                     .lanes = s->lanes,
-                                     .precision = s->precision,
-                                     .recompute = s->recompute,
-                                     .pack = pack,
-                                     .schedule = s->schedule,
-                                     .zero = s->zero,
-                                     .bucket_bytes = 8000,
-                                     .logits_bytes = s->logits_bytes,
-                                     .reference_kernels = s->reference,
-                                     .optim = &optim,
-                                     .static_count = (double)s->lanes * TOKENS};
+    ls_plan_options options = training_options(&batch, s->precision, &optim);
+    if (s->threads) options.threads = s->threads;
+    options.recompute = s->recompute;
+    options.pack = pack;
+    options.schedule = s->schedule;
+    options.zero = s->zero;
+    options.bucket_bytes = 8000;
+    options.logits_bytes = s->logits_bytes;
+    options.reference_kernels = s->reference;
     const ls_mesh mesh = {.dp = s->ranks, .pp = s->stages};
     return plan_model(&model, &batch, &options, &mesh);
 }

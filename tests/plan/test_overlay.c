@@ -39,16 +39,10 @@ static ls_plan *make_plan(const setup *s) {
     ls_optim_options optim = ls_optim_default();
     ls_model_batch batch = training_batch(BATCH, TOKENS, s->lanes);
     batch.loss_scale = s->precision == LS_PRECISION_F16;
-    const ls_plan_options options = {.mode = LS_PLAN_TRAIN,
-                                     .device = "cpu",
-                                     .threads = 1,
-                                     .lanes = s->lanes,
-                                     .precision = s->precision,
-                                     .recompute = s->recompute,
-                                     .cast_weights = s->cast_weights,
-                                     .kept = s->kept,
-                                     .optim = &optim,
-                                     .static_count = (double)s->lanes * BATCH * TOKENS};
+    ls_plan_options options = training_options(&batch, s->precision, &optim);
+    options.recompute = s->recompute;
+    options.cast_weights = s->cast_weights;
+    options.kept = s->kept;
     const ls_mesh mesh = {.dp = 1};
     return plan_model(&model, &batch, &options, &mesh);
 }

@@ -20,14 +20,9 @@ static ls_plan *make_plan(const setup *s, ls_recompute recompute, ls_plan_mode m
     ls_model_batch batch = training_batch(1, s->tokens, s->lanes);
     batch.training = mode == LS_PLAN_TRAIN;
     batch.loss_scale = s->precision == LS_PRECISION_F16;
-    const ls_plan_options options = {.mode = mode,
-                                     .device = "fake",
-                                     .threads = 1,
-                                     .lanes = s->lanes,
-                                     .precision = s->precision,
-                                     .recompute = recompute,
-                                     .optim = &optim,
-                                     .static_count = (double)s->lanes * s->tokens};
+    ls_plan_options options = training_options(&batch, s->precision, &optim);
+    options.mode = mode;
+    options.recompute = recompute;
     const ls_mesh mesh = {.dp = s->ranks, .pp = s->stages};
     return plan_model(&model, &batch, &options, &mesh);
 }

@@ -30,6 +30,12 @@ static void open_net(net *n) {
     check_ok(build_net(n));
 }
 
+/* Differentiates y by one value, with the net's seed; returns how many parts there are. */
+static int differentiate_by(net *n, const ls_value *y, const ls_value *wrt, ls_grad_parts *parts) {
+    check_ok(ls_graph_differentiate(n->g, y, &n->seed, y ? 1 : 0, wrt, 1, parts));
+    return parts->n_parts;
+}
+
 /* A parameter that two units read has a part for each, in the order of units; one that nobody reads has none. */
 static void test_parts(void **state) {
     (void)state;
@@ -65,8 +71,7 @@ static void test_sums(void **state) {
     ls_grad_parts parts;
     open_net(&n);
     ls_graph *g = n.g;
-    check_ok(ls_graph_differentiate(g, &n.y, &n.seed, 1, &n.x, 1, &parts));
-    assert_int_equal(parts.n_parts, 1);
+    assert_int_equal(differentiate_by(&n, &n.y, &n.x, &parts), 1);
     int n_sums = 0;
     for (int64_t i = 3; i < g->n_nodes; i++) {
         const ls_node *node = &g->nodes[i];
@@ -86,18 +91,15 @@ static void test_only_what_is_asked(void **state) {
     open_net(&n);
     ls_graph *g = n.g;
     const int64_t before = g->n_nodes;
-    check_ok(ls_graph_differentiate(g, &n.y, &n.seed, 1, &n.unused, 1, &parts));
-    assert_int_equal(parts.n_parts, 0);
+    assert_int_equal(differentiate_by(&n, &n.y, &n.unused, &parts), 0);
     assert_int_equal(g->n_nodes, before);
-    check_ok(ls_graph_differentiate(g, &n.first, &n.seed, 1, &n.w, 1, &parts));
-    assert_int_equal(parts.n_parts, 1); /* the second unit is not on the way */
+    /* the second unit is not on the way */
+    assert_int_equal(differentiate_by(&n, &n.first, &n.w, &parts), 1);
     assert_int_equal(g->n_nodes, before + 1);
     /* The output itself: its gradient is the seed. */
-    check_ok(ls_graph_differentiate(g, &n.x, &n.seed, 1, &n.x, 1, &parts));
-    assert_int_equal(parts.n_parts, 1);
+    assert_int_equal(differentiate_by(&n, &n.x, &n.x, &parts), 1);
     assert_int_equal(parts.parts[0].grad, n.seed);
-    check_ok(ls_graph_differentiate(g, NULL, NULL, 0, &n.w, 1, &parts));
-    assert_int_equal(parts.n_parts, 0);
+    assert_int_equal(differentiate_by(&n, NULL, &n.w, &parts), 0);
     ls_graph_destroy(g);
 }
 
@@ -114,8 +116,7 @@ static void test_copies_of_weights(void **state) {
     const ls_value a = ls_mul(g, n.x, copy);
     ls_graph_set_unit(g, 4);
     const ls_value b = ls_mul(g, a, copy);
-    check_ok(ls_graph_differentiate(g, &b, &n.seed, 1, &n.w, 1, &parts));
-    assert_int_equal(parts.n_parts, 2);
+    assert_int_equal(differentiate_by(&n, &b, &n.w, &parts), 2);
     assert_int_equal(parts.parts[0].unit, 1);
     assert_int_equal(parts.parts[1].unit, 4);
     check_ok(ls_graph_verify(g));
