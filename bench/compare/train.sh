@@ -1,8 +1,7 @@
 #!/bin/bash
 # One process trains the same network with Lockstep and with PyTorch, as it is written (eager) and by torch.compile, on the same cores. Runs
 # alternate; of a run the median step counts, without its first two. Beside the rate: the most memory that was resident in the process, and
-# the time from its start to the end of its first step. With windows of 1024 Lockstep also runs with recompute=cheap. Prints commands,
-# versions, load, every run, medians, spread of the runs and ratios.
+# the time from its start to the end of its first step. Prints commands, versions, load, every run, medians, spread of the runs and ratios.
 # usage: bench/compare/train.sh MODEL PRECISION [ROUNDS [STEPS]]
 #   MODEL      gpt2_124m_64 (batch 4 x 64 tokens), gpt2_124m_1024 (4 x 1024), demo (configs/demo.yaml with a batch of 32 x 128),
 #              resnet (configs/fashion.yaml, batch 128), resnet18 (the same with two blocks a stage, four stages, 64 channels)
@@ -51,9 +50,6 @@ begin_table "bench/compare/train.sh $model $precision $rounds $steps"
 echo "# $(torch_version); torch.compile's cache is kept between runs"
 for round in $(seq "$rounds"); do
     ours lockstep "$precision" "$steps" | sed -u "s/^/$round /" | tee -a "$out/rows"
-    if [ "$model" = gpt2_124m_1024 ]; then
-        ours lockstep-cheap "$precision" "$steps" recompute=cheap | sed -u "s/^/$round /" | tee -a "$out/rows"
-    fi
     for kind in $peers; do peer "$kind" | sed -u "s/^/$round /" | tee -a "$out/rows"; done
 done
 end_rounds
