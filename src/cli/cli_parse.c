@@ -210,7 +210,7 @@ static ls_status check_company(const ls_cli_parser *parser, const ls_cli_company
     ls_status status = list.status;
     if (status == LS_OK)
         status = LS_FAIL(LS_ERR_INVALID,
-                         "%s: --%s goes with %s, which is not there; give it too, or leave --%s "
+                         "%s: --%s goes with %s, which was not given; give it too, or leave --%s "
                          "out",
                          parser->path->name, company->name, list.data, company->name);
     ls_text_deinit(&list);

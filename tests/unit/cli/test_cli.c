@@ -39,7 +39,7 @@ static const struct {
     {"run -n 2", 2, "", "run: an argument is missing; usage: lockstep run -n R"},
     {"run -n 2 -- trian x", 2, "", "verb 'trian' is not known; did you mean 'train'?"},
     {"run -- train x", 2, "", "run: -n says how many ranks; `lockstep run -n 2 -- train CONFIG`"},
-    {"run --agent x -- train x", 2, "", "--agent goes with --hosts FILE, which is not there"},
+    {"run --agent x -- train x", 2, "", "--agent goes with --hosts FILE, which was not given"},
     {"top 2147483647", 3, "", "top: process 2147483647 is no `lockstep run` of yours on this host"},
     {"top 0", 2, "", "top: '0' is no process number; without one every job"},
     {"top 1x", 2, "", "top: '1x' is no process number"},

@@ -135,10 +135,10 @@ static void test_company(void **state) {
         const char *line, *message;
     } refused[] = {
         {"a --rate 1",
-         "verb: --rate goes with --count N, which is not there; give it too, or leave "
+         "verb: --rate goes with --count N, which was not given; give it too, or leave "
          "--rate out"},
         {"a --rate 1 --name count", "--rate goes with --count N"},
-        {"a --near 1", "--near goes with --flag or --name NAME, which is not there"},
+        {"a --near 1", "--near goes with --flag or --name NAME, which was not given"},
         {"a --near 1 --count 3", "--near goes with --flag or --name NAME"},
         {"a -n 3 --rate 1 --near 1", "leave --near out"},
     };
