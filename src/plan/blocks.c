@@ -1,4 +1,5 @@
 /* Memory for blocks whose lives are known: greedy by size, as in TensorFlow Lite's planner (arXiv 2001.03288). */
+#include <stdlib.h>
 #include <string.h>
 
 #include "plan/plan.h"
@@ -29,32 +30,18 @@ static void insert_by_offset(ls_block **placed, int n_placed, ls_block *b) {
     placed[low] = b;
 }
 
-/* Two sorted runs, from[0 .. middle) and from[middle .. n), into one. */
-static void merge_runs(ls_block *const *from, int middle, int n, ls_block **to) {
-    int a = 0, b = middle;
-    for (int i = 0; i < n; i++) {
-        const int takes_a = a < middle && (b == n || from[a]->bytes >= from[b]->bytes);
-        to[i] = takes_a ? from[a++] : from[b++];
-    }
-}
-
-/* The largest first; those of one size stay in order. `spare` has room for n. */
-static void sort_by_bytes(ls_block **blocks, int n, ls_block **spare) {
-    for (int run = 1; run < n; run *= 2) {
-        for (int at = 0; at < n; at += 2 * run) {
-            const int left = n - at;
-            merge_runs(blocks + at, run < left ? run : left, 2 * run < left ? 2 * run : left,
-                       spare + at);
-        }
-        memcpy(blocks, spare, sizeof(ls_block *) * (size_t)n);
-    }
+/* The largest first; those of one size as they lie in memory, all of one array. */
+static int compare_bytes(const void *a, const void *b) {
+    const ls_block *x = *(ls_block *const *)a, *y = *(ls_block *const *)b;
+    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+    return (x > y) - (x < y);
 }
 
 size_t ls_blocks_place(ls_block **blocks, int n, ls_block **placed, int n_placed) {
     size_t end = 0;
     for (int i = 0; i < n_placed; i++)
         if (placed[i]->offset + placed[i]->bytes > end) end = placed[i]->offset + placed[i]->bytes;
-    sort_by_bytes(blocks, n, placed + n_placed);
+    if (n > 0) qsort(blocks, (size_t)n, sizeof *blocks, compare_bytes);
     for (int i = 0; i < n; i++) {
         ls_block *b = blocks[i];
         b->offset = find_gap(b, placed, n_placed + i);

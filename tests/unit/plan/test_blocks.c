@@ -38,25 +38,27 @@ static void test_nothing(void **state) {
     assert_int_equal(ls_blocks_place(NULL, 0, placed, 1), 4160);
 }
 
-/* Those that live at once lie on each other, the largest at the bottom, those of one size as they were given. */
+/* Those that live at once lie on each other, the largest at the bottom, those of one size as they lie in memory, in whatever order they are
+ * given. */
 static void test_order(void **state) {
     (void)state;
-    for (int n = 1; n <= 17; n++) {
-        ls_block blocks[17], *order[17], *placed[17];
-        for (int i = 0; i < n; i++) {
-            blocks[i] = make(0, 1, i % 3 == 1 ? 128 : 64);
-            order[i] = &blocks[i];
+    for (int n = 1; n <= 17; n++)
+        for (int turned = 0; turned < 2; turned++) {
+            ls_block blocks[17], *order[17], *placed[17];
+            for (int i = 0; i < n; i++) {
+                blocks[i] = make(0, 1, i % 3 == 1 ? 128 : 64);
+                order[turned ? n - 1 - i : i] = &blocks[i];
+            }
+            const size_t large = (size_t)(n + 1) / 3;
+            assert_int_equal(ls_blocks_place(order, n, placed, 0), 64 * ((size_t)n + large));
+            size_t end[2] = {64 * 2 * large, 0};
+            for (int i = 0; i < n; i++) {
+                size_t *at = &end[blocks[i].bytes == 128];
+                assert_int_equal(blocks[i].offset, *at);
+                *at += blocks[i].bytes;
+            }
+            for (int i = 1; i < n; i++) assert_true(placed[i - 1]->offset < placed[i]->offset);
         }
-        const size_t large = (size_t)(n + 1) / 3;
-        assert_int_equal(ls_blocks_place(order, n, placed, 0), 64 * ((size_t)n + large));
-        size_t end[2] = {64 * 2 * large, 0};
-        for (int i = 0; i < n; i++) {
-            size_t *at = &end[blocks[i].bytes == 128];
-            assert_int_equal(blocks[i].offset, *at);
-            *at += blocks[i].bytes;
-        }
-        for (int i = 1; i < n; i++) assert_true(placed[i - 1]->offset < placed[i]->offset);
-    }
 }
 
 /* Random lives and sizes: nobody meets, and no more is taken than all of it together. */
