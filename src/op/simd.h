@@ -417,11 +417,22 @@ static inline __attribute__((unused)) void row_add(float *row, const void *src, 
 
 /* --- horizontal -------------------------------------------------------------------------------------------------- */
 
+/* Below AVX-512, GCC 12 takes shuffles of a v16 apart into scalars. */
 V16_INLINE v8 v16_low(v16 x) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    const v16_parts parts = {x};
+    return (v8)parts.y[0];
+#else
     return __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
+#endif
 }
 V16_INLINE v8 v16_high(v16 x) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    const v16_parts parts = {x};
+    return (v8)parts.y[1];
+#else
     return __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+#endif
 }
 V16_INLINE float v16_sum(v16 x) {
     const v8 y = v16_low(x) + v16_high(x);
@@ -429,6 +440,22 @@ V16_INLINE float v16_sum(v16 x) {
         __builtin_shufflevector(y, y, 0, 1, 2, 3) + __builtin_shufflevector(y, y, 4, 5, 6, 7);
     return (z[0] + z[2]) + (z[1] + z[3]);
 }
+#if defined(__AVX__) && !defined(__AVX512F__)
+V16_INLINE __m128 v4_max(__m128 a, __m128 b) {
+    const __m128 is_a = _mm_or_ps(_mm_cmp_ps(a, b, _CMP_GT_OQ), _mm_cmp_ps(a, a, _CMP_UNORD_Q));
+    return _mm_blendv_ps(b, a, is_a);
+}
+V16_INLINE float v16_max_of(v16 x) {
+    const v16_parts parts = {x};
+    const __m256 a = parts.y[0], b = parts.y[1];
+    const __m256 is_a =
+        _mm256_or_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    const __m256 y = _mm256_blendv_ps(b, a, is_a);
+    __m128 z = v4_max(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    z = v4_max(z, _mm_movehl_ps(z, z));
+    return _mm_cvtss_f32(v4_max(z, _mm_movehdup_ps(z)));
+}
+#else
 V16_INLINE float v16_max_of(v16 x) {
     v16 y = v16_max(
         x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
@@ -440,6 +467,7 @@ V16_INLINE float v16_max_of(v16 x) {
         y, __builtin_shufflevector(y, y, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
     return y[0];
 }
+#endif
 
 /* --- functions --------------------------------------------------------------------------------------------------- */
 
