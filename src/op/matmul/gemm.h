@@ -104,6 +104,8 @@ typedef struct ls_gemm_whole {
     ls_gemm_ask *ask; /* is used up */
 } ls_gemm_whole;
 
+#define LS_GEMM_DTYPE(dtype) (1u << (dtype))
+
 typedef struct ls_gemm_engine {
     int mr, nr;  /* register tile; nr is a multiple of 16 */
     int k_word;  /* k's in a word: 1 or 2 */
@@ -121,12 +123,14 @@ typedef struct ls_gemm_engine {
     void (*end)(void);
     /* The rest may be NULL. */
     void (*whole)(const ls_gemm_whole *tile);
-    ls_dtype in_place_dtype; /* of A */
-    /* B in place: columns and k's of `range` by n_rows (1, 2, 4, 8, 12) of a[words][n_rows] to
+    ls_dtype in_place_dtype; /* of A; LS_DTYPE_COUNT: none */
+    /* B in place: columns and k's of `range` by n_rows (1, 2, 4, 8, 12; direct_rows at most) of a[words][n_rows] to
      * c[groups of nr columns][n_rows][nr]. */
     void (*direct)(const ls_gemm_operand *b, const int64_t range[4], int64_t words, int n_rows,
                    const uint32_t *a, float *c);
-    ls_dtype direct_dtype; /* of B */
+    int direct_rows;
+    int direct_most[2];     /* rows of A up to which this pays; index: b.k_inner */
+    unsigned direct_dtypes; /* of B: a bit of each, LS_GEMM_DTYPE */
 } ls_gemm_engine;
 
 /* How k is cut: a function of k alone, since it fixes the order of the sums. */

@@ -3,10 +3,7 @@
 
 enum {
     ALIGN_BYTES = 64,
-    MOST_ROWS = 12,       /* of one pass over B */
-    ROWS_K_APART = 24,    /* up to here, where neighbours of a row of B are columns */
-    ROWS_K_TOGETHER = 12, /* where they are k's: each pass has to turn them */
-    WIDE_COLUMNS = 256,   /* taken at a time by one pass */
+    WIDE_COLUMNS = 256, /* taken at a time by one pass */
     MOST_TASKS = 64,
     NARROW_COLUMNS = 64 /* by several: what they share stays in the second-level cache */
 };
@@ -28,12 +25,12 @@ typedef struct direct_job {
 } direct_job;
 
 int ls_gemm_is_direct(const ls_gemm_engine *e, const ls_gemm *g) {
-    const int64_t most = g->b.k_inner ? ROWS_K_TOGETHER : ROWS_K_APART;
-    return e->direct && !g->packed_b && g->b.dtype == e->direct_dtype && g->m > 0 && g->m <= most;
+    return e->direct && !g->packed_b && (e->direct_dtypes & LS_GEMM_DTYPE(g->b.dtype)) &&
+           g->m > 0 && g->m <= e->direct_most[g->b.k_inner];
 }
 
 static int64_t choose_pass_rows(int64_t rows) {
-    return rows <= 2 ? rows : rows <= 4 ? 4 : rows <= 8 ? 8 : MOST_ROWS;
+    return rows <= 2 ? rows : rows <= 4 ? 4 : rows <= 8 ? 8 : 12;
 }
 
 /* A step for each task while there are few. Steps are not cut: fewer columns would not fill the registers. */
@@ -43,7 +40,7 @@ static int64_t count_tasks(int64_t n_steps, int n_threads) {
 
 static direct_plan make_plan(const ls_gemm_engine *e, const ls_gemm *g, int n_threads) {
     direct_plan plan = {.k = ls_gemm_plan_k(e, g->k)};
-    plan.n_passes = divide_up(g->m, MOST_ROWS);
+    plan.n_passes = divide_up(g->m, e->direct_rows);
     plan.pass_rows = choose_pass_rows(divide_up(g->m, plan.n_passes));
     plan.step = plan.n_passes > 1 ? NARROW_COLUMNS : WIDE_COLUMNS;
     plan.n_tasks = count_tasks(divide_up(g->n, plan.step), n_threads);

@@ -1,31 +1,47 @@
-/* Products of a few rows with B read in place, for kernel files with AVX-512: no panel is written, so a weight crosses the memory bus once
- * and nothing else does. Words, their order and the instruction are the tile's; so are the bits. For after gemm_tile.h; before it a file
- * defines
+/* Products of a few rows with B read in place, for kernel files with AVX2 or AVX-512: no panel is written, so a weight crosses the memory
+ * bus once and nothing else does. Words, their order and the instruction are the tile's; so are the bits. For after gemm_tile.h and
+ * gemm_pack.h; before it a file defines
  *   enum { DIRECT_K };                                     k's in a word
- *   JOIN_COLUMNS(row, ld_bytes, n_k, n_columns, out)       word_vec out[2]: a word of each of 32 columns, of n_k rows of k (DIRECT_K at most) */
+ *   JOIN_COLUMNS(dtype, row, ld_bytes, n_k, n_columns, out)
+ *                                                          word_vec out[2]: a word of each of NR columns, of n_k rows of k (DIRECT_K at
+ *                                                          most)
+ *   LOAD_WORDS(dtype, row, n_bytes)                        turned: LANES words of k's neighbours, zero behind n_bytes */
 #ifndef LS_OP_GEMM_DIRECT_H
 #define LS_OP_GEMM_DIRECT_H
 #include "op/matmul/gemm_pack.h"
 #include "op/matmul/gemm_tile.h"
 
-enum {
-    DIRECT_BYTES = 4 / DIRECT_K, /* of an element of B */
-    DIRECT_GROUP_BYTES = NR * DIRECT_BYTES,
-    DIRECT_AHEAD = 32, /* rows of k asked for before their turn */
-    DIRECT_SUMS = 24
-};
+enum { DIRECT_AHEAD = 32 /* rows of k asked for before their turn */ };
+/* Rows of a pass over B, and of all passes that pay: where neighbours of a row of B are columns, and where they are k's, which each pass
+ * has to turn. */
+#if defined(__AVX512F__)
+enum { DIRECT_ROWS = 12, DIRECT_GROUPS = 8, ROWS_K_APART = 24, ROWS_K_TOGETHER = 12 };
+#else
+enum { DIRECT_ROWS = 4, DIRECT_GROUPS = 4, ROWS_K_APART = 8, ROWS_K_TOGETHER = 12 };
+#endif
+
+/* Of an element of B, whose dtype is a constant where these are inlined. */
+V16_INLINE int64_t direct_bytes(ls_dtype dtype) {
+    return dtype == LS_DTYPE_F32 ? 4 : dtype == LS_DTYPE_I8 ? 1 : 2;
+}
 
 V16_INLINE void ask_for(const char *base, int64_t at) {
     __builtin_prefetch((const void *)((uintptr_t)base + (uintptr_t)at), 0, 3);
 }
 
+/* Rows of k that one word is made of. */
+typedef struct direct_word {
+    const char *row;
+    int64_t ld, n_k, n_columns;
+} direct_word;
+
 /* One word of NR * groups columns. The last group may have fewer than NR columns only if there is one. */
-V16_INLINE void add_word(const char *row, int64_t ld, int64_t n_k, int64_t n_columns, int rows,
-                         int groups, const uint32_t *a, vec *sum) {
+V16_INLINE void add_word(direct_word at, ls_dtype dtype, int rows, int groups, const uint32_t *a,
+                         vec *sum) {
 #pragma GCC unroll 8
     for (int g = 0; g < groups; g++) {
         word_vec y[2];
-        JOIN_COLUMNS(row + g * DIRECT_GROUP_BYTES, ld, n_k, n_columns, y);
+        JOIN_COLUMNS(dtype, at.row + g * NR * direct_bytes(dtype), at.ld, at.n_k, at.n_columns, y);
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
             const word_vec x = (word_vec){0} + a[i];
@@ -36,26 +52,39 @@ V16_INLINE void add_word(const char *row, int64_t ld, int64_t n_k, int64_t n_col
     }
 }
 
-/* B with rows of k. a is [words][rows], c [groups][rows][NR]. */
-V16_INLINE void direct_columns(const ls_gemm_operand *b, const int64_t range[4], int64_t words,
-                               int rows, int groups, const uint32_t *a, float *c) {
-    const int64_t ld = b->ld * DIRECT_BYTES, n = range[1] < NR ? range[1] : NR;
+/* What all groups have in common. */
+typedef struct direct_call {
+    const ls_gemm_operand *b;
+    int64_t words;
+    const uint32_t *a; /* [words][rows] */
+} direct_call;
+
+/* B with rows of k. c is [groups][rows][NR]. */
+V16_INLINE void direct_columns(const direct_call *call, const int64_t range[4], ls_dtype dtype,
+                               int rows, int groups, float *c) {
+    const ls_gemm_operand *b = call->b;
+    const int64_t bytes = direct_bytes(dtype), ld = b->ld * bytes;
+    const int64_t n = range[1] < NR ? range[1] : NR;
     const int64_t whole = n == NR ? range[3] / DIRECT_K : 0;
-    const char *row = (const char *)b->data + (range[2] * b->ld + range[0]) * DIRECT_BYTES;
-    vec sum[DIRECT_SUMS];
+    const uint32_t *a = call->a;
+    direct_word at = {(const char *)b->data + (range[2] * b->ld + range[0]) * bytes, ld, DIRECT_K,
+                      NR};
+    vec sum[2 * (DIRECT_ROWS > DIRECT_GROUPS ? DIRECT_ROWS : DIRECT_GROUPS)];
 #pragma GCC unroll 24
     for (int i = 0; i < 2 * rows * groups; i++) sum[i] = (vec){0};
-    for (int64_t w = 0; w < whole; w++, a += rows, row += DIRECT_K * ld) {
+    for (int64_t w = 0; w < whole; w++, a += rows, at.row += DIRECT_K * ld) {
 #pragma GCC unroll 4
         for (int i = 0; i < DIRECT_K; i++)
 #pragma GCC unroll 16
-            for (int at = 0; at < groups * DIRECT_GROUP_BYTES; at += 64)
-                ask_for(row, (DIRECT_AHEAD + i) * ld + at);
-        add_word(row, ld, DIRECT_K, NR, rows, groups, a, sum);
+            for (int line = 0; line < groups * NR * bytes; line += 64)
+                ask_for(at.row, (DIRECT_AHEAD + i) * ld + line);
+        add_word(at, dtype, rows, groups, a, sum);
     }
-    for (int64_t w = whole; w < words; w++, a += rows, row += DIRECT_K * ld) {
+    at.n_columns = n;
+    for (int64_t w = whole; w < call->words; w++, a += rows, at.row += DIRECT_K * ld) {
         const int64_t left = range[3] - w * DIRECT_K;
-        add_word(row, ld, left < DIRECT_K ? left : DIRECT_K, n, rows, groups, a, sum);
+        at.n_k = left < DIRECT_K ? left : DIRECT_K;
+        add_word(at, dtype, rows, groups, a, sum);
     }
 #pragma GCC unroll 24
     for (int i = 0; i < 2 * rows * groups; i++) ((vec *)c)[i] = sum[i];
@@ -76,25 +105,32 @@ V16_INLINE void ask_for_line(line_walk *next) {
     }
 }
 
-/* 16 words of 16 rows, turned: r[w] is word w of each row. n rows of n_bytes are there. */
-V16_INLINE void load_turned(const char *row, int64_t ld, int64_t n, int64_t n_bytes,
-                            line_walk *next, v16u r[16]) {
-    if (n >= 16 && n_bytes >= 64) {
+/* Rows of a B with rows of columns: n of them from `first` on, ld bytes apart, with n_bytes, so `words` words, of k. */
+typedef struct turned_rows {
+    const char *first;
+    int64_t ld, n, n_bytes, words;
+} turned_rows;
+
+/* LANES words from word w on of LANES rows, turned: r[i] is word w + i of each row. Asks for as many lines as these are. */
+V16_INLINE void load_turned(const turned_rows *b, ls_dtype dtype, int64_t w, line_walk *next,
+                            turned r[LANES]) {
+    const int64_t word_bytes = DIRECT_K * direct_bytes(dtype), bytes = LANES * word_bytes;
+    const int64_t left = b->n_bytes - w * word_bytes;
+    const char *row = b->first + w * word_bytes;
+    if (b->n >= LANES && left >= bytes) {
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; i++) {
-            r[i] = (v16u)_mm512_loadu_si512(row + i * ld);
-            ask_for_line(next);
+        for (int i = 0; i < LANES; i++) {
+            r[i] = LOAD_WORDS(dtype, row + i * b->ld, bytes);
+            if (i * bytes % 64 == 0) ask_for_line(next);
         }
     } else {
-        const uint64_t all = ~UINT64_C(0);
-        const uint64_t mask = n_bytes >= 64 ? all : n_bytes > 0 ? all >> (64 - n_bytes) : 0;
-        for (int i = 0; i < 16; i++)
-            r[i] = (v16u)_mm512_maskz_loadu_epi8(i < n ? mask : 0, row + (i < n ? i * ld : 0));
+        for (int i = 0; i < LANES; i++)
+            r[i] = LOAD_WORDS(dtype, row + (i < b->n ? i * b->ld : 0), i < b->n ? left : 0);
     }
-    transpose_words(r);
+    turn_square(r);
 }
 
-V16_INLINE void add_turned(const v16u r[16], int64_t n_words, int rows, const uint32_t *a,
+V16_INLINE void add_turned(const turned r[LANES], int64_t n_words, int rows, const uint32_t *a,
                            vec *sum) {
 #pragma GCC unroll 16
     for (int w = 0; w < n_words; w++)
@@ -103,27 +139,23 @@ V16_INLINE void add_turned(const v16u r[16], int64_t n_words, int rows, const ui
             sum[i] = MULTIPLY_WORD(sum[i], (word_vec){0} + a[w * rows + i], (word_vec)r[w]);
 }
 
-/* Rows of a B with rows of columns: n of them from `first` on, ld bytes apart, with n_bytes, so `words` words, of k. */
-typedef struct turned_rows {
-    const char *first;
-    int64_t ld, n, n_bytes, words;
-} turned_rows;
-
-/* 16 * halves (1 or 2) rows of B, or the n that are left. c is [rows][NR]. */
-V16_INLINE void direct_turned(turned_rows b, int rows, int halves, const uint32_t *a, float *c) {
-    vec sum[2][MR];
+/* LANES * halves (1 or 2) rows of B, or the n that are left. c is [rows][NR]. */
+V16_INLINE void direct_turned(turned_rows b, ls_dtype dtype, int rows, int halves,
+                              const uint32_t *a, float *c) {
+    vec sum[2][DIRECT_ROWS];
+    const turned_rows half[2] = {b,
+                                 {b.first + LANES * b.ld, b.ld, b.n - LANES, b.n_bytes, b.words}};
     line_walk next = {(const char *)((uintptr_t)b.first + (uintptr_t)(NR * b.ld)), b.ld, b.n_bytes,
                       0};
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) sum[0][i] = sum[1][i] = (vec){0};
-    for (int64_t w = 0; w < b.words; w += 16, a += 16 * rows) {
+    for (int64_t w = 0; w < b.words; w += LANES, a += LANES * rows) {
 #pragma GCC unroll 2
         for (int h = 0; h < halves; h++) {
-            v16u r[16];
-            load_turned(b.first + 16 * h * b.ld + 4 * w, b.ld, b.n - 16 * h, b.n_bytes - 4 * w,
-                        &next, r);
-            if (b.words - w >= 16)
-                add_turned(r, 16, rows, a, sum[h]);
+            turned r[LANES];
+            load_turned(&half[h], dtype, w, &next, r);
+            if (b.words - w >= LANES)
+                add_turned(r, LANES, rows, a, sum[h]);
             else
                 add_turned(r, b.words - w, rows, a, sum[h]);
         }
@@ -135,81 +167,101 @@ V16_INLINE void direct_turned(turned_rows b, int rows, int halves, const uint32_
 }
 
 /* One group: both halves at once (the sums of few rows wait for one another), or as many sums as there are registers for. */
-V16_INLINE void turn_group(const ls_gemm_operand *b, const int64_t range[4], int64_t words,
-                           int rows, const uint32_t *a, float *c) {
-    const char *first = (const char *)b->data + (range[0] * b->ld + range[2]) * DIRECT_BYTES;
-    turned_rows here = {first, b->ld * DIRECT_BYTES, range[1], range[3] * DIRECT_BYTES, words};
-    if (rows <= 4) {
-        direct_turned(here, rows, 2, a, c);
+V16_INLINE void turn_group(const direct_call *call, const int64_t range[4], ls_dtype dtype,
+                           int rows, float *c) {
+    const ls_gemm_operand *b = call->b;
+    const int64_t bytes = direct_bytes(dtype);
+    turned_rows here = {(const char *)b->data + (range[0] * b->ld + range[2]) * bytes,
+                        b->ld * bytes, range[1], range[3] * bytes, call->words};
+    if (rows <= DIRECT_ROWS / 3 || rows <= 2) {
+        direct_turned(here, dtype, rows, 2, call->a, c);
         return;
     }
-    direct_turned(here, rows, 1, a, c);
-    here.first += 16 * here.ld;
-    here.n -= 16;
-    direct_turned(here, rows, 1, a, c + 16);
+    direct_turned(here, dtype, rows, 1, call->a, c);
+    here.first += LANES * here.ld;
+    here.n -= LANES;
+    direct_turned(here, dtype, rows, 1, call->a, c + LANES);
 }
 
 /* As many groups of NR columns at once as there are registers for, the rest one by one. */
-V16_INLINE void direct_groups(const ls_gemm_operand *b, const int64_t range[4], int64_t words,
-                              int rows, int groups, const uint32_t *a, float *c) {
+V16_INLINE void direct_groups(const direct_call *call, const int64_t range[4], ls_dtype dtype,
+                              int rows, float *c) {
+    const int groups = rows < DIRECT_GROUPS ? DIRECT_GROUPS / rows : 1;
     const int step = groups * NR;
     int64_t rest[4] = {range[0], range[1], range[2], range[3]};
-    for (; !b->k_inner && rest[1] >= step; rest[0] += step, rest[1] -= step, c += rows * step)
-        direct_columns(b, rest, words, rows, groups, a, c);
+    for (; !call->b->k_inner && rest[1] >= step; rest[0] += step, rest[1] -= step, c += rows * step)
+        direct_columns(call, rest, dtype, rows, groups, c);
     for (; rest[1] > 0; rest[0] += NR, rest[1] -= NR, c += rows * NR) {
-        if (b->k_inner)
-            turn_group(b, rest, words, rows, a, c);
+        if (call->b->k_inner)
+            turn_group(call, rest, dtype, rows, c);
         else
-            direct_columns(b, rest, words, rows, 1, a, c);
+            direct_columns(call, rest, dtype, rows, 1, c);
     }
 }
 
-/* ls_gemm_engine.direct. */
-static void run_direct(const ls_gemm_operand *b, const int64_t range[4], int64_t words, int n_rows,
-                       const uint32_t *a, float *c) {
-    if (n_rows == 1)
-        direct_groups(b, range, words, 1, 8, a, c);
-    else if (n_rows == 2)
-        direct_groups(b, range, words, 2, 4, a, c);
-    else if (n_rows == 4)
-        direct_groups(b, range, words, 4, 2, a, c);
-    else if (n_rows == 8)
-        direct_groups(b, range, words, 8, 1, a, c);
-    else
-        direct_groups(b, range, words, 12, 1, a, c);
+/* ls_gemm_engine.direct of one dtype of B. Each number of rows is a function of its own, for a compiler's time grows faster than a function
+ * does. */
+#define DIRECT_ROWS_OF(word, dtype, rows)                            \
+    static __attribute__((noinline)) void direct_##word##_##rows(    \
+        const direct_call *call, const int64_t range[4], float *c) { \
+        direct_groups(call, range, dtype, rows, c);                  \
+    }
+#define DIRECT_FEW_OF(word, dtype) \
+    DIRECT_ROWS_OF(word, dtype, 1) \
+    DIRECT_ROWS_OF(word, dtype, 2) \
+    DIRECT_ROWS_OF(word, dtype, 4)
+#if defined(__AVX512F__)
+#define DIRECT_OF(word, dtype)                                                      \
+    DIRECT_FEW_OF(word, dtype)                                                      \
+    DIRECT_ROWS_OF(word, dtype, 8)                                                  \
+    DIRECT_ROWS_OF(word, dtype, 12)                                                 \
+    static const direct_fn direct_##word[] = {direct_##word##_1, direct_##word##_2, \
+                                              direct_##word##_4, direct_##word##_8, \
+                                              direct_##word##_12};
+#else
+#define DIRECT_OF(word, dtype)                                                      \
+    DIRECT_FEW_OF(word, dtype)                                                      \
+    static const direct_fn direct_##word[] = {direct_##word##_1, direct_##word##_2, \
+                                              direct_##word##_4};
+#endif
+typedef void (*direct_fn)(const direct_call *call, const int64_t range[4], float *c);
+
+/* Of the functions of a dtype, that of n_rows. */
+static inline direct_fn direct_of_rows(const direct_fn *of, int n_rows) {
+    return of[n_rows <= 2 ? n_rows - 1 : n_rows <= 4 ? 2 : n_rows <= 8 ? 3 : 4];
 }
 
 /* Panels of a B with rows of k, from whole lines. */
-V16_INLINE void pack_joined(const ls_gemm_operand *b, const int64_t range[4], int64_t words,
-                            void *dst) {
+V16_INLINE void pack_joined(const ls_gemm_operand *b, const int64_t range[4], ls_dtype dtype,
+                            int64_t words, void *dst) {
     enum { STRIP_WORDS = 8 };
-    const int64_t ld = b->ld * DIRECT_BYTES;
-    const char *data = (const char *)b->data + (range[2] * b->ld + range[0]) * DIRECT_BYTES;
+    const int64_t bytes = direct_bytes(dtype), ld = b->ld * bytes;
+    const char *data = (const char *)b->data + (range[2] * b->ld + range[0]) * bytes;
     for (int64_t w0 = 0; w0 < words; w0 += STRIP_WORDS) {
         const int64_t end = w0 + STRIP_WORDS < words ? w0 + STRIP_WORDS : words;
         word_vec *to = dst;
         for (int64_t j = 0; j < range[1]; j += NR, to += words * VECS) {
             const int64_t n = range[1] - j;
             for (int64_t w = w0; w < end; w++) {
-                const char *row = data + w * DIRECT_K * ld + j * DIRECT_BYTES;
+                const char *row = data + w * DIRECT_K * ld + j * bytes;
                 const int64_t left = range[3] - w * DIRECT_K;
                 if (left >= DIRECT_K && n >= NR)
-                    JOIN_COLUMNS(row, ld, DIRECT_K, NR, to + w * VECS);
+                    JOIN_COLUMNS(dtype, row, ld, DIRECT_K, NR, to + w * VECS);
                 else
-                    JOIN_COLUMNS(row, ld, left, n, to + w * VECS);
+                    JOIN_COLUMNS(dtype, row, ld, left, n, to + w * VECS);
             }
         }
     }
 }
 
-/* An engine of tiles, few rows and streams, with the file's pack_a, pack_b and store. a_dtype is read in place by tiles, b_dtype by few
- * rows. */
-#define DIRECT_ENGINE(a_dtype, b_dtype)                                                            \
+/* An engine of tiles, few rows and streams, with the file's pack_a, pack_b, store and run_direct. a_dtype is read in place by tiles. */
+#define DIRECT_ENGINE(a_dtype, b_dtypes)                                                           \
     {                                                                                              \
         .mr = MR, .nr = NR, .k_word = DIRECT_K, .k_step = 1, .k_block = K_BLOCK,                   \
         .group_panels = 1, .pack_a = pack_a, .pack_b = pack_b, .tile = run_tile, .store = store,   \
         .end = end_streams, .whole = run_whole, .in_place_dtype = (a_dtype), .direct = run_direct, \
-        .direct_dtype = (b_dtype)                                                                  \
+        .direct_rows = DIRECT_ROWS, .direct_most = {ROWS_K_APART, ROWS_K_TOGETHER},                \
+        .direct_dtypes = (b_dtypes)                                                                \
     }
 
 #endif

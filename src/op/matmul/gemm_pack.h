@@ -5,8 +5,53 @@
 #include "op/matmul/gemm.h"
 #include "op/simd.h"
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+enum { TURN_ROWS = 8 };
+typedef __m256i turned;
+
+/* Transposes 8 x 8 words in registers: pairs, quads, then halves. A vector of 16 words would be taken apart. */
+V16_INLINE void turn_square(turned r[8]) {
+    __m256i t[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    /* q holds, in its two 128-bit lanes l, column 4l + c of rows 0 .. 3 or 4 .. 7. */
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        const __m256i *pair = t + c / 2;
+        const __m256i low = c % 2 ? _mm256_unpackhi_epi64(pair[0], pair[2])
+                                  : _mm256_unpacklo_epi64(pair[0], pair[2]);
+        const __m256i high = c % 2 ? _mm256_unpackhi_epi64(pair[4], pair[6])
+                                   : _mm256_unpacklo_epi64(pair[4], pair[6]);
+        r[c] = _mm256_permute2x128_si256(low, high, 0x20);
+        r[4 + c] = _mm256_permute2x128_si256(low, high, 0x31);
+    }
+}
+
+V16_INLINE __m256i half_of(v16u x, int half) {
+    const v16_parts parts = {(v16)x};
+    return _mm256_castps_si256(parts.y[half]);
+}
+
+/* Stores n (a constant up to 8) words. */
+V16_INLINE void store_eight(uint32_t *dst, __m256i x, int n) {
+    if (n == 8) {
+        _mm256_storeu_si256((__m256i *)dst, x);
+    } else if (n == 6) { /* a memcpy would go through the stack */
+        _mm_storeu_si128((__m128i *)dst, _mm256_castsi256_si128(x));
+        _mm_storel_epi64((__m128i *)(dst + 4), _mm256_extracti128_si256(x, 1));
+    } else {
+        memcpy(dst, &x, (size_t)n * sizeof *dst);
+    }
+}
+#else
+enum { TURN_ROWS = 16 };
+typedef v16u turned;
+
 /* Transposes 16 x 16 words in registers: pairs, quads, then 4 x 4 blocks of quads. */
-V16_INLINE void transpose_words(v16u r[16]) {
+V16_INLINE void turn_square(v16u r[16]) {
     v16u t[16];
 #pragma GCC unroll 8
     for (int i = 0; i < 16; i += 2) {
@@ -49,6 +94,16 @@ V16_INLINE void transpose_words(v16u r[16]) {
     for (int i = 0; i < 16; i++) r[i] = t[i];
 }
 
+#endif
+
+#ifdef __AVX512BW__
+/* 64 bytes, zero behind n_bytes. */
+V16_INLINE v16u load_line(const char *p, int64_t n_bytes) {
+    if (n_bytes >= 64) return (v16u)_mm512_loadu_si512(p);
+    return (v16u)_mm512_maskz_loadu_epi8(n_bytes > 0 ? ~UINT64_C(0) >> (64 - n_bytes) : 0, p);
+}
+#endif
+
 /* The first n of 16 elements at `at` as f32 words; the rest zero. */
 V16_INLINE v16u load_wide(const void *data, ls_dtype dtype, int64_t at, int64_t n) {
     if (n >= 16) return (v16u)v16_load(data, dtype, at);
@@ -90,6 +145,32 @@ V16_INLINE void store_words(uint32_t *dst, v16u x, int n) {
     memcpy(dst, &x, (size_t)n * sizeof *dst);
 }
 
+/* TURN_ROWS rows of 16 words: word i of the first `lanes` (a constant) of them goes to dst + i * width, the first n_words words do. */
+V16_INLINE void turn_rows(v16u r[TURN_ROWS], int lanes, int64_t n_words, int width, uint32_t *dst) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    for (int half = 0; half < 2; half++, dst += 8 * width, n_words -= 8) {
+        turned part[8];
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) part[i] = half_of(r[i], half);
+        turn_square(part);
+        if (n_words >= 8) {
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++) store_eight(dst + i * width, part[i], lanes);
+        } else {
+            for (int i = 0; i < n_words; i++) store_eight(dst + i * width, part[i], lanes);
+        }
+    }
+#else
+    turn_square(r);
+    if (n_words == 16) {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++) store_words(dst + i * width, r[i], lanes);
+    } else {
+        for (int i = 0; i < n_words; i++) store_words(dst + i * width, r[i], lanes);
+    }
+#endif
+}
+
 /* Asks the second-level cache for an element that will be packed soon; it may lie past the end. The next panel's rows are too short and
  * too far apart for the processor to guess. */
 V16_INLINE void ask_ahead(const ls_gemm_operand *x, int64_t at) {
@@ -97,32 +178,25 @@ V16_INLINE void ask_ahead(const ls_gemm_operand *x, int64_t at) {
     __builtin_prefetch((const void *)((uintptr_t)x->data + (uintptr_t)at * bytes), 0, 2);
 }
 
-/* k neighbours in memory: blocks of 16 rows by 16 words, transposed. */
+/* k neighbours in memory: blocks of TURN_ROWS rows by 16 words, transposed. */
 V16_INLINE void pack_panel_k_inner(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
                                    int width, int pairs, uint32_t *dst) {
     const int64_t n_i = range[1], n_k = range[3];
     const int per_word = pairs ? 2 : 1;
     for (int64_t w0 = 0; w0 < words; w0 += 16) {
         const int64_t n_words = words - w0 < 16 ? words - w0 : 16;
-        for (int s = 0; s < width; s += 16) {
-            const int lanes = width - s < 16 ? width - s : 16;
-            v16u r[16];
+        for (int s = 0; s < width; s += TURN_ROWS) {
+            const int lanes = width - s < TURN_ROWS ? width - s : TURN_ROWS;
+            v16u r[TURN_ROWS];
 #pragma GCC unroll 16
-            for (int i = 0; i < 16; i++) {
+            for (int i = 0; i < TURN_ROWS; i++) {
                 const int64_t at = (range[0] + s + i) * x->ld + range[2] + w0 * per_word;
                 const int64_t left = s + i < n_i && i < lanes ? n_k - w0 * per_word : 0;
-                ask_ahead(x, at + 16 * x->ld);
+                ask_ahead(x, at + TURN_ROWS * x->ld);
                 r[i] =
                     pairs ? load_pairs(x->data, at, left) : load_wide(x->data, x->dtype, at, left);
             }
-            transpose_words(r);
-            uint32_t *to = dst + w0 * width + s;
-            if (n_words == 16) {
-#pragma GCC unroll 16
-                for (int i = 0; i < 16; i++) store_words(to + i * width, r[i], lanes);
-            } else {
-                for (int i = 0; i < n_words; i++) store_words(to + i * width, r[i], lanes);
-            }
+            turn_rows(r, lanes, n_words, width, dst + w0 * width + s);
         }
     }
 }

@@ -79,7 +79,7 @@ static void run_tile(int64_t words, int n_rows, const void *a, const void *b, fl
         run_rows(words, THIRD, a, b, c);
 }
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #ifndef ADD_SUMS
 #define ADD_SUMS(a, b) ((a) + (b))
 #endif
@@ -113,13 +113,21 @@ V16_INLINE void add_earlier(const float *from, int64_t ld, vec sum[MR][VECS]) {
             sum[i][j] = ADD_SUMS(sum[i][j], *(const vec_any *)(from + j * LANES));
 }
 
+V16_INLINE void stream_vec(float *to, vec x) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(to, (__m512)x);
+#else
+    _mm256_stream_ps(to, (__m256)x);
+#endif
+}
+
 V16_INLINE void write_sums(const ls_gemm_whole *t, vec sum[MR][VECS]) {
     float *to = t->to;
     if (t->streams) {
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++, to += t->to_ld)
 #pragma GCC unroll 4
-            for (int j = 0; j < VECS; j++) _mm512_stream_ps(to + j * LANES, (__m512)sum[i][j]);
+            for (int j = 0; j < VECS; j++) stream_vec(to + j * LANES, sum[i][j]);
         return;
     }
 #pragma GCC unroll 16

@@ -38,7 +38,7 @@ static void pack_tile_i_inner(const ls_gemm_operand *a, int64_t row, int64_t n_r
         r[w] = join_rows(load_halves(a->data, at, 2 * w < n_k ? n_rows : 0),
                          load_halves(a->data, at + a->ld, 2 * w + 1 < n_k ? n_rows : 0));
     }
-    transpose_words(r);
+    turn_square(r);
     for (int i = 0; i < 16; i++) store_words(dst + i * STEP_WORDS, r[i], 16);
 }
 

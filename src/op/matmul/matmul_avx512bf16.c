@@ -2,6 +2,7 @@
  * the instruction runs at full rate (AMD Zen 4). It treats subnormal inputs as zero and flushes subnormal results. */
 #include "op/cpu_kernel.h"
 #include "op/matmul/gemm_engines.h"
+#include "op/matmul/gemm_pack.h"
 #include "op/matmul/gemm_store.h"
 
 enum { MR = 12, NR = 32, LANES = 16, K_BLOCK = 512, DIRECT_K = 2 };
@@ -15,7 +16,9 @@ V16_INLINE __m512i load_columns(const char *row, int64_t n) {
 }
 
 /* Pairs of two rows of k. */
-V16_INLINE void join_pairs(const char *row, int64_t ld, int64_t n_k, int64_t n, word_vec out[2]) {
+V16_INLINE void join_pairs(ls_dtype dtype, const char *row, int64_t ld, int64_t n_k, int64_t n,
+                           word_vec out[2]) {
+    (void)dtype;
     static const uint16_t index[2][32] = {
         {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
          8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47},
@@ -26,8 +29,20 @@ V16_INLINE void join_pairs(const char *row, int64_t ld, int64_t n_k, int64_t n, 
     for (int h = 0; h < 2; h++)
         out[h] = (word_vec)_mm512_permutex2var_epi16(even, _mm512_loadu_si512(index[h]), odd);
 }
+V16_INLINE turned load_words(ls_dtype dtype, const char *row, int64_t n_bytes) {
+    (void)dtype;
+    return load_line(row, n_bytes);
+}
 #define JOIN_COLUMNS join_pairs
+#define LOAD_WORDS   load_words
 #include "op/matmul/gemm_direct.h"
+
+DIRECT_OF(bf16, LS_DTYPE_BF16)
+
+static void run_direct(const ls_gemm_operand *b, const int64_t range[4], int64_t words, int n_rows,
+                       const uint32_t *a, float *c) {
+    direct_of_rows(direct_bf16, n_rows)(&(direct_call){b, words, a}, range, c);
+}
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {
     pack_panels(a, range, words, MR, 1, dst);
@@ -37,14 +52,15 @@ static void pack_b(const ls_gemm_operand *b, const int64_t range[4], int64_t wor
     if (b->k_inner)
         pack_panels(b, range, words, NR, 1, dst);
     else
-        pack_joined(b, range, words, dst);
+        pack_joined(b, range, LS_DTYPE_BF16, words, dst);
 }
 
 static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_tile(out, tile, NR);
 }
 
-const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16 = DIRECT_ENGINE(LS_DTYPE_BF16, LS_DTYPE_BF16);
+const ls_gemm_engine ls_gemm_engine_pairs_avx512bf16 =
+    DIRECT_ENGINE(LS_DTYPE_BF16, LS_GEMM_DTYPE(LS_DTYPE_BF16));
 
 static size_t workspace_bytes(const ls_sig *sig, int n_threads) {
     return ls_matmul_workspace_bytes(&ls_gemm_engine_pairs_avx512bf16, sig, n_threads);

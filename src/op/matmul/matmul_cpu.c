@@ -16,16 +16,61 @@ enum { K_BLOCK = 512 };
 #define MULTIPLY_WORD(sum, a, b) ((vec)(a) * (vec)(b) + (sum))
 #include "op/matmul/gemm_tile.h"
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(__AVX2__)
 enum { DIRECT_K = 1 };
-V16_INLINE void load_columns(const char *row, int64_t ld, int64_t n_k, int64_t n, word_vec out[2]) {
-    const uint32_t mask = n_k <= 0 ? 0 : n >= NR ? ~0u : (1u << n) - 1;
+
+/* LANES words: the first n of as many elements, widened; the rest zero. */
+#if defined(__AVX512F__)
+V16_INLINE turned widen_some(ls_dtype dtype, const char *p, int64_t n) {
+    const __mmask16 mask = n >= LANES ? 0xffff : n > 0 ? (__mmask16)((1u << n) - 1) : 0;
+    if (dtype == LS_DTYPE_F32) return (turned)_mm512_maskz_loadu_epi32(mask, p);
+    const __m256i bits = _mm256_maskz_loadu_epi16(mask, p);
+    return (turned)(dtype == LS_DTYPE_BF16 ? v16_from_bf16((v16h)bits) : v16_from_f16((v16h)bits));
+}
+#else
+V16_INLINE turned widen_eight(ls_dtype dtype, const char *p) {
+    if (dtype == LS_DTYPE_F32) return _mm256_loadu_si256((const __m256i *)p);
+    const __m128i bits = _mm_loadu_si128((const __m128i *)p);
+    if (dtype == LS_DTYPE_F16) return _mm256_castps_si256(_mm256_cvtph_ps(bits));
+    return _mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
+}
+V16_INLINE turned widen_some(ls_dtype dtype, const char *p, int64_t n) {
+    char some[32] = {0};
+    if (n >= LANES) return widen_eight(dtype, p);
+    if (n > 0) memcpy(some, p, (size_t)n * (dtype == LS_DTYPE_F32 ? 4 : 2));
+    return widen_eight(dtype, some);
+}
+#endif
+
+V16_INLINE void load_columns(ls_dtype dtype, const char *row, int64_t ld, int64_t n_k, int64_t n,
+                             word_vec out[2]) {
+    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2, left = n_k > 0 ? n : 0;
     (void)ld;
-    out[0] = (word_vec)_mm512_maskz_loadu_epi32((__mmask16)mask, row);
-    out[1] = (word_vec)_mm512_maskz_loadu_epi32((__mmask16)(mask >> 16), row + 64);
+    out[0] = (word_vec)widen_some(dtype, row, left);
+    out[1] = (word_vec)widen_some(dtype, row + LANES * bytes, left - LANES);
+}
+V16_INLINE turned load_words(ls_dtype dtype, const char *row, int64_t n_bytes) {
+    return widen_some(dtype, row, n_bytes / (dtype == LS_DTYPE_F32 ? 4 : 2));
 }
 #define JOIN_COLUMNS load_columns
+#define LOAD_WORDS   load_words
 #include "op/matmul/gemm_direct.h"
+
+DIRECT_OF(f32, LS_DTYPE_F32)
+DIRECT_OF(bf16, LS_DTYPE_BF16)
+DIRECT_OF(f16, LS_DTYPE_F16)
+
+static void run_direct(const ls_gemm_operand *b, const int64_t range[4], int64_t words, int n_rows,
+                       const uint32_t *a, float *c) {
+    const direct_fn *of = b->dtype == LS_DTYPE_F32    ? direct_f32
+                          : b->dtype == LS_DTYPE_BF16 ? direct_bf16
+                                                      : direct_f16;
+    direct_of_rows(of, n_rows)(&(direct_call){b, words, a}, range, c);
+}
+enum {
+    DIRECT_DTYPES =
+        LS_GEMM_DTYPE(LS_DTYPE_F32) | LS_GEMM_DTYPE(LS_DTYPE_BF16) | LS_GEMM_DTYPE(LS_DTYPE_F16)
+};
 #endif
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {
@@ -40,8 +85,9 @@ static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_tile(out, tile, NR);
 }
 
-#if defined(__AVX512F__)
-const ls_gemm_engine ls_gemm_engine_wide_avx512 = DIRECT_ENGINE(LS_DTYPE_F32, LS_DTYPE_F32);
+#if defined(__AVX512F__) || defined(__AVX2__)
+const ls_gemm_engine LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA) = DIRECT_ENGINE(LS_DTYPE_F32,
+                                                                                    DIRECT_DTYPES);
 #else
 const ls_gemm_engine LS_PASTE(ls_gemm_engine_, wide, LS_KERNEL_ISA) = {.mr = MR,
                                                                        .nr = NR,

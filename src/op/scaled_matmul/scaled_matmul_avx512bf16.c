@@ -20,7 +20,9 @@ V16_INLINE __m512i load_two_rows(const char *row, int64_t ld, int64_t n_k, int64
 }
 
 /* Quads of four rows of k: bytes of rows 0 and 1, 2 and 3 are joined to halves, the halves to words. */
-V16_INLINE void join_quads(const char *row, int64_t ld, int64_t n_k, int64_t n, word_vec out[2]) {
+V16_INLINE void join_quads(ls_dtype dtype, const char *row, int64_t ld, int64_t n_k, int64_t n,
+                           word_vec out[2]) {
+    (void)dtype;
     static const uint16_t index[2][32] = {
         {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
          32, 48, 33, 49, 34, 50, 35, 51, 36, 52, 37, 53, 38, 54, 39, 55},
@@ -33,8 +35,20 @@ V16_INLINE void join_quads(const char *row, int64_t ld, int64_t n_k, int64_t n, 
     for (int h = 0; h < 2; h++)
         out[h] = (word_vec)_mm512_permutex2var_epi16(low, _mm512_loadu_si512(index[h]), high);
 }
+V16_INLINE turned load_words(ls_dtype dtype, const char *row, int64_t n_bytes) {
+    (void)dtype;
+    return load_line(row, n_bytes);
+}
 #define JOIN_COLUMNS join_quads
+#define LOAD_WORDS   load_words
 #include "op/matmul/gemm_direct.h"
+
+DIRECT_OF(i8, LS_DTYPE_I8)
+
+static void run_direct(const ls_gemm_operand *b, const int64_t range[4], int64_t words, int n_rows,
+                       const uint32_t *a, float *c) {
+    direct_of_rows(direct_i8, n_rows)(&(direct_call){b, words, a}, range, c);
+}
 
 static void pack_a(const ls_gemm_operand *a, const int64_t range[4], int64_t words, void *dst) {
     pack_byte_panels(a, range, words, MR, 4, a->dtype == LS_DTYPE_I8, dst);
@@ -44,14 +58,15 @@ static void pack_b(const ls_gemm_operand *b, const int64_t range[4], int64_t wor
     if (b->k_inner)
         pack_byte_panels(b, range, words, NR, 4, 0, dst);
     else
-        pack_joined(b, range, words, dst);
+        pack_joined(b, range, LS_DTYPE_I8, words, dst);
 }
 
 static void store(const ls_gemm_out *out, const ls_gemm_tile *tile) {
     store_sums(out, tile, NR);
 }
 
-const ls_gemm_engine ls_gemm_engine_quads_avx512bf16 = DIRECT_ENGINE(LS_DTYPE_U8, LS_DTYPE_I8);
+const ls_gemm_engine ls_gemm_engine_quads_avx512bf16 =
+    DIRECT_ENGINE(LS_DTYPE_U8, LS_GEMM_DTYPE(LS_DTYPE_I8));
 static const ls_scaled_engine engine = {&ls_gemm_engine_quads_avx512bf16,
                                         &ls_gemm_engine_quads_avx512bf16, 128, sum_columns};
 

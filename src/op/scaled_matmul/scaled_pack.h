@@ -31,6 +31,55 @@ V16_INLINE v16u load_quads(const ls_gemm_operand *x, int64_t at, int64_t n, int 
     return flip ? words ^ 0x80808080u : words;
 }
 
+/* Word w of 16 columns, rows of k apart. */
+V16_INLINE v16u join_bytes(const ls_gemm_operand *x, int64_t at, int64_t n_k, int64_t n_columns,
+                           int per_word) {
+    v16u words = {0};
+    const uint32_t mask = per_word == 4 ? 0xff : 0xffff;
+#pragma GCC unroll 4
+    for (int i = 0; i < per_word; i++)
+        words |= (load_bytes(x, at + i * x->ld, i < n_k ? n_columns : 0) & mask)
+                 << (unsigned)(i * 32 / per_word);
+    return words;
+}
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/* 16 bytes widened to 16 bits. */
+V16_INLINE __m256i widen_sixteen(const ls_gemm_operand *x, __m128i bytes) {
+    return x->dtype == LS_DTYPE_U8 ? _mm256_cvtepu8_epi16(bytes) : _mm256_cvtepi8_epi16(bytes);
+}
+
+V16_INLINE v16u two_halves(__m256i low, __m256i high) {
+    v16_parts y;
+    y.y[0] = _mm256_castsi256_ps(low);
+    y.y[1] = _mm256_castsi256_ps(high);
+    return (v16u)y.all;
+}
+
+/* The first n of 16 bytes at `at`; the rest zero. */
+V16_INLINE __m128i load_sixteen(const ls_gemm_operand *x, int64_t at, int64_t n) {
+    __m128i bytes = _mm_setzero_si128();
+    const uint8_t *p = (const uint8_t *)x->data + at;
+    if (n >= 16) return _mm_loadu_si128((const __m128i *)p);
+    if (n > 0) memcpy(&bytes, p, (size_t)n);
+    return bytes;
+}
+
+/* 16 words of two neighbouring bytes each, widened to 16 bits. */
+V16_INLINE v16u load_wide_pairs(const ls_gemm_operand *x, int64_t at, int64_t n) {
+    return two_halves(widen_sixteen(x, load_sixteen(x, at, n)),
+                      widen_sixteen(x, load_sixteen(x, at + 16, n - 16)));
+}
+
+/* Words of two rows of k, of 16 columns. */
+V16_INLINE v16u join_wide_pairs(const ls_gemm_operand *x, int64_t at, int64_t n_k,
+                                int64_t n_columns) {
+    const __m128i even = load_sixteen(x, at, n_k > 0 ? n_columns : 0);
+    const __m128i odd = load_sixteen(x, at + x->ld, n_k > 1 ? n_columns : 0);
+    return two_halves(widen_sixteen(x, _mm_unpacklo_epi8(even, odd)),
+                      widen_sixteen(x, _mm_unpackhi_epi8(even, odd)));
+}
+#else
 /* 16 words of two neighbouring bytes each, widened to 16 bits. */
 V16_INLINE v16u load_wide_pairs(const ls_gemm_operand *x, int64_t at, int64_t n) {
     uint16_t halves[32] = {0};
@@ -44,45 +93,52 @@ V16_INLINE v16u load_wide_pairs(const ls_gemm_operand *x, int64_t at, int64_t n)
     return words;
 }
 
-/* Word w of 16 columns, rows of k apart. */
-V16_INLINE v16u join_bytes(const ls_gemm_operand *x, int64_t at, int64_t n_k, int64_t n_columns,
-                           int per_word) {
-    v16u words = {0};
-    const uint32_t mask = per_word == 4 ? 0xff : 0xffff;
-#pragma GCC unroll 4
-    for (int i = 0; i < per_word; i++)
-        words |= (load_bytes(x, at + i * x->ld, i < n_k ? n_columns : 0) & mask)
-                 << (unsigned)(i * 32 / per_word);
-    return words;
+/* Words of two rows of k, of 16 columns. */
+V16_INLINE v16u join_wide_pairs(const ls_gemm_operand *x, int64_t at, int64_t n_k,
+                                int64_t n_columns) {
+    return join_bytes(x, at, n_k, n_columns, 2);
+}
+#endif
+
+/* Rows of k's neighbours, TURN_ROWS of them at a time. */
+V16_INLINE void pack_bytes_k_inner(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
+                                   int width, int per_word, int flip, uint32_t *dst) {
+    const int64_t n_i = range[1], n_k = range[3];
+    for (int64_t w0 = 0; w0 < words; w0 += 16) {
+        const int64_t n_words = words - w0 < 16 ? words - w0 : 16;
+        for (int s = 0; s < width; s += TURN_ROWS) {
+            const int lanes = width - s < TURN_ROWS ? width - s : TURN_ROWS;
+            v16u r[TURN_ROWS];
+            for (int i = 0; i < TURN_ROWS; i++) {
+                const int64_t k = w0 * per_word;
+                const int64_t at = (range[0] + s + i) * x->ld + range[2] + k;
+                const int64_t left = s + i < n_i && i < lanes ? n_k - k : 0;
+                r[i] = per_word == 4 ? load_quads(x, at, left, flip) : load_wide_pairs(x, at, left);
+            }
+            turn_rows(r, lanes, n_words, width, dst + w0 * width + s);
+        }
+    }
+}
+
+V16_INLINE void pack_bytes_i_inner(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
+                                   int width, int per_word, uint32_t *dst) {
+    for (int64_t w = 0; w < words; w++)
+        for (int s = 0; s < width; s += 16) {
+            const int64_t k = w * per_word, left = range[3] - k;
+            const int64_t at = (range[2] + k) * x->ld + range[0] + s;
+            const v16u r = per_word == 4 ? join_bytes(x, at, left, range[1] - s, 4)
+                                         : join_wide_pairs(x, at, left, range[1] - s);
+            store_words(dst + w * width + s, r, width - s < 16 ? width - s : 16);
+        }
 }
 
 /* A panel [words][width]; per_word 4 or 2. */
 V16_INLINE void pack_byte_panel(const ls_gemm_operand *x, const int64_t range[4], int64_t words,
                                 int width, int per_word, int flip, uint32_t *dst) {
-    const int64_t n_i = range[1], n_k = range[3];
-    for (int64_t w0 = 0; w0 < words; w0 += 16) {
-        const int64_t n_words = words - w0 < 16 ? words - w0 : 16;
-        const int64_t k = w0 * per_word;
-        for (int s = 0; s < width; s += 16) {
-            const int lanes = width - s < 16 ? width - s : 16;
-            v16u r[16];
-            if (x->k_inner) {
-                for (int i = 0; i < 16; i++) {
-                    const int64_t at = (range[0] + s + i) * x->ld + range[2] + k;
-                    const int64_t left = s + i < n_i && i < lanes ? n_k - k : 0;
-                    r[i] = per_word == 4 ? load_quads(x, at, left, flip)
-                                         : load_wide_pairs(x, at, left);
-                }
-                transpose_words(r);
-            } else {
-                for (int i = 0; i < n_words; i++)
-                    r[i] = join_bytes(x, (range[2] + k + i * per_word) * x->ld + range[0] + s,
-                                      n_k - k - i * per_word, n_i - s, per_word);
-            }
-            uint32_t *to = dst + w0 * width + s;
-            for (int i = 0; i < n_words; i++) store_words(to + i * width, r[i], lanes);
-        }
-    }
+    if (x->k_inner)
+        pack_bytes_k_inner(x, range, words, width, per_word, flip, dst);
+    else
+        pack_bytes_i_inner(x, range, words, width, per_word, dst);
 }
 
 V16_INLINE void pack_byte_panels(const ls_gemm_operand *x, const int64_t range[4], int64_t words,

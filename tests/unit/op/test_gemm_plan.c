@@ -96,6 +96,7 @@ static void a_row_has_its_bits_on_every_way(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         check_way(&cases[i], &ls_gemm_engine_wide_base);
 #ifdef LS_X86
+        if (ls_cpu_isa() >= LS_ISA_AVX2) check_way(&cases[i], &ls_gemm_engine_wide_avx2);
         if (ls_cpu_isa() >= LS_ISA_AVX512) check_way(&cases[i], &ls_gemm_engine_wide_avx512);
 #endif
     }

@@ -110,6 +110,7 @@ static void check_engine(const ls_gemm_engine *engine, int is_integer) {
 static void a_whole_tile_is_the_plain_one(void **state) {
     (void)state;
 #ifdef LS_X86
+    if (ls_cpu_isa() >= LS_ISA_AVX2) check_engine(&ls_gemm_engine_wide_avx2, 0);
     if (ls_cpu_isa() >= LS_ISA_AVX512) check_engine(&ls_gemm_engine_wide_avx512, 0);
     if (ls_cpu_isa() >= LS_ISA_AVX512BF16) {
         check_engine(&ls_gemm_engine_pairs_avx512bf16, 0);

@@ -98,6 +98,8 @@ static void a_row_keeps_its_bits(void **state) {
         if (pairs) continue;
         check_row_bits(*kernel, LS_DTYPE_F32, 600, 1);
         check_row_bits(*kernel, LS_DTYPE_F32, 515, 0);
+        check_row_bits(*kernel, LS_DTYPE_F16, 77, 1);
+        check_row_bits(*kernel, LS_DTYPE_F16, 530, 0);
     }
 }
 
