@@ -8,59 +8,31 @@
 
 enum { TOKENS = 16, VOCAB = 13, LARGE_VOCAB = 61 };
 #include "plan/plan_run.h"
-
-typedef struct setup {
-    ls_model_kind model;
-    ls_precision precision;
-    int lanes, ranks, zero, tied, stages, kept, large, tokens; /* tokens 0: TOKENS */
-    ls_pipeline_kind schedule;
-    ls_recompute recompute;
-    ls_packing pack;
-    int64_t logits_bytes;
-    int makes_copies; /* with cast_weights use */
-} setup;
+#include "plan/plan_setup.h"
 
 static ls_plan *make_plan(const setup *s, ls_casting casting) {
-    const int tokens = s->tokens ? s->tokens : TOKENS;
-    ls_model_options model = small_gpt2(2, 40, s->large ? LARGE_VOCAB : VOCAB, tokens);
-    model.kind = s->model;
-    model.tied = s->tied;
-    const ls_optim_options optim = ls_optim_default();
-    ls_model_batch batch = training_batch(1, tokens, s->lanes);
-    batch.loss_scale = s->precision == LS_PRECISION_F16;
-    ls_plan_options options = training_options(&batch, s->precision, &optim);
-    options.recompute = s->recompute;
-    options.pack = s->pack;
-    options.cast_weights = casting;
-    options.schedule = s->schedule;
-    options.zero = s->zero;
-    options.kept = s->kept;
-    options.bucket_bytes = 8000;
-    options.logits_bytes = s->logits_bytes;
-    const ls_mesh mesh = {.dp = s->ranks, .pp = s->stages};
-    return plan_model(&model, &batch, &options, &mesh);
+    setup with = *s;
+    with.cast_weights = casting;
+    with.bucket_bytes = 8000;
+    return plan_setup(&with);
 }
 
-#define GPT2  .model = LS_MODEL_GPT2
-#define LLAMA .model = LS_MODEL_LLAMA
-#define BF16  .precision = LS_PRECISION_BF16
-#define F16   .precision = LS_PRECISION_F16
-#define LAYER .recompute = LS_RECOMPUTE_LAYER
-#define CHEAP .recompute = LS_RECOMPUTE_CHEAP
+/* With cast_weights use: f32 needs none, and ZeRO's are made of pieces. */
+static int makes_copies(const setup *s) {
+    return s->precision != LS_PRECISION_F32 && s->zero == 0;
+}
+
 static const setup setups[] = {
-    {GPT2, BF16, .lanes = 1, .ranks = 1, .tied = 1, .makes_copies = 1},
-    {GPT2, BF16, .lanes = 1, .ranks = 1, .tied = 1, .large = 1, .logits_bytes = 1,
-     .makes_copies = 1},
-    {GPT2, BF16, .lanes = 1, .ranks = 1, .kept = 1, CHEAP, .makes_copies = 1},
-    {GPT2, F16, .lanes = 4, .ranks = 1, LAYER, .pack = LS_PACKING_OFF, .makes_copies = 1},
-    {LLAMA, BF16, .lanes = 2, .ranks = 1, LAYER, .logits_bytes = 1, .makes_copies = 1},
-    {LLAMA, BF16, .lanes = 2, .ranks = 2, .tied = 1, .large = 1, .makes_copies = 1},
-    {GPT2, BF16, .lanes = 4, .ranks = 4, .tied = 1, CHEAP, .makes_copies = 1},
-    {GPT2, BF16, .lanes = 4, .ranks = 1, .stages = 2, .tied = 1, .makes_copies = 1},
-    {LLAMA, BF16, .lanes = 4, .ranks = 1, .stages = 2, .schedule = LS_PIPELINE_GPIPE,
-     .makes_copies = 1},
-    {LLAMA, BF16, .lanes = 4, .ranks = 1, .stages = 2, .schedule = LS_PIPELINE_ZERO_BUBBLE,
-     .makes_copies = 1},
+    {GPT2, BF16, .lanes = 1, .ranks = 1, .tied = 1},
+    {GPT2, BF16, .lanes = 1, .ranks = 1, .tied = 1, .vocab = LARGE_VOCAB, .logits_bytes = 1},
+    {GPT2, BF16, .lanes = 1, .ranks = 1, .kept = 1, CHEAP},
+    {GPT2, F16, .lanes = 4, .ranks = 1, LAYER, .pack = LS_PACKING_OFF},
+    {LLAMA, BF16, .lanes = 2, .ranks = 1, LAYER, .logits_bytes = 1},
+    {LLAMA, BF16, .lanes = 2, .ranks = 2, .tied = 1, .vocab = LARGE_VOCAB},
+    {GPT2, BF16, .lanes = 4, .ranks = 4, .tied = 1, CHEAP},
+    {GPT2, BF16, .lanes = 4, .ranks = 1, .stages = 2, .tied = 1},
+    {LLAMA, BF16, .lanes = 4, .ranks = 1, .stages = 2, .schedule = LS_PIPELINE_GPIPE},
+    {LLAMA, BF16, .lanes = 4, .ranks = 1, .stages = 2, .schedule = LS_PIPELINE_ZERO_BUBBLE},
     {GPT2, BF16, .lanes = 4, .ranks = 2, .zero = 1},
     {GPT2, BF16, .lanes = 4, .ranks = 2, .zero = 2, .tied = 1},
     {GPT2, BF16, .lanes = 4, .ranks = 4, .zero = 3, LAYER},
@@ -72,7 +44,7 @@ static void check_same_bits(const setup *s, int i) {
     ls_plan *step = make_plan(s, LS_CASTING_STEP), *use = make_plan(s, LS_CASTING_USE);
     size_t bytes[2];
     float loss[2];
-    if ((use->copies.n_weights > 0) != s->makes_copies)
+    if ((use->copies.n_weights > 0) != makes_copies(s))
         fail_msg("setup %d: %d weights", i, use->copies.n_weights);
     char *kept = run_plan(step, &bytes[0], &loss[0]);
     char *made = run_plan(use, &bytes[1], &loss[1]);
@@ -130,7 +102,7 @@ static void check_casts(const ls_plan *plan) {
 static void test_made_where_they_are_read(void **state) {
     (void)state;
     for (int i = 0; i < N_SETUPS; i++) {
-        if (!setups[i].makes_copies) continue;
+        if (!makes_copies(&setups[i])) continue;
         ls_plan *plan = make_plan(&setups[i], LS_CASTING_USE);
         assert_int_equal(n_casts(plan, 1), 0);
         assert_int_equal(n_casts(plan, 0), plan->copies.n_casts);
@@ -144,10 +116,7 @@ static void test_made_where_they_are_read(void **state) {
 
 /* What is packed once a step is cast once a step. */
 static void test_packed_stay(void **state) {
-    const setup s = {GPT2,       BF16,
-                     .lanes = 4, .ranks = 1,
-                     LAYER,      .pack = LS_PACKING_ALL,
-                     .tied = 1,  .makes_copies = 1};
+    const setup s = {GPT2, BF16, .lanes = 4, .ranks = 1, LAYER, .pack = LS_PACKING_ALL, .tied = 1};
     (void)state;
     ls_plan *plan = make_plan(&s, LS_CASTING_USE);
     assert_true(plan->layout.n_weights >= 6);
@@ -161,7 +130,7 @@ static void test_bytes(void **state) {
     int n_less = 0;
     (void)state;
     for (int i = 0; i < N_SETUPS; i++) {
-        if (!setups[i].makes_copies || setups[i].stages) continue;
+        if (!makes_copies(&setups[i]) || setups[i].stages) continue;
         ls_plan *step = make_plan(&setups[i], LS_CASTING_STEP);
         ls_plan *use = make_plan(&setups[i], LS_CASTING_USE);
         const int64_t kept = (int64_t)step->ranks[0].bytes[LS_REGION_PREPARED];
@@ -177,7 +146,7 @@ static void test_bytes(void **state) {
 /* GPT-2 untied: [61, 40] tables of which 16 rows are read are not cast for that; with as many ids as rows they are. */
 static void test_tables(void **state) {
     (void)state;
-    const setup s = {GPT2, BF16, .lanes = 1, .ranks = 1, .large = 1};
+    const setup s = {GPT2, BF16, .lanes = 1, .ranks = 1, .vocab = LARGE_VOCAB};
     ls_plan *plan = make_plan(&s, LS_CASTING_USE);
     const ls_graph *g = plan->graph;
     int n_lookups = 0;

@@ -7,34 +7,13 @@
 
 enum { TOKENS = 48, VOCAB = 61 };
 #include "plan/plan_run.h"
-
-typedef struct setup {
-    ls_model_kind model;
-    ls_precision precision;
-    int lanes, ranks, zero, tied, reference, threads, stages;
-    ls_pipeline_kind schedule;
-    ls_recompute recompute;
-    int64_t logits_bytes;
-} setup;
+#include "plan/plan_setup.h"
 
 static ls_plan *make_plan(const setup *s, ls_packing pack) {
-    ls_model_options model = small_gpt2(2, 40, VOCAB, TOKENS);
-    model.kind = s->model;
-    model.tied = s->tied;
-    const ls_optim_options optim = ls_optim_default();
-    ls_model_batch batch = training_batch(1, TOKENS, s->lanes);
-    batch.loss_scale = s->precision == LS_PRECISION_F16;
-    ls_plan_options options = training_options(&batch, s->precision, &optim);
-    if (s->threads) options.threads = s->threads;
-    options.recompute = s->recompute;
-    options.pack = pack;
-    options.schedule = s->schedule;
-    options.zero = s->zero;
-    options.bucket_bytes = 8000;
-    options.logits_bytes = s->logits_bytes;
-    options.reference_kernels = s->reference;
-    const ls_mesh mesh = {.dp = s->ranks, .pp = s->stages};
-    return plan_model(&model, &batch, &options, &mesh);
+    setup with = *s;
+    with.pack = pack;
+    with.bucket_bytes = 8000;
+    return plan_setup(&with);
 }
 
 /* Packs or not as wanted, and the same state and loss with and without. */

@@ -1,40 +1,19 @@
 /* labels: slow
  * What `recompute: auto` chooses, by what a lane computes and what a rank keeps, and that it is what `cheap` or `none` would be. */
-#include "model_run.h"
 #include "op/op.h"
 
-enum { VOCAB = 64, LAYERS = 2 };
+enum { TOKENS = 16, VOCAB = 64, LAYERS = 2 };
+#include "plan/plan_setup.h"
 
-typedef struct setup {
-    ls_model_kind model;
-    int width, tokens;
-    ls_precision precision;
-    int lanes, ranks, stages;
-    ls_recompute wants;
-} setup;
-
-static ls_plan *make_plan(const setup *s, ls_recompute recompute, ls_plan_mode mode) {
-    ls_model_options model = small_gpt2(LAYERS, s->width, VOCAB, s->tokens);
-    model.kind = s->model;
-    const ls_optim_options optim = ls_optim_default();
-    ls_model_batch batch = training_batch(1, s->tokens, s->lanes);
-    batch.training = mode == LS_PLAN_TRAIN;
-    batch.loss_scale = s->precision == LS_PRECISION_F16;
-    ls_plan_options options = training_options(&batch, s->precision, &optim);
-    options.mode = mode;
-    options.recompute = recompute;
-    const ls_mesh mesh = {.dp = s->ranks, .pp = s->stages};
-    return plan_model(&model, &batch, &options, &mesh);
+static ls_plan *make_plan(const setup *s, ls_recompute recompute) {
+    setup with = *s;
+    with.recompute = recompute;
+    with.tied = 1;
+    return plan_setup(&with);
 }
 
-#define GPT2  .model = LS_MODEL_GPT2
-#define LLAMA .model = LS_MODEL_LLAMA
-#define BF16  .precision = LS_PRECISION_BF16
-#define F16   .precision = LS_PRECISION_F16
-#define CHEAP .wants = LS_RECOMPUTE_CHEAP
-#define NONE  .wants = LS_RECOMPUTE_NONE
 /* A layer of width D has 12 D^2 parameters, and of each token 6 D elements of norms and activations: the tokens decide about memory, the
- * width about time. */
+ * width about time. Each with what `auto` is to choose. */
 static const setup setups[] = {
     {GPT2, 768, 1024, BF16, 1, 1, 0, CHEAP},
     {GPT2, 768, 512, BF16, 1, 1, 0, NONE},     /* too few bytes */
@@ -62,15 +41,15 @@ static char *print_plan(const ls_plan *plan) {
 }
 
 static void check_choice(const setup *s) {
-    ls_plan *chosen = make_plan(s, LS_RECOMPUTE_AUTO, LS_PLAN_TRAIN);
-    ls_plan *named = make_plan(s, s->wants, LS_PLAN_TRAIN);
+    ls_plan *chosen = make_plan(s, LS_RECOMPUTE_AUTO);
+    ls_plan *named = make_plan(s, s->recompute);
     char *a = print_graph(chosen), *b = print_graph(named), *text = print_plan(chosen);
-    if (chosen->again.kind != s->wants || strcmp(a, b) != 0)
+    if (chosen->again.kind != s->recompute || strcmp(a, b) != 0)
         fail_msg("model %d, width %d, %d tokens, precision %d, %d lanes, %d ranks: %s", s->model,
                  s->width, s->tokens, s->precision, s->lanes, s->ranks, text);
     assert_int_equal(ls_plan_bytes(chosen, 0), ls_plan_bytes(named, 0));
     const char *words =
-        s->wants == LS_RECOMPUTE_CHEAP ? "recompute: cheap (auto): " : "recompute: none (auto)";
+        s->recompute == LS_RECOMPUTE_CHEAP ? "recompute: cheap (auto): " : "recompute: none (auto)";
     if (!strstr(text, words)) fail_msg("no \"%s\" in: %s", words, text);
     ls_free(a);
     ls_free(b);
@@ -88,9 +67,9 @@ static void test_choices(void **state) {
 static void test_bytes(void **state) {
     (void)state;
     for (int i = 0; i < N_SETUPS; i++) {
-        if (setups[i].wants != LS_RECOMPUTE_CHEAP || setups[i].stages) continue;
-        ls_plan *none = make_plan(&setups[i], LS_RECOMPUTE_NONE, LS_PLAN_TRAIN);
-        ls_plan *cheap = make_plan(&setups[i], LS_RECOMPUTE_AUTO, LS_PLAN_TRAIN);
+        if (setups[i].recompute != LS_RECOMPUTE_CHEAP || setups[i].stages) continue;
+        ls_plan *none = make_plan(&setups[i], LS_RECOMPUTE_NONE);
+        ls_plan *cheap = make_plan(&setups[i], LS_RECOMPUTE_AUTO);
         const int64_t less = (int64_t)none->ranks[0].bytes[LS_REGION_SLOTS] -
                              (int64_t)cheap->ranks[0].bytes[LS_REGION_SLOTS];
         assert_int_equal(cheap->again.bytes, less);
@@ -105,8 +84,8 @@ static void test_bytes(void **state) {
 static void test_named_kinds(void **state) {
     const setup small = {GPT2, 64, 16, BF16, 4, 1, 0, NONE};
     (void)state;
-    ls_plan *cheap = make_plan(&small, LS_RECOMPUTE_CHEAP, LS_PLAN_TRAIN);
-    ls_plan *none = make_plan(&small, LS_RECOMPUTE_NONE, LS_PLAN_TRAIN);
+    ls_plan *cheap = make_plan(&small, LS_RECOMPUTE_CHEAP);
+    ls_plan *none = make_plan(&small, LS_RECOMPUTE_NONE);
     char *text = print_plan(cheap), *other = print_plan(none), *json = NULL;
     assert_true(cheap->again.n_nodes == 3 * LAYERS && cheap->again.kind == LS_RECOMPUTE_CHEAP);
     assert_non_null(strstr(text, "  recompute: cheap: 6 nodes run again in a lane: "));
@@ -125,8 +104,8 @@ static void test_named_kinds(void **state) {
 static void test_forward(void **state) {
     setup s = setups[0];
     (void)state;
-    s.lanes = 1;
-    ls_plan *plan = make_plan(&s, LS_RECOMPUTE_AUTO, LS_PLAN_FORWARD);
+    s.forward = 1;
+    ls_plan *plan = make_plan(&s, LS_RECOMPUTE_AUTO);
     char *text = print_plan(plan);
     assert_null(strstr(text, "recompute"));
     ls_free(text);
