@@ -25,8 +25,13 @@ V16_INLINE int64_t direct_bytes(ls_dtype dtype) {
     return dtype == LS_DTYPE_F32 ? 4 : dtype == LS_DTYPE_I8 ? 1 : 2;
 }
 
-V16_INLINE void ask_for(const char *base, int64_t at) {
-    __builtin_prefetch((const void *)((uintptr_t)base + (uintptr_t)at), 0, 3);
+/* To the first level, or `far` (a constant) to the second: what comes in many rows at once has no place in the first. */
+V16_INLINE void ask_for(const char *base, int64_t at, int far) {
+    const void *line = (const void *)((uintptr_t)base + (uintptr_t)at);
+    if (far)
+        __builtin_prefetch(line, 0, 2);
+    else
+        __builtin_prefetch(line, 0, 3);
 }
 
 /* Rows of k that one word is made of. */
@@ -77,7 +82,7 @@ V16_INLINE void direct_columns(const direct_call *call, const int64_t range[4], 
         for (int i = 0; i < DIRECT_K; i++)
 #pragma GCC unroll 16
             for (int line = 0; line < groups * NR * bytes; line += 64)
-                ask_for(at.row, (DIRECT_AHEAD + i) * ld + line);
+                ask_for(at.row, (DIRECT_AHEAD + i) * ld + line, groups * NR * bytes >= 128);
         add_word(at, dtype, rows, groups, a, sum);
     }
     at.n_columns = n;
@@ -97,7 +102,7 @@ typedef struct line_walk {
 } line_walk;
 
 V16_INLINE void ask_for_line(line_walk *next) {
-    ask_for(next->row, next->at);
+    ask_for(next->row, next->at, 1);
     next->at += 64;
     if (next->at >= next->n_bytes) {
         next->at = 0;
@@ -139,25 +144,43 @@ V16_INLINE void add_turned(const turned r[LANES], int64_t n_words, int rows, con
             sum[i] = MULTIPLY_WORD(sum[i], (word_vec){0} + a[w * rows + i], (word_vec)r[w]);
 }
 
+typedef struct turned_call {
+    const uint32_t *a; /* [words][rows] */
+    line_walk next;
+} turned_call;
+
+/* LANES words from word w on of LANES rows of B. */
+V16_INLINE void add_square(const turned_rows *b, ls_dtype dtype, int64_t w, int rows,
+                           turned_call *call, vec *sum) {
+    turned r[LANES];
+    load_turned(b, dtype, w, &call->next, r);
+    if (b->words - w >= LANES)
+        add_turned(r, LANES, rows, call->a + w * rows, sum);
+    else
+        add_turned(r, b->words - w, rows, call->a + w * rows, sum);
+}
+
 /* LANES * halves (1 or 2) rows of B, or the n that are left. c is [rows][NR]. */
 V16_INLINE void direct_turned(turned_rows b, ls_dtype dtype, int rows, int halves,
                               const uint32_t *a, float *c) {
+    /* A line's words of one half before those of the other: rows a page apart compete for the same few places of the first level. */
+    const int64_t line_words = 64 / (DIRECT_K * direct_bytes(dtype));
+    const int64_t line = line_words > LANES ? line_words : LANES;
     vec sum[2][DIRECT_ROWS];
     const turned_rows half[2] = {b,
                                  {b.first + LANES * b.ld, b.ld, b.n - LANES, b.n_bytes, b.words}};
-    line_walk next = {(const char *)((uintptr_t)b.first + (uintptr_t)(NR * b.ld)), b.ld, b.n_bytes,
-                      0};
+    turned_call call = {
+        a, {(const char *)((uintptr_t)b.first + (uintptr_t)(NR * b.ld)), b.ld, b.n_bytes, 0}};
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) sum[0][i] = sum[1][i] = (vec){0};
-    for (int64_t w = 0; w < b.words; w += LANES, a += LANES * rows) {
+    for (int64_t from = 0; from < b.words; from += line) {
+        const int64_t to = from + line < b.words ? from + line : b.words;
 #pragma GCC unroll 2
         for (int h = 0; h < halves; h++) {
-            turned r[LANES];
-            load_turned(&half[h], dtype, w, &next, r);
-            if (b.words - w >= LANES)
-                add_turned(r, LANES, rows, a, sum[h]);
-            else
-                add_turned(r, b.words - w, rows, a, sum[h]);
+            add_square(&half[h], dtype, from, rows, &call, sum[h]);
+#pragma GCC unroll 1
+            for (int64_t w = from + LANES; line > LANES && w < to; w += LANES)
+                add_square(&half[h], dtype, w, rows, &call, sum[h]);
         }
     }
 #pragma GCC unroll 12
