@@ -10,6 +10,7 @@
 #   ROWS       "256 4096"
 #   PEERS      (environment) "pypi debian": the newest oneDNN of PyPI and Debian's libdnnl, each installed under out/compare
 #   CORES      cores and so the number of threads: default 0,1
+#   ISA        avx2: both sides keep to AVX2
 #   BENCH      Lockstep's side (build-bench/bench/bench_gemm); LOCKSTEP: the program, for its version
 set -eu
 cd "$(dirname "$0")/../.."

@@ -8,6 +8,17 @@ threads=$(awk -F, '{ print NF }' <<<"$cores")
 python=${PEER_PYTHON:-$out/venv-torch/bin/python}
 mkdir -p "$out"
 
+# ISA=avx2: both sides keep to AVX2, as on processors that have no more.
+kept_to=
+case ${ISA:-} in
+'') ;;
+avx2)
+    export LOCKSTEP_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
+    kept_to=', both sides kept to AVX2: LOCKSTEP_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2'
+    ;;
+*) echo "$0: ISA is '$ISA'; leave it out, or avx2" >&2 && exit 2 ;;
+esac
+
 # The newest PyTorch of PyPI, in a folder of its own; for x86-64 it comes with the CUDA libraries.
 need_torch() {
     [ -x "$python" ] && return
@@ -27,7 +38,7 @@ print("PyTorch", torch.__version__, "with oneDNN", built.group(1) if built else 
 # begin_table WORDS...: who runs what, where, under which load.
 begin_table() {
     echo "# $*, $(date -u +%Y-%m-%dT%H:%MZ)"
-    echo "# $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(nproc) CPUs; pinned to $cores; load before: $(cut -d' ' -f1-3 /proc/loadavg)"
+    echo "# $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(nproc) CPUs; pinned to $cores$kept_to; load before: $(cut -d' ' -f1-3 /proc/loadavg)"
     echo "# $("$program" version | head -1), working tree at $(git rev-parse --short HEAD 2>/dev/null || echo 'no git')"
     : >"$out/commands" && : >"$out/rows"
 }

@@ -10,6 +10,7 @@
 #   PEERS      (environment) which: default "eager compile"; images also know eager-nhwc and compile-nhwc (channels_last), default
 #              "eager eager-nhwc compile-nhwc"
 #   CORES      (environment) cores and so the number of threads: default 0,1
+#   ISA           avx2: both sides keep to AVX2
 #   PEER_PRELOAD  a library for the peer's LD_PRELOAD, such as another malloc
 #   PEER_PYTHON   a Python that has PyTorch; without it the newest of PyPI is installed under out/compare (several GB)
 #   LOCKSTEP   the program (build/lockstep)
@@ -40,7 +41,7 @@ peer() {
     shift
     echo "\$ ${PEER_PRELOAD:+LD_PRELOAD=$PEER_PRELOAD }OMP_NUM_THREADS=$threads taskset -c $cores python $*" >>"$out/commands"
     rm -f "$out/first"
-    first=$(env TORCHINDUCTOR_CACHE_DIR="$out/inductor" python3 bench/compare/watch.py "$out/first" 'first step' "$out/log" \
+    first=$(env TORCHINDUCTOR_CACHE_DIR="$out/inductor${ISA:-}" python3 bench/compare/watch.py "$out/first" 'first step' "$out/log" \
         taskset -c "$cores" env ${PEER_PRELOAD:+LD_PRELOAD="$PEER_PRELOAD"} OMP_NUM_THREADS="$threads" \
         "$python" -W ignore "$@" --first "$out/first") || { cat "$out/log" >&2 && return 1; }
     awk -v name="$name" -v first="$first" '/^rate/ { print name, $2, first }' "$out/log"
