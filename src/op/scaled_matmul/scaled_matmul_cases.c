@@ -82,6 +82,8 @@ static const ls_op_case cases[] = {
      IN(U8(20, 300), I8(300, 301), SCALE(20), SCALE(301), ZERO(20)), 0, 0, -1, 0, 0, 0},
     {"zero, many terms nt", &nt_zero, 5,
      IN(I8(5, 4233), I8(41, 4233), SCALE(5), SCALE(41), ZERO(5)), 0, 0, -1, 0, 0, 0},
+    {"zero, many columns nt", &nt_zero, 5,
+     IN(U8(3, 70), I8(530, 70), SCALE(3), SCALE(530), ZERO(3)), 0, 0, -1, 0, 0, 0},
     {"largest sum by zero nn", &nn_zero, 5,
      IN(TOP(LS_DTYPE_U8, 0, 2, 2000), TOP(LS_DTYPE_I8, -128, 2000, 140), SCALE(2), SCALE(140),
         TOP(LS_DTYPE_I32, 255, 2)),
