@@ -16,9 +16,8 @@ typedef struct loss_job {
     float *scratch; /* per worker: padded row, tile maxima, tile sums */
     int64_t n, v, row_floats, rows_per_task;
     float scale, even,
-        share;   /* of the gradient: all, what smoothing takes from each class, the target's */
-    int stream;  /* the gradient goes past the caches */
-    int fetches; /* its place is fetched before it is written */
+        share;  /* of the gradient: all, what smoothing takes from each class, the target's */
+    int stream; /* the gradient goes past the caches */
 } loss_job;
 
 static int64_t count_tiles(int64_t v) {
@@ -61,70 +60,31 @@ typedef struct loss_row {
     float total;          /* sum of x, with label smoothing only */
     /* The gradient that is still to be written, from e and maxima: e * (exp(..) * scale) - even at `at`. */
     int is_open;
-    int64_t at, target;
+    int64_t at, target, done; /* done: elements that were written */
     float scale;
     float own, own_factor; /* of the target */
 } loss_row;
 
-/* A tile's gradient: e * factor - even, to element `at` on. */
-typedef struct old_tile {
-    int64_t at;
-    float factor;
-} old_tile;
-
-static old_tile find_old(const loss_row *r, int64_t from) {
-    return (old_tile){r->at + from, r->maxima[from / LOSS_TILE] * r->scale};
+/* The tile's gradient is e * this - even. */
+static float find_factor(const loss_row *r, int64_t from) {
+    return r->maxima[from / LOSS_TILE] * r->scale;
 }
 
-/* Elements up to the first at a multiple of 64 bytes, where that matters. */
-V16_INLINE int64_t count_apart(const loss_job *job, const old_tile *old, int64_t bytes) {
-    const uintptr_t to = (uintptr_t)job->launch->out[2].data + (uintptr_t)(old->at * bytes);
-    return job->stream ? (int64_t)(-to % 64) / bytes : 0;
-}
-
-/* exp_row of n elements from `at` on with m, and the gradient of the n that lay there before. That is read up to 64 bytes ahead of where e
- * is written. */
-V16_INLINE float turn_tile(const loss_job *job, ls_dtype dtype, float *e, int64_t at, int64_t n,
-                           float m, const old_tile *old) {
-    enum { TO_L2 = 2 };
-    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
+/* exp_row of tile `from` of the row at `at` with m, and the gradient of the row before as far as that goes over its e. */
+V16_INLINE float turn_tile(const loss_job *job, ls_dtype dtype, int stream, int64_t at,
+                           int64_t from, float m, loss_row *r) {
+    const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2, v = job->v, next = from + LOSS_TILE;
     const void *x = job->launch->in[0].data;
     void *y = job->launch->out[2].data;
-    const char *read = (const char *)x + (at + LOSS_TILE) * bytes;
-    const char *written = (const char *)y + (old->at + LOSS_TILE) * bytes;
-    const float factor = old->factor, even = job->even;
-    const int64_t apart = count_apart(job, old, bytes);
-    int64_t i = 0, done = apart < n ? apart : n;
-    v16 sum = v16_set(0), second = sum;
-    exp_row_few(y, dtype, old->at, e, done, factor, even);
-    for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
-        const v16 a = exp_row_one(v16_read(x, dtype, at + i) - m, dtype);
-        const v16 b = exp_row_one(v16_read(x, dtype, at + i + V16_LANES) - m, dtype);
-        for (int64_t k = 0; k < 2 * V16_LANES * bytes; k += 64) {
-            __builtin_prefetch(read + i * bytes + k, 0, TO_L2);
-            if (job->fetches) __builtin_prefetch(written + i * bytes + k, 1, TO_L2);
-        }
-        if (done + 2 * V16_LANES <= n) {
-            exp_row_two(y, dtype, old->at + done, v16_load_f32(e + done) * factor - even,
-                        v16_load_f32(e + done + V16_LANES) * factor - even, job->stream);
-            done += 2 * V16_LANES;
-        } else {
-            exp_row_few(y, dtype, old->at + done, e + done, n - done, factor, even);
-            done = n;
-        }
-        v16_store_f32(e + i, a);
-        v16_store_f32(e + i + V16_LANES, b);
-        sum += a;
-        second += b;
-    }
-    exp_row_few(y, dtype, old->at + done, e + done, n - done, factor, even);
-    for (; i < n; i += V16_LANES) {
-        const int64_t left = n - i < V16_LANES ? n - i : V16_LANES;
-        const v16 a = exp_row_one(v16_read_n(x, dtype, at + i, left, -INFINITY) - m, dtype);
-        v16_store_f32(e + i, a);
-        sum += a;
-    }
-    return v16_sum(sum + second);
+    exp_row_walk walk = {.e = r->e, .x = x, .at = at, .m = m};
+    exp_row_old old = {.y = y, .at = r->at, .n = v, .done = r->done, .less = job->even};
+    walk.read = (const char *)x + (at + LOSS_TILE) * bytes;
+    if (!stream && x != y) walk.written = (const char *)y + (r->at + LOSS_TILE) * bytes;
+    old.factor = find_factor(r, from);
+    old.next_factor = find_factor(r, next < v ? next : from);
+    exp_row_turn(&walk, dtype, stream, from, next < v ? next : v, &old);
+    r->done = old.done;
+    return v16_sum(walk.first + walk.second);
 }
 
 /* A maximum for rows of 16-bit logits, which lie unchanged until all of them are read: of a few logits only. Where it proves too small
@@ -132,7 +92,7 @@ V16_INLINE float turn_tile(const loss_job *job, ls_dtype dtype, float *e, int64_
 enum { LOSS_SAMPLE = 256 };
 static const float most_sum = 0x1p60f;
 
-V16_INLINE void scan_tile(const loss_job *job, ls_dtype dtype, int64_t at, int64_t from,
+V16_INLINE void scan_tile(const loss_job *job, ls_dtype dtype, int stream, int64_t at, int64_t from,
                           loss_row *r) {
     const void *x = job->launch->in[0].data;
     const int64_t n = tile_length(job, from), t = from / LOSS_TILE;
@@ -140,12 +100,10 @@ V16_INLINE void scan_tile(const loss_job *job, ls_dtype dtype, int64_t at, int64
     float *e = r->e + from, m = r->largest, sum = INFINITY;
     const int is_sampled = dtype != LS_DTYPE_F32 && m > -INFINITY;
     if (!is_sampled) m = exp_row_max(x, dtype, at + from, n);
-    if (r->is_open) {
-        const old_tile old = find_old(r, from);
-        sum = turn_tile(job, dtype, e, at + from, n, pivot(m), &old);
-    } else {
+    if (r->is_open)
+        sum = turn_tile(job, dtype, stream, at, from, pivot(m), r);
+    else
         sum = exp_row(e, x, dtype, at + from, n, pivot(m), next);
-    }
     if (is_sampled && !(sum <= most_sum)) {
         m = exp_row_max(x, dtype, at + from, n);
         sum = exp_row(e, x, dtype, at + from, n, pivot(m), next);
@@ -155,7 +113,7 @@ V16_INLINE void scan_tile(const loss_job *job, ls_dtype dtype, int64_t at, int64
     r->sums[t] = sum;
 }
 
-V16_INLINE void scan_as(const loss_job *job, ls_dtype dtype, int64_t at, loss_row *r) {
+V16_INLINE void scan_as(const loss_job *job, ls_dtype dtype, int stream, int64_t at, loss_row *r) {
     const void *x = job->launch->in[0].data;
     const int64_t few = job->v < LOSS_SAMPLE ? job->v : LOSS_SAMPLE;
     r->largest = -INFINITY;
@@ -164,12 +122,17 @@ V16_INLINE void scan_as(const loss_job *job, ls_dtype dtype, int64_t at, loss_ro
     for (int64_t from = 0; from < job->v; from += LOSS_TILE) {
         if (job->attr->label_smoothing > 0)
             r->total += sum_as(x, dtype, at + from, tile_length(job, from));
-        scan_tile(job, dtype, at, from, r);
+        scan_tile(job, dtype, stream, at, from, r);
     }
 }
 
 /* The row's sum from those of its tiles; a tile's maximum becomes the factor exp(maximum - row's). */
 static void join_tiles(int64_t v, loss_row *s) {
+    if (v <= LOSS_TILE && fabsf(s->largest) < INFINITY) { /* what follows would come to this */
+        s->maxima[0] = 1;
+        s->sum = s->sums[0];
+        return;
+    }
     v16 sum = v16_set(0);
     for (int64_t t = count_tiles(v); t < pad_tiles(v); t++)
         s->maxima[t] = -INFINITY, s->sums[t] = 0;
@@ -182,14 +145,26 @@ static void join_tiles(int64_t v, loss_row *s) {
     s->sum = v16_sum(sum);
 }
 
+static __attribute__((noinline)) void scan_f32(const loss_job *job, int64_t at, loss_row *r) {
+    job->stream ? scan_as(job, LS_DTYPE_F32, 1, at, r) : scan_as(job, LS_DTYPE_F32, 0, at, r);
+}
+
+static __attribute__((noinline)) void scan_bf16(const loss_job *job, int64_t at, loss_row *r) {
+    job->stream ? scan_as(job, LS_DTYPE_BF16, 1, at, r) : scan_as(job, LS_DTYPE_BF16, 0, at, r);
+}
+
+static __attribute__((noinline)) void scan_f16(const loss_job *job, int64_t at, loss_row *r) {
+    job->stream ? scan_as(job, LS_DTYPE_F16, 1, at, r) : scan_as(job, LS_DTYPE_F16, 0, at, r);
+}
+
 static void scan_row(const loss_job *job, int64_t at, loss_row *r) {
     const ls_dtype dtype = job->launch->in[0].dtype;
     if (dtype == LS_DTYPE_F32)
-        scan_as(job, LS_DTYPE_F32, at, r);
+        scan_f32(job, at, r);
     else if (dtype == LS_DTYPE_BF16)
-        scan_as(job, LS_DTYPE_BF16, at, r);
+        scan_bf16(job, at, r);
     else
-        scan_as(job, LS_DTYPE_F16, at, r);
+        scan_f16(job, at, r);
     join_tiles(job->v, r);
 }
 
@@ -197,9 +172,10 @@ static void open_row(const loss_job *job, int64_t at, int64_t target, loss_row *
     r->is_open = 1;
     r->at = at;
     r->target = target;
+    r->done = 0;
     r->scale = job->scale / r->sum;
     r->own = r->e[target];
-    r->own_factor = find_old(r, target / LOSS_TILE * LOSS_TILE).factor;
+    r->own_factor = find_factor(r, target);
 }
 
 /* The gradient of the target comes after the others; its share is taken off before it is rounded. */
@@ -214,16 +190,15 @@ static void finish_row(const loss_job *job, loss_row *r) {
     const ls_tensor *dx = &job->launch->out[2];
     if (!r->is_open) return;
     for (int64_t from = 0; from < job->v; from += LOSS_TILE) {
-        const old_tile old = find_old(r, from);
-        const int64_t n = tile_length(job, from);
+        const float factor = find_factor(r, from);
+        const int64_t n = tile_length(job, from), to = r->at + from;
         const float *e = r->e + from;
         if (dx->dtype == LS_DTYPE_F32)
-            exp_row_store(dx->data, LS_DTYPE_F32, old.at, e, n, old.factor, job->even, job->stream);
+            exp_row_store(dx->data, LS_DTYPE_F32, to, e, n, factor, job->even, job->stream);
         else if (dx->dtype == LS_DTYPE_BF16)
-            exp_row_store(dx->data, LS_DTYPE_BF16, old.at, e, n, old.factor, job->even,
-                          job->stream);
+            exp_row_store(dx->data, LS_DTYPE_BF16, to, e, n, factor, job->even, job->stream);
         else
-            exp_row_store(dx->data, LS_DTYPE_F16, old.at, e, n, old.factor, job->even, job->stream);
+            exp_row_store(dx->data, LS_DTYPE_F16, to, e, n, factor, job->even, job->stream);
     }
     close_row(job, r);
 }
@@ -281,7 +256,6 @@ static ls_status launch(const ls_launch *launch) {
     job.v = x->dims[x->n_dims - 1];
     job.row_floats = count_row_floats(job.v);
     job.stream = exp_row_streams(&launch->in[0], &launch->out[2]);
-    job.fetches = launch->in[0].data != launch->out[2].data && !job.stream;
     job.rows_per_task = count_task_rows(&job);
     job.scale = job.attr->grad_scale * (launch->sig->n_in > 2 ? read_scalar(&launch->in[2], 0) : 1);
     job.even = job.scale * job.attr->label_smoothing / (float)job.v;

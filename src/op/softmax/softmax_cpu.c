@@ -1,9 +1,11 @@
-/* A row at a time: a row of scratch per worker holds exp(x - max) in f32. The gradient reads its row twice. Tasks are blocks of rows. */
+/* A row at a time: a row of scratch per worker holds exp(x - max) in f32. It is scaled and written while the next row's takes its place.
+ * The gradient reads its row twice. Tasks are blocks of rows. */
 #include "op/exp_row.h"
 #include "op/softmax/softmax.h"
 #include "op/tile.h"
 
-enum { SOFTMAX_TASK_ELEMENTS = 16384 };
+/* Where longer rows are written is fetched before. */
+enum { SOFTMAX_TASK_ELEMENTS = 16384, SOFTMAX_SHORT_BYTES = 4096 };
 
 typedef struct softmax_job {
     const ls_launch *launch;
@@ -20,30 +22,59 @@ static int64_t row_length(const ls_sig *sig) {
     return sig->in[0].shape.dims[sig->in[0].shape.n_dims - 1];
 }
 
-V16_INLINE void softmax_as(const softmax_job *job, ls_dtype dtype, int64_t at, float *e) {
-    const void *x = job->launch->in[0].data;
-    void *y = job->launch->out[0].data;
-    const int64_t n = job->n;
-    const exp_row_next next = {n, job->stream || x == y ? NULL : y};
-    const float m = exp_row_max(x, dtype, at, n), sum = exp_row(e, x, dtype, at, n, m, next);
-    exp_row_store(y, dtype, at, e, n, 1.0f / sum, 0, job->stream);
+/* Rows [begin, end): the results of a row are written while the exponentials of the next take their place. */
+V16_INLINE void softmax_as(const softmax_job *job, ls_dtype dtype, int stream, int64_t begin,
+                           int64_t end, float *e) {
+    const int64_t n = job->n, bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
+    const char *x = job->launch->in[0].data;
+    exp_row_old old = {.y = job->launch->out[0].data, .n = n};
+    for (int64_t row = begin; row < end; row++) {
+        exp_row_walk walk = {.e = e, .x = x, .at = row * n};
+        walk.m = exp_row_max(x, dtype, row * n, n);
+        walk.read = x + (row + 1) * n * bytes;
+        if (!stream && n * bytes > SOFTMAX_SHORT_BYTES)
+            walk.written = (const char *)old.y + row * n * bytes;
+        old.done = 0;
+        if (row == begin)
+            exp_row_rest(&walk, dtype, 0, n);
+        else
+            exp_row_turn(&walk, dtype, stream, 0, n, &old);
+        old.at = row * n;
+        old.factor = old.next_factor = 1.0f / v16_sum(walk.first + walk.second);
+    }
+    exp_row_store(old.y, dtype, old.at, e, n, old.factor, 0, stream);
 }
 
-static void softmax_row(const softmax_job *job, int64_t at, float *e) {
-    const ls_dtype dtype = job->launch->in[0].dtype;
-    if (dtype == LS_DTYPE_F32)
-        softmax_as(job, LS_DTYPE_F32, at, e);
-    else if (dtype == LS_DTYPE_BF16)
-        softmax_as(job, LS_DTYPE_BF16, at, e);
-    else
-        softmax_as(job, LS_DTYPE_F16, at, e);
+static __attribute__((noinline)) void softmax_f32(const softmax_job *job, int64_t begin,
+                                                  int64_t end, float *e) {
+    job->stream ? softmax_as(job, LS_DTYPE_F32, 1, begin, end, e)
+                : softmax_as(job, LS_DTYPE_F32, 0, begin, end, e);
+}
+
+static __attribute__((noinline)) void softmax_bf16(const softmax_job *job, int64_t begin,
+                                                   int64_t end, float *e) {
+    job->stream ? softmax_as(job, LS_DTYPE_BF16, 1, begin, end, e)
+                : softmax_as(job, LS_DTYPE_BF16, 0, begin, end, e);
+}
+
+static __attribute__((noinline)) void softmax_f16(const softmax_job *job, int64_t begin,
+                                                  int64_t end, float *e) {
+    job->stream ? softmax_as(job, LS_DTYPE_F16, 1, begin, end, e)
+                : softmax_as(job, LS_DTYPE_F16, 0, begin, end, e);
 }
 
 static ls_status run_rows(void *user, int64_t task, int worker) {
     const softmax_job *job = user;
     float *e = job->scratch + worker * job->row_floats;
-    const int64_t begin = task * job->rows_per_task, end = begin + job->rows_per_task;
-    for (int64_t row = begin; row < end && row < job->m; row++) softmax_row(job, row * job->n, e);
+    const ls_dtype dtype = job->launch->in[0].dtype;
+    const int64_t begin = task * job->rows_per_task, past = begin + job->rows_per_task;
+    const int64_t end = past < job->m ? past : job->m;
+    if (dtype == LS_DTYPE_F32)
+        softmax_f32(job, begin, end, e);
+    else if (dtype == LS_DTYPE_BF16)
+        softmax_bf16(job, begin, end, e);
+    else
+        softmax_f16(job, begin, end, e);
     if (job->stream) v16_stream_end();
     return LS_OK;
 }

@@ -262,6 +262,58 @@ static void test_exponentials_of_rows(void **state) {
     }
 }
 
+/* A row of two tiles is written while another takes its place: what exp_row and exp_row_store make one after the other, wherever the
+ * result begins in a cache line. */
+enum { TURN_TILE = 96, TURN_MOST = 2 * TURN_TILE };
+
+static void turn_rows(int64_t n, int64_t at, int stream) {
+    static float x[TURN_MOST], e[TURN_MOST], want_e[TURN_MOST];
+    static float y[TURN_MOST + 64] __attribute__((aligned(64))), want[TURN_MOST + 64];
+    const int64_t first = n < TURN_TILE ? n : TURN_TILE;
+    exp_row_walk walk = {.e = e, .x = x, .m = 1, .read = (const char *)x};
+    exp_row_old old = {.y = y, .at = at, .n = n, .factor = 2, .next_factor = 3, .less = 1};
+    for (int64_t i = 0; i < TURN_MOST; i++) x[i] = (float)(i % 7), e[i] = (float)i;
+    memset(y, 0xee, sizeof y);
+    memset(want, 0xee, sizeof want);
+    for (int64_t i = 0; i < n; i++) want[at + i] = (float)i * (i < first ? 2 : 3) - 1;
+    exp_row_turn(&walk, LS_DTYPE_F32, stream, 0, first, &old);
+    old.factor = 3;
+    if (n > first) exp_row_turn(&walk, LS_DTYPE_F32, stream, first, n, &old);
+    v16_stream_end();
+    assert_int_equal(old.done, n);
+    assert_memory_equal(y, want, sizeof y);
+    const float sum = exp_row(want_e, x, LS_DTYPE_F32, 0, n, 1, (exp_row_next){0, NULL});
+    assert_true(v16_sum(walk.first + walk.second) == sum);
+    assert_memory_equal(e, want_e, (size_t)n * sizeof *e);
+}
+
+static void test_rows_in_turn(void **state) {
+    (void)state;
+    for (int64_t n = 1; n <= TURN_MOST; n++)
+        for (int64_t at = 0; at < 33; at++) {
+            turn_rows(n, at, 0);
+            turn_rows(n, at, 1);
+        }
+}
+
+/* The largest of 16-bit numbers, with either sign, where there is a whole vector and where there is not. */
+static void test_largest_of_rows(void **state) {
+    static const ls_dtype dtypes[] = {LS_DTYPE_BF16, LS_DTYPE_F16};
+    (void)state;
+    for (int64_t n = 1; n <= 70; n++)
+        for (int k = 0; k < 4; k++) {
+            const float less = (float)k * 20; /* some, half, all of them negative */
+            uint16_t x[96];
+            float want = -INFINITY;
+            for (int64_t i = 0; i < 96; i++) {
+                const float value = i < n ? (float)(i * 29 % 53) - less : 1000;
+                x[i] = k % 2 ? ls_f32_to_bf16(value) : ls_f32_to_f16(value);
+                if (i < n && value > want) want = value;
+            }
+            assert_true(exp_row_max(x, dtypes[k % 2 ? 0 : 1], 0, n) == want);
+        }
+}
+
 /* The same bits as the general conversions, whatever instruction there is. */
 static void test_narrow_and_widen(void **state) {
     (void)state;
@@ -281,7 +333,8 @@ int main(void) {
         cmocka_unit_test(test_narrow_and_widen),    cmocka_unit_test(test_accuracy),
         cmocka_unit_test(test_special_values),      cmocka_unit_test(test_maximum_keeps_nan),
         cmocka_unit_test(test_half_conversions),    cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_lanes_are_alike),
+        cmocka_unit_test(test_lanes_are_alike),     cmocka_unit_test(test_rows_in_turn),
+        cmocka_unit_test(test_largest_of_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
