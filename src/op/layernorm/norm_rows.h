@@ -1,11 +1,12 @@
 /* The row loops of layernorm and rmsnorm (rmsnorm is the case without a mean and without beta), forward; op/layernorm/norm_grad_rows.h has
  * those of the gradients. For kernel files only, which say NORM_HAS_MEAN before: 0 leaves mean, beta and dbeta out.
  *
- * A task is LS_NORM_ROW_BLOCK rows; rows are independent. Groups of rows are walked side by side, so that the sums of one hide the
- * latency of the others'; each row's sum is taken in its own order all the same. Forward reads rows again, from the first-level cache,
- * rather than keep them as f32; so does backward, but for a dy that is a sum. Sums over rows (dgamma, dbeta) are taken in row order inside
- * a block and in tree order over blocks. Workspace, floats: gamma, beta [n_pad] each; in backward n_blocks partial sums [2][n_pad], then
- * rows [NORM_GRAD_GROUP][n_pad] per worker. */
+ * A task is LS_NORM_ROW_BLOCK rows; rows are independent, and each one's sums are taken in its own order. Forward walks a block in one go:
+ * while a row is written, a later one is measured vector by vector beside it, so that memory is read, the processor busy and memory written
+ * all the time. Backward walks groups of rows side by side, so that the sums of one hide the latency of the others'. Both read rows again,
+ * from the first-level cache, but for what NORM_KEPT_FLOATS says and a dy that is a sum. Sums over rows (dgamma, dbeta) are taken in row
+ * order inside a block and in tree order over blocks. Workspace, floats: gamma, beta [n_pad] each; in backward n_blocks partial sums
+ * [2][n_pad]; then rows per worker: [NORM_AHEAD][n_pad] where forward keeps them, [NORM_GRAD_GROUP][n_pad] in backward. */
 #ifndef LS_OP_LAYERNORM_NORM_ROWS_H
 #define LS_OP_LAYERNORM_NORM_ROWS_H
 #include "op/cpu_kernel.h"
@@ -21,24 +22,34 @@ enum { NORM_BF16_ONLY = 1 };
 #else
 enum { NORM_BF16_ONLY = 0 };
 #endif
-/* A group has as many rows as the level's registers hold sums for; a group of one has no forms of its own. Forward, more rows pay: rows
- * of a few vectors end in sums over lanes, which wait for each other. */
+/* Rows that each pass of forward is ahead of the next: when a row is written, its sums over lanes, its root and quotients were on the way
+ * for a whole row. The first pass is NORM_REACH ahead of the last. */
+enum { NORM_AHEAD = 2, NORM_REACH = NORM_HAS_MEAN ? 2 * NORM_AHEAD : NORM_AHEAD };
+/* Forward fetches this far ahead of the first pass: by itself a processor foresees a walk up to the end of a page. */
+enum { NORM_FETCH_AHEAD = 8192 };
+/* 16-bit rows up to this length are kept as f32, without their mean, between the last two passes: that takes a conversion and a
+ * subtraction off each element, 6 to 17 % off the time. Longer ones crowd the first-level cache: they are read again, as are rows
+ * without a mean and those below AVX-512, where it does not pay. */
+#ifdef __AVX512F__
+enum { NORM_KEPT_FLOATS = NORM_HAS_MEAN ? 1024 : 0 };
+#else
+enum { NORM_KEPT_FLOATS = 0 };
+#endif
+/* In backward a group has as many rows as the level's registers hold sums for; a group of one has no forms of its own. */
 #define NORM_OF_DTYPES(forms) \
     forms(f32, LS_DTYPE_F32) forms(bf16, LS_DTYPE_BF16) forms(f16, LS_DTYPE_F16)
 #if defined(__AVX512F__)
-enum { NORM_GROUP = 8, NORM_GRAD_GROUP = 4 };
+enum { NORM_GRAD_GROUP = 4 };
 #elif defined(__AVX2__)
-enum { NORM_GROUP = 2, NORM_GRAD_GROUP = 2 };
+enum { NORM_GRAD_GROUP = 2 };
 #else
-enum { NORM_GROUP = 1, NORM_GRAD_GROUP = 1 };
+enum { NORM_GRAD_GROUP = 1 };
 #endif
 #ifdef __AVX2__
 #define NORM_ROWS(form)               form##_rows
-#define NORM_FEW_ROWS(form)           form##_few_rows
 #define NORM_OF_DTYPES_IN_ROWS(forms) NORM_OF_DTYPES(forms)
 #else
-#define NORM_ROWS(form)     form##_row
-#define NORM_FEW_ROWS(form) form##_row
+#define NORM_ROWS(form) form##_row
 #define NORM_OF_DTYPES_IN_ROWS(forms)
 #endif
 
@@ -51,8 +62,8 @@ typedef struct norm_job {
     float eps;
     float *gamma, *beta; /* beta NULL: none */
     float *parts;        /* [n_blocks][2][n_pad] */
-    float *rows;         /* [n_workers][NORM_GRAD_GROUP][n_pad] */
-    int stream;          /* y or dx goes past the caches: its rows are aligned to 64 bytes */
+    float *rows; /* per worker: forward [NORM_AHEAD][n_pad], backward [NORM_GRAD_GROUP][n_pad] */
+    int stream;  /* y or dx goes past the caches: its rows are aligned to 64 bytes */
     int64_t n, n_pad, n_rows, n_blocks;
 } norm_job;
 
@@ -69,9 +80,15 @@ static inline int64_t norm_parts(int64_t n_rows) {
     return n_rows ? norm_blocks(n_rows) : 1;
 }
 
+/* Rows of floats that a worker has. */
+static inline int64_t norm_worker_rows(int64_t n, int is_backward) {
+    if (is_backward) return NORM_GRAD_GROUP;
+    return n <= NORM_KEPT_FLOATS ? NORM_AHEAD : 0;
+}
+
 /* n_parts: norm_parts in backward, 0 in forward. */
 static inline size_t norm_workspace(int64_t n, int64_t n_parts, int n_threads) {
-    const int64_t n_rows = n_parts ? NORM_GRAD_GROUP * n_threads : 0;
+    const int64_t n_rows = norm_worker_rows(n, n_parts > 0) * n_threads;
     return (size_t)norm_pad(n) * (size_t)(2 + 2 * n_parts + n_rows) * sizeof(float);
 }
 
@@ -95,7 +112,7 @@ static inline void norm_prepare(norm_job *job, const ls_launch *l, const ls_tens
     job->gamma = l->workspace;
     job->beta = beta ? job->gamma + job->n_pad : NULL;
     job->parts = job->gamma + 2 * job->n_pad;
-    job->rows = job->parts + 2 * job->n_pad * norm_parts(job->n_rows);
+    job->rows = job->parts + (job->dx ? 2 * job->n_pad * norm_parts(job->n_rows) : 0);
     job->stream = norm_streams(l, job->n);
     row_load(job->gamma, gamma->data, gamma->dtype, 0, job->n, 0);
     if (beta) row_load(job->beta, beta->data, beta->dtype, 0, job->n, 0);
@@ -111,22 +128,8 @@ static inline int64_t norm_block_end(const norm_job *job, int64_t task) {
     return end < job->n_rows ? end : job->n_rows;
 }
 
-/* --- a group of rows ------------------------------------------------------------------------------------------------
- * n_rows, dtype and lanes are constants where these are inlined; lanes is V16_LANES but for the last vector of a row. */
-
-/* Rows first, first + 1, ... of one tensor. */
-typedef struct norm_view {
-    const char *data;
-    int64_t n, first;
-} norm_view;
-
-V16_INLINE norm_view norm_view_of(const ls_tensor *tensor, int64_t n, int64_t first) {
-    return (norm_view){tensor->data, n, first};
-}
-
-V16_INLINE v16 norm_get(norm_view view, ls_dtype dtype, int k, int64_t i, int64_t lanes) {
-    return v16_read_n(view.data, dtype, (view.first + k) * view.n + i, lanes, 0);
-}
+/* --- vectors of rows --------------------------------------------------------------------------------------------------
+ * dtype and lanes are constants where these are inlined; lanes is V16_LANES but for the last vector of a row. */
 
 /* The result's vector; a row that streams is whole vectors. */
 V16_INLINE void norm_store(void *to, ls_dtype dtype, int64_t at, v16 x, int64_t lanes, int stream) {
@@ -152,66 +155,12 @@ V16_INLINE void norm_store_two(void *to, ls_dtype dtype, int64_t at, v16 low, v1
     norm_store(to, dtype, at + V16_LANES, high, V16_LANES, stream);
 }
 
-/* What one of two passes fetches of the next group of rows, in quarters: memory is to be busy all the time. Forward, 16-bit rows keep the
- * processor busy when they are written: the pass before fetches all. */
-typedef struct norm_share {
-    int from, to;
-} norm_share;
-
-V16_INLINE norm_share norm_share_of(int pass, ls_dtype dtype) {
-    const int of_first = dtype == LS_DTYPE_F32 ? 2 : 4;
-    return pass == 0 ? (norm_share){0, of_first} : (norm_share){of_first, 4};
-}
-
-/* n elements from `at` on to the second level: the group at hand fills the first. */
+/* n elements from `at` on to the second level: the rows at hand fill the first. */
 V16_INLINE void norm_fetch_range(const void *data, ls_dtype dtype, int64_t at, int64_t n) {
     enum { TO_L2 = 2 };
     const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
     for (int64_t k = 0; k < n * bytes; k += 64)
         __builtin_prefetch((const char *)data + at * bytes + k, 0, TO_L2);
-}
-
-/* Fetches from the next group of rows, of its share, as much as elements [i, i + width) are of this one, in the order of memory: the walk of
- * several rows at a time is none that a processor foresees. What lies past the end is fetched in vain. */
-V16_INLINE void norm_fetch(const void *data, ls_dtype dtype, norm_view x, int n_rows,
-                           norm_share share, int64_t i, int width) {
-    const int64_t quarters = share.to - share.from;
-    const int64_t at = (x.first + n_rows) * x.n + (share.from * x.n + quarters * i) * n_rows / 4;
-    norm_fetch_range(data, dtype, at, quarters * n_rows * width / 4);
-}
-
-V16_INLINE void norm_add(norm_view x, ls_dtype dtype, int n_rows, int64_t i, int64_t lanes,
-                         v16 *sum) {
-    for (int k = 0; k < n_rows; k++) sum[k] += norm_get(x, dtype, k, i, lanes);
-}
-
-V16_INLINE void norm_row_sums(norm_view x, ls_dtype dtype, int n_rows, v16 *sum) {
-    int64_t i = 0;
-    for (int k = 0; k < n_rows; k++) sum[k] = v16_set(0);
-    for (; i + V16_LANES <= x.n; i += V16_LANES) norm_add(x, dtype, n_rows, i, V16_LANES, sum);
-    if (i < x.n) norm_add(x, dtype, n_rows, i, x.n - i, sum);
-}
-
-/* sum += (x - mean)^2, without the padding. */
-V16_INLINE void norm_add_squares(norm_view x, ls_dtype dtype, int n_rows, int64_t i, int64_t lanes,
-                                 const float *mean, v16 *sum) {
-    for (int k = 0; k < n_rows; k++) {
-        v16 centered = norm_get(x, dtype, k, i, lanes);
-        if (NORM_HAS_MEAN) centered -= mean[k];
-        if (NORM_HAS_MEAN && lanes < V16_LANES) centered = v16_keep_first(centered, lanes, 0);
-        sum[k] += centered * centered;
-    }
-}
-
-V16_INLINE void norm_row_squares(norm_view x, ls_dtype dtype, int n_rows, const float *mean,
-                                 v16 *sum) {
-    int64_t i = 0;
-    for (int k = 0; k < n_rows; k++) sum[k] = v16_set(0);
-    for (; i + V16_LANES <= x.n; i += V16_LANES) {
-        norm_fetch(x.data, dtype, x, n_rows, norm_share_of(0, dtype), i, V16_LANES);
-        norm_add_squares(x, dtype, n_rows, i, V16_LANES, mean, sum);
-    }
-    if (i < x.n) norm_add_squares(x, dtype, n_rows, i, x.n - i, mean, sum);
 }
 
 /* Stands between a multiplication and an addition that are not to become one rounding. */
@@ -229,186 +178,275 @@ V16_INLINE v16 norm_rounded(v16 x) {
 #endif
 }
 
-/* What the pass that writes needs of the job: a local of its own, for a store through a vector pointer might change what others can
- * reach. */
-typedef struct norm_put {
-    const char *x;
-    char *to;
-    const float *gamma, *beta, *mean, *rstd; /* mean and rstd of the group's rows */
-    int64_t n, first;
-    int n_rows, stream;
-} norm_put;
+/* A sum that a loop carries, lane by lane. With AVX it is the two registers themselves: a v16 would go through memory at every step. */
+typedef struct norm_lanes {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    __m256 y[2];
+#else
+    v16 all;
+#endif
+} norm_lanes;
+
+V16_INLINE norm_lanes norm_lanes_add(norm_lanes sum, v16 x) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    const v16_parts in = {x};
+    for (int i = 0; i < 2; i++) sum.y[i] += in.y[i];
+#else
+    sum.all += x;
+#endif
+    return sum;
+}
+
+V16_INLINE norm_lanes norm_lanes_add_square(norm_lanes sum, v16 x) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    const v16_parts in = {x};
+    for (int i = 0; i < 2; i++) sum.y[i] += in.y[i] * in.y[i];
+#else
+    sum.all += x * x;
+#endif
+    return sum;
+}
+
+V16_INLINE float norm_lanes_sum(norm_lanes sum) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    v16_parts x;
+    for (int i = 0; i < 2; i++) x.y[i] = sum.y[i];
+    return v16_sum(x.all);
+#else
+    return v16_sum(sum.all);
+#endif
+}
 
 typedef struct norm_row {
     int64_t at; /* of its first element */
     float mean, rstd;
 } norm_row;
 
-V16_INLINE norm_row norm_put_row(const norm_put *p, int k) {
-    return (norm_row){(p->first + k) * p->n, NORM_HAS_MEAN ? p->mean[k] : 0, p->rstd[k]};
+/* v16_set, in registers: with AVX GCC keeps a vector of two registers in memory, made lane by lane, once it is set outside of a loop. */
+V16_INLINE v16 norm_spread(float x) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    v16_parts y;
+    for (int i = 0; i < 2; i++) y.y[i] = _mm256_set1_ps(x);
+    return y.all;
+#else
+    return v16_set(x);
+#endif
 }
 
 /* (x - mean) * rstd */
 V16_INLINE v16 norm_unit(const void *x, ls_dtype dtype, norm_row row, int64_t i, int64_t lanes) {
     const v16 value = v16_read_n(x, dtype, row.at + i, lanes, 0);
-    return (NORM_HAS_MEAN ? value - row.mean : value) * row.rstd;
+    return (NORM_HAS_MEAN ? value - norm_spread(row.mean) : value) * norm_spread(row.rstd);
 }
 
-V16_INLINE v16 norm_result(const norm_put *p, ls_dtype dtype, norm_row row, int has_beta, int64_t i,
-                           int64_t lanes) {
-    const v16 scaled = norm_unit(p->x, dtype, row, i, lanes) * v16_load_f32(p->gamma + i);
-    return has_beta ? norm_rounded(scaled) + v16_load_f32(p->beta + i) : scaled;
+/* --- forward ----------------------------------------------------------------------------------------------------------
+ * Three passes over a row: its mean, its squares about the mean (rstd), its results; rmsnorm has the last two. */
+
+/* What the passes need of the job: a local of its own, for a store through a vector pointer might change what others can reach. */
+typedef struct norm_walk {
+    const char *x;
+    char *to;
+    const float *gamma, *beta;
+    float *mean, *rstd; /* of all rows */
+    float *kept;        /* x - mean of rows between the last two passes [NORM_AHEAD][n_pad] */
+    int64_t n, n_pad;
+    float eps;
+    int stream;
+} norm_walk;
+
+V16_INLINE norm_walk norm_walk_of(const norm_job *job, int worker) {
+    return (norm_walk){.x = job->x->data,
+                       .to = job->y->data,
+                       .gamma = job->gamma,
+                       .beta = job->beta,
+                       .mean = NORM_HAS_MEAN ? job->mean_out->data : NULL,
+                       .rstd = job->rstd_out->data,
+                       .kept = job->rows + worker * NORM_AHEAD * job->n_pad,
+                       .n = job->n,
+                       .n_pad = job->n_pad,
+                       .eps = job->eps,
+                       .stream = job->stream};
+}
+
+/* Row r, as far as it is measured. */
+V16_INLINE norm_row norm_centered_row(const norm_walk *w, int64_t r) {
+    return (norm_row){r * w->n, NORM_HAS_MEAN ? w->mean[r] : 0, 0};
+}
+V16_INLINE norm_row norm_measured_row(const norm_walk *w, int64_t r) {
+    return (norm_row){r * w->n, NORM_HAS_MEAN ? w->mean[r] : 0, w->rstd[r]};
+}
+
+/* A row takes the place of the one NORM_AHEAD before it. */
+V16_INLINE float *norm_kept_row(const norm_walk *w, int64_t r) {
+    return w->kept + r % NORM_AHEAD * w->n_pad;
+}
+
+V16_INLINE norm_lanes norm_add(const norm_walk *w, ls_dtype dtype, int64_t at, int64_t lanes,
+                               norm_lanes sum) {
+    return norm_lanes_add(sum, v16_read_n(w->x, dtype, at, lanes, 0));
+}
+
+/* sum + (x - mean)^2, without the padding. kept: whole vectors of x - mean are stored there, where it is not NULL. */
+V16_INLINE norm_lanes norm_add_square(const norm_walk *w, ls_dtype dtype, norm_row row, int64_t i,
+                                      int64_t lanes, float *kept, norm_lanes sum) {
+    v16 centered = v16_read_n(w->x, dtype, row.at + i, lanes, 0);
+    if (NORM_HAS_MEAN) centered -= norm_spread(row.mean);
+    if (NORM_HAS_MEAN && lanes < V16_LANES) centered = v16_keep_first(centered, lanes, 0);
+    if (kept && lanes == V16_LANES) v16_store_f32(kept + i, centered);
+    return norm_lanes_add_square(sum, centered);
+}
+
+/* The rest of the row's sum from element i on, and its mean. */
+V16_INLINE void norm_end_mean(const norm_walk *w, ls_dtype dtype, int64_t r, int64_t i,
+                              norm_lanes sum) {
+    const int64_t n = w->n, at = r * n;
+    for (; i + V16_LANES <= n; i += V16_LANES) sum = norm_add(w, dtype, at + i, V16_LANES, sum);
+    if (i < n) sum = norm_add(w, dtype, at + i, n - i, sum);
+    w->mean[r] = norm_lanes_sum(sum) / (float)n;
+}
+
+/* The rest of the row's squares from element i on, and 1 / deviation. */
+V16_INLINE void norm_end_squares(const norm_walk *w, ls_dtype dtype, int64_t r, int64_t i,
+                                 float *kept, norm_lanes sum) {
+    const int64_t n = w->n;
+    const norm_row row = norm_centered_row(w, r);
+    for (; i + V16_LANES <= n; i += V16_LANES)
+        sum = norm_add_square(w, dtype, row, i, V16_LANES, kept, sum);
+    if (i < n) sum = norm_add_square(w, dtype, row, i, n - i, kept, sum);
+    w->rstd[r] = 1.0f / sqrtf(norm_lanes_sum(sum) / (float)n + w->eps);
+}
+
+/* unit: (x - mean) * rstd of elements i and on. */
+V16_INLINE v16 norm_result(const norm_walk *w, v16 unit, int has_beta, int64_t i) {
+    const v16 scaled = unit * v16_load_f32(w->gamma + i);
+    return has_beta ? norm_rounded(scaled) + v16_load_f32(w->beta + i) : scaled;
+}
+
+/* Of x, or of what was kept of it. */
+V16_INLINE v16 norm_unit_of(const norm_walk *w, ls_dtype dtype, norm_row row, const float *kept,
+                            int64_t i) {
+    if (kept) return v16_load_f32(kept + i) * norm_spread(row.rstd);
+    return norm_unit(w->x, dtype, row, i, V16_LANES);
 }
 
 /* Two vectors at a time: a cache line of 16-bit results is written at once. */
-V16_INLINE void norm_put_two(const norm_put *p, ls_dtype dtype, norm_row row, int has_beta,
-                             int64_t i) {
-    norm_store_two(p->to, dtype, row.at + i, norm_result(p, dtype, row, has_beta, i, V16_LANES),
-                   norm_result(p, dtype, row, has_beta, i + V16_LANES, V16_LANES), p->stream);
+V16_INLINE void norm_put_two(const norm_walk *w, ls_dtype dtype, norm_row row, const float *kept,
+                             int has_beta, int64_t i) {
+    const int64_t second = i + V16_LANES;
+    norm_store_two(
+        w->to, dtype, row.at + i, norm_result(w, norm_unit_of(w, dtype, row, kept, i), has_beta, i),
+        norm_result(w, norm_unit_of(w, dtype, row, kept, second), has_beta, second), w->stream);
 }
 
-/* One row after the other. Fetches its share of the next group. */
-V16_INLINE void norm_put_rows(const norm_put *p, ls_dtype dtype, int has_beta) {
-    const norm_share share = norm_share_of(1, dtype);
-    const int64_t quarters = share.to - share.from, all = p->n_rows * p->n;
-    const int64_t next = p->first * p->n + all + share.from * all / 4;
-    for (int k = 0; k < p->n_rows; k++) {
-        const norm_row row = norm_put_row(p, k);
-        for (int64_t i = 0; i + 2 * V16_LANES <= p->n; i += 2 * V16_LANES) {
-            norm_fetch_range(p->x, dtype, next + (k * p->n + i) * quarters / 4,
-                             2 * V16_LANES * quarters / 4);
-            norm_put_two(p, dtype, row, has_beta, i);
+V16_INLINE void norm_put_row(const norm_walk *w, ls_dtype dtype, int has_beta, int64_t r) {
+    const norm_row row = norm_measured_row(w, r);
+    for (int64_t i = 0; i + 2 * V16_LANES <= w->n; i += 2 * V16_LANES)
+        norm_put_two(w, dtype, row, NULL, has_beta, i);
+}
+
+/* Writes row r, takes the squares of the one NORM_AHEAD behind it and the sum of the one as far behind that, side by side. */
+V16_INLINE void norm_turn_row(const norm_walk *w, ls_dtype dtype, int keeps, int has_beta,
+                              int64_t r) {
+    const norm_row row = norm_measured_row(w, r), next = norm_centered_row(w, r + NORM_AHEAD);
+    const int64_t n = w->n, first = row.at + NORM_REACH * n; /* of the first pass */
+    const int64_t ahead = first + NORM_FETCH_AHEAD / (dtype == LS_DTYPE_F32 ? 4 : 2);
+    float *kept = keeps ? norm_kept_row(w, r) : NULL;
+    norm_lanes sum = {0}, squares = {0};
+    int64_t i = 0;
+    for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
+        norm_fetch_range(w->x, dtype, ahead + i, 2 * V16_LANES);
+        if (NORM_HAS_MEAN) {
+            sum = norm_add(w, dtype, first + i, V16_LANES, sum);
+            sum = norm_add(w, dtype, first + i + V16_LANES, V16_LANES, sum);
         }
+        norm_put_two(w, dtype, row, kept, has_beta, i);
+        squares = norm_add_square(w, dtype, next, i, V16_LANES, kept, squares);
+        squares = norm_add_square(w, dtype, next, i + V16_LANES, V16_LANES, kept, squares);
     }
+    norm_end_squares(w, dtype, r + NORM_AHEAD, i, kept, squares);
+    if (NORM_HAS_MEAN) norm_end_mean(w, dtype, r + NORM_REACH, i, sum);
 }
 
-/* A group's n_rows rows side by side: faster than row by row for f32 past the caches, slower elsewhere. */
-V16_INLINE void norm_put_group(const norm_put *p, ls_dtype dtype, int n_rows, int has_beta) {
-    const norm_view x = {p->x, p->n, p->first};
-    norm_row rows[NORM_GROUP];
-    for (int k = 0; k < n_rows; k++) rows[k] = norm_put_row(p, k);
-    for (int64_t i = 0; i + 2 * V16_LANES <= p->n; i += 2 * V16_LANES) {
-        norm_fetch(p->x, dtype, x, n_rows, norm_share_of(1, dtype), i, 2 * V16_LANES);
-        for (int k = 0; k < n_rows; k++) norm_put_two(p, dtype, rows[k], has_beta, i);
+/* What is left of a row behind the last two whole vectors. */
+V16_INLINE void norm_put_rest(const norm_walk *w, ls_dtype dtype, int64_t r) {
+    const int64_t n = w->n, begin = n - n % (2 * V16_LANES), whole = n - n % V16_LANES;
+    const int has_beta = w->beta != NULL;
+    const norm_row row = norm_measured_row(w, r);
+    if (begin < whole) {
+        const v16 unit = norm_unit(w->x, dtype, row, begin, V16_LANES);
+        v16_write(w->to, dtype, row.at + begin, norm_result(w, unit, has_beta, begin));
     }
-}
-
-V16_INLINE void norm_put_all(const norm_put *p, ls_dtype dtype, int has_beta) {
-    if (dtype == LS_DTYPE_F32 && p->stream && p->n_rows == NORM_GRAD_GROUP)
-        norm_put_group(p, dtype, NORM_GRAD_GROUP, has_beta);
-    else
-        norm_put_rows(p, dtype, has_beta);
-}
-
-/* What is left of every row behind the last two whole vectors. */
-V16_INLINE void norm_put_rest(const norm_put *p, ls_dtype dtype) {
-    const int64_t n = p->n, begin = n - n % (2 * V16_LANES), whole = n - n % V16_LANES;
-    const int has_beta = p->beta != NULL;
-    for (int k = 0; k < p->n_rows; k++) {
-        const norm_row row = norm_put_row(p, k);
-        if (begin < whole)
-            v16_write(p->to, dtype, row.at + begin,
-                      norm_result(p, dtype, row, has_beta, begin, V16_LANES));
-        if (whole < n)
-            v16_write_n(p->to, dtype, row.at + whole,
-                        norm_result(p, dtype, row, has_beta, whole, n - whole), n - whole);
+    if (whole < n) {
+        const v16 unit = norm_unit(w->x, dtype, row, whole, n - whole);
+        v16_write_n(w->to, dtype, row.at + whole, norm_result(w, unit, has_beta, whole), n - whole);
     }
-}
-
-/* Mean and 1 / deviation of n_rows rows from `first` on. */
-V16_INLINE void norm_measure(const norm_job *job, int64_t first, ls_dtype dtype, int n_rows) {
-    const float n = (float)job->n;
-    const norm_view x = norm_view_of(job->x, job->n, first);
-    float *rstd = (float *)job->rstd_out->data + first, mean[NORM_GROUP] = {0};
-    v16 sum[NORM_GROUP];
-    if (NORM_HAS_MEAN) {
-        norm_row_sums(x, dtype, n_rows, sum);
-        for (int k = 0; k < n_rows; k++) mean[k] = v16_sum(sum[k]) / n;
-        memcpy((float *)job->mean_out->data + first, mean, sizeof(float) * (size_t)n_rows);
-    }
-    norm_row_squares(x, dtype, n_rows, mean, sum);
-    for (int k = 0; k < n_rows; k++) rstd[k] = 1.0f / sqrtf(v16_sum(sum[k]) / n + job->eps);
 }
 
 /* --- one function a form ---------------------------------------------------------------------------------------------
  * A compiler's time grows faster than a function does (under sanitizers to minutes for all forms in one): each pass over rows of one
- * form is a function of its own, by a name that ends in the dtype's and in the number of rows. What they share is set once a block: a
- * load of a whole vector must not find stores of its parts under way. */
+ * form is a function of its own, by a name that begins with the dtype's behind its own. What they share is set once a block: a load of a
+ * whole vector must not find stores of its parts under way. */
 #define NORM_APART static __attribute__((noinline, unused)) void
 
-#define NORM_MEASURE(form, dtype, n_rows)                           \
-    NORM_APART measure_##form(const norm_job *job, int64_t first) { \
-        norm_measure(job, first, dtype, n_rows);                    \
+typedef void (*norm_pass_fn)(const norm_job *job, int worker, int64_t first, int64_t end);
+#define NORM_PASS(form, of_row)                                                    \
+    NORM_APART form(const norm_job *job, int worker, int64_t first, int64_t end) { \
+        const norm_walk w = norm_walk_of(job, worker);                             \
+        for (int64_t r = first; r < end; r++) of_row;                              \
     }
-#define NORM_PUT(form, dtype, has_beta)                                     \
-    NORM_APART put_##form(const norm_job *job, int64_t first, int n_rows) { \
-        const norm_put p = norm_put_of(job, first, n_rows);                 \
-        norm_put_all(&p, dtype, has_beta);                                  \
-    }
-#define NORM_FORWARD(word, dtype)                                                \
-    NORM_MEASURE(word##_row, dtype, 1)                                           \
-    NORM_PUT(word, dtype, 0)                                                     \
-    NORM_PUT(word##_beta, dtype, NORM_HAS_MEAN)                                  \
-    NORM_APART put_rest_##word(const norm_job *job, int64_t first, int n_rows) { \
-        const norm_put p = norm_put_of(job, first, n_rows);                      \
-        norm_put_rest(&p, dtype);                                                \
-    }
-#define NORM_FORWARD_ROWS(word, dtype)                    \
-    NORM_MEASURE(word##_few_rows, dtype, NORM_GRAD_GROUP) \
-    NORM_MEASURE(word##_rows, dtype, NORM_GROUP)
-
-V16_INLINE norm_put norm_put_of(const norm_job *job, int64_t first, int n_rows) {
-    return (norm_put){.x = job->x->data,
-                      .to = job->y->data,
-                      .gamma = job->gamma,
-                      .beta = job->beta,
-                      .mean = NORM_HAS_MEAN ? (const float *)job->mean_out->data + first : NULL,
-                      .rstd = (const float *)job->rstd_out->data + first,
-                      .n = job->n,
-                      .first = first,
-                      .n_rows = n_rows,
-                      .stream = job->stream};
-}
+#define NORM_FORWARD(word, dtype)                                           \
+    NORM_PASS(mean_##word, norm_end_mean(&w, dtype, r, 0, (norm_lanes){0})) \
+    NORM_PASS(put_##word, norm_put_row(&w, dtype, 0, r))                    \
+    NORM_PASS(put_##word##_beta, norm_put_row(&w, dtype, 1, r))             \
+    NORM_PASS(put_rest_##word, norm_put_rest(&w, dtype, r))                 \
+    NORM_TURN(word, dtype, 0)
+#define NORM_FORWARD_KEPT(word, dtype) NORM_TURN(word##_kept, dtype, 1)
+#define NORM_TURN(form, dtype, keeps)                                                            \
+    NORM_PASS(                                                                                   \
+        square_##form,                                                                           \
+        norm_end_squares(&w, dtype, r, 0, keeps ? norm_kept_row(&w, r) : NULL, (norm_lanes){0})) \
+    NORM_PASS(turn_##form, norm_turn_row(&w, dtype, keeps, 0, r))                                \
+    NORM_PASS(turn_##form##_beta, norm_turn_row(&w, dtype, keeps, 1, r))
 
 NORM_OF_DTYPES(NORM_FORWARD)
-NORM_OF_DTYPES_IN_ROWS(NORM_FORWARD_ROWS)
+NORM_FORWARD_KEPT(bf16, LS_DTYPE_BF16)
+NORM_FORWARD_KEPT(f16, LS_DTYPE_F16)
 
-typedef void (*norm_put_fn)(const norm_job *job, int64_t first, int n_rows);
-typedef struct norm_forward { /* of a dtype */
-    void (*measure_row)(const norm_job *job, int64_t first);
-    void (*measure_rows[2])(const norm_job *job, int64_t first); /* index: NORM_GROUP rows */
-    norm_put_fn put[2], put_rest;                                /* index: beta */
+typedef struct norm_forward { /* of a dtype, kept or not; index: beta */
+    norm_pass_fn mean, square, turn[2], put[2], put_rest;
 } norm_forward;
-#define NORM_FORWARD_OF(word)                                                             \
-    {                                                                                     \
-        measure_##word##_row, {NORM_FEW_ROWS(measure_##word), NORM_ROWS(measure_##word)}, \
-            {put_##word, put_##word##_beta}, put_rest_##word                              \
+#define NORM_FORWARD_OF(word, form)                                                 \
+    {                                                                               \
+        NORM_HAS_MEAN ? mean_##word : NULL, square_##form,                          \
+            {turn_##form, NORM_HAS_MEAN ? turn_##form##_beta : NULL},               \
+            {put_##word, NORM_HAS_MEAN ? put_##word##_beta : NULL}, put_rest_##word \
     }
 
-static inline void normalize_group(const norm_job *job, int64_t first, int n_rows,
-                                   const norm_forward *form) {
-    (n_rows > 1 ? form->measure_rows[n_rows == NORM_GROUP] : form->measure_row)(job, first);
-    form->put[job->beta != NULL](job, first, n_rows);
-    if (job->n % (2 * V16_LANES)) form->put_rest(job, first, n_rows);
+static inline const norm_forward *norm_forward_of(ls_dtype dtype, int64_t n) {
+    static const norm_forward f32 = NORM_FORWARD_OF(f32, f32), bf16 = NORM_FORWARD_OF(bf16, bf16),
+                              f16 = NORM_FORWARD_OF(f16, f16);
+    static const norm_forward bf16_kept = NORM_FORWARD_OF(bf16, bf16_kept),
+                              f16_kept = NORM_FORWARD_OF(f16, f16_kept);
+    const int keeps = NORM_KEPT_FLOATS > 0 && n <= NORM_KEPT_FLOATS;
+    if (NORM_BF16_ONLY || dtype == LS_DTYPE_BF16) return keeps ? &bf16_kept : &bf16;
+    if (dtype == LS_DTYPE_F32) return &f32;
+    return keeps ? &f16_kept : &f16;
 }
 
-static inline const norm_forward *norm_forward_of(ls_dtype dtype) {
-    static const norm_forward f32 = NORM_FORWARD_OF(f32), bf16 = NORM_FORWARD_OF(bf16),
-                              f16 = NORM_FORWARD_OF(f16);
-    if (NORM_BF16_ONLY || dtype == LS_DTYPE_BF16) return &bf16;
-    return dtype == LS_DTYPE_F32 ? &f32 : &f16;
-}
-
+/* The first rows are measured ahead of the walk, the last ones written behind it. */
 static inline ls_status normalize_block(void *user, int64_t task, int worker) {
     const norm_job *job = user;
-    const norm_forward *form = norm_forward_of(job->x->dtype);
-    const int64_t end = norm_block_end(job, task);
-    const int is_few = job->stream && job->x->dtype == LS_DTYPE_F32; /* norm_put_all says why */
-    const int group = is_few ? NORM_GRAD_GROUP : NORM_GROUP;
-    int64_t r = task * LS_NORM_ROW_BLOCK;
-    (void)worker;
-    for (; r + group <= end; r += group) normalize_group(job, r, group, form);
-    for (; r < end; r++) normalize_group(job, r, 1, form);
+    const norm_forward *form = norm_forward_of(job->x->dtype, job->n);
+    const int64_t first = task * LS_NORM_ROW_BLOCK, end = norm_block_end(job, task);
+    const int64_t n_rows = end - first, n_turned = n_rows > NORM_REACH ? n_rows - NORM_REACH : 0;
+    const int64_t n_ahead = n_rows < NORM_AHEAD ? n_rows : NORM_AHEAD;
+    const int has_beta = job->beta != NULL;
+    if (NORM_HAS_MEAN) form->mean(job, worker, first, end - n_turned);
+    form->square(job, worker, first, first + n_ahead);
+    form->turn[has_beta](job, worker, first, first + n_turned);
+    form->square(job, worker, first + n_ahead + n_turned, end);
+    form->put[has_beta](job, worker, first + n_turned, end);
+    if (job->n % (2 * V16_LANES)) form->put_rest(job, worker, first, end);
     if (job->stream) v16_stream_end();
     return LS_OK;
 }
