@@ -1,10 +1,17 @@
 /* The row loops of layernorm_grad and rmsnorm_grad, as op/layernorm/norm_rows.h has them of the ops. For kernel files only.
  *
  * h = (x - mean) * rstd, g = dy * gamma; dx = rstd * (g - mean(g) - h mean(g h)). Sums over rows (dgamma, dbeta) are taken in row order
- * inside a block and in tree order over blocks. A group's rows are read twice, but for a dy that is a sum, which is kept as f32. */
+ * inside a block and in tree order over blocks.
+ *
+ * A row is read twice: for its means, and for dx. One loop writes dx of a row and sums the next one, vector by vector, so that operands and
+ * result are walked in the order of memory, all the time, and what waits for a sum has other work beside it. Rows two or four at a time
+ * (each sum over rows is loaded and stored less often) were slower: the walks of several rows are none that a processor foresees. */
 #ifndef LS_OP_LAYERNORM_NORM_GRAD_ROWS_H
 #define LS_OP_LAYERNORM_NORM_GRAD_ROWS_H
 #include "op/layernorm/norm_rows.h"
+
+/* Results of this many bytes and more have operands that are asked for ahead: smaller ones lie in caches that a processor foresees alone. */
+enum { NORM_GRAD_FETCH_BYTES = 8 << 20 };
 
 /* What a store to the dtype and a load would leave of x. */
 V16_INLINE v16 norm_as(ls_dtype dtype, v16 x) {
@@ -12,241 +19,273 @@ V16_INLINE v16 norm_as(ls_dtype dtype, v16 x) {
     return dtype == LS_DTYPE_F16 ? v16_from_f16(v16_to_f16(x)) : x;
 }
 
-/* What a pass needs of the job, and the group that it is at: a local of its own, as norm_put is. */
+/* The same of two vectors. */
+V16_INLINE void norm_as_two(ls_dtype dtype, v16 *low, v16 *high) {
+#ifdef __AVX512BF16__
+    enum { SUBNORMAL = 0x20 }; /* which the instruction takes for zero */
+    const __mmask16 few = _kor_mask16(_mm512_fpclass_ps_mask((__m512)*low, SUBNORMAL),
+                                      _mm512_fpclass_ps_mask((__m512)*high, SUBNORMAL));
+    if (dtype == LS_DTYPE_BF16 && __builtin_expect(!few, 1)) {
+        const __m512i upper =
+            _mm512_set_epi16(31, 0, 30, 0, 29, 0, 28, 0, 27, 0, 26, 0, 25, 0, 24, 0, 23, 0, 22, 0,
+                             21, 0, 20, 0, 19, 0, 18, 0, 17, 0, 16, 0);
+        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)*high, (__m512)*low);
+        *low = v16_widen_bf16((v16h)_mm512_castsi512_si256(both));
+        *high = (v16)_mm512_maskz_permutexvar_epi16(0xaaaaaaaau, upper, both);
+        return;
+    }
+#endif
+    *low = norm_as(dtype, *low);
+    *high = norm_as(dtype, *high);
+}
+
+/* What the passes over a block's rows need of the job: a local of its own, as norm_put is. */
 typedef struct norm_pull {
     const char *x;
     const ls_tensor *dy; /* [1 + n_more] */
-    const void *only_dy; /* where n_more is 0 */
-    int n_more, n_rows, stream;
+    const void *only_dy; /* the first */
+    int n_more, stream, fetches;
     const void *residual;
-    const float *gamma, *mean, *rstd; /* mean and rstd of the group's rows */
+    const float *gamma, *mean, *rstd;
     char *to;
-    float *up; /* rows of dy [NORM_GRAD_GROUP][n_pad], where it is a sum */
-    int64_t n, n_pad, first;
+    float *dgamma, *dbeta; /* the block's sums */
+    float *up, *h;         /* of the row that dx is made of, where they are kept */
+    int64_t n;
 } norm_pull;
 
-V16_INLINE norm_pull norm_pull_of(const norm_job *job, int worker, int64_t first, int n_rows,
-                                  int n_more) {
-    return (norm_pull){.x = job->x->data,
-                       .dy = job->dy,
-                       .only_dy = job->dy->data,
-                       .n_more = n_more,
-                       .n_rows = n_rows,
-                       .stream = job->stream,
-                       .residual = job->residual ? job->residual->data : NULL,
-                       .gamma = job->gamma,
-                       .mean = NORM_HAS_MEAN ? (const float *)job->mean->data + first : NULL,
-                       .rstd = (const float *)job->rstd->data + first,
-                       .to = job->dx->data,
-                       .up = job->rows + worker * NORM_GRAD_GROUP * job->n_pad,
-                       .n = job->n,
-                       .n_pad = job->n_pad,
-                       .first = first};
+V16_INLINE norm_row norm_pull_row(const norm_pull *p, int64_t row) {
+    return (norm_row){row * p->n, NORM_HAS_MEAN ? p->mean[row] : 0, p->rstd[row]};
 }
 
-V16_INLINE norm_row norm_pull_row(const norm_pull *p, int k) {
-    return (norm_row){(p->first + k) * p->n, NORM_HAS_MEAN ? p->mean[k] : 0, p->rstd[k]};
-}
+typedef struct norm_sums { /* of g and of g h over a row */
+    v16 g, gh;
+} norm_sums;
 
-/* up = a row of `from` (NULL: up) and of `term`, rounded to the dtype. */
-V16_INLINE void norm_add_term(float *up, ls_dtype dtype, const void *from, const void *term,
-                              int64_t at, int64_t n) {
-    int64_t i = 0;
-    for (; i + V16_LANES <= n; i += V16_LANES) {
-        const v16 sum = from ? v16_read(from, dtype, at + i) : v16_load_f32(up + i);
-        v16_store_f32(up + i, norm_as(dtype, sum + v16_read(term, dtype, at + i)));
-    }
-    if (i == n) return;
-    const v16 sum = from ? v16_load_n(from, dtype, at + i, n - i, 0) : v16_load_f32(up + i);
-    v16_store_f32(up + i, norm_as(dtype, sum + v16_load_n(term, dtype, at + i, n - i, 0)));
-}
-
-/* The sum of dy's terms, of the group's rows: loops of their own, for the number of terms is no constant. */
-V16_INLINE void norm_add_dy(const norm_pull *p, ls_dtype dtype) {
-    for (int k = 0; k < p->n_rows; k++) {
-        const int64_t at = (p->first + k) * p->n;
-        float *up = p->up + k * p->n_pad;
-        norm_add_term(up, dtype, p->dy[0].data, p->dy[1].data, at, p->n);
-        for (int m = 2; m <= p->n_more; m++)
-            norm_add_term(up, dtype, NULL, p->dy[m].data, at, p->n);
-    }
-}
-
-/* dy of the group's row k. */
-V16_INLINE v16 norm_up(const norm_pull *p, ls_dtype dtype, int k, int64_t i, int64_t lanes) {
-    if (p->n_more > 0) return v16_load_f32(p->up + k * p->n_pad + i);
-    return v16_read_n(p->only_dy, dtype, (p->first + k) * p->n + i, lanes, 0);
-}
-
-typedef struct norm_terms { /* of a block's sums, and the rows' own */
-    float *dgamma, *dbeta;
-    v16 g[NORM_GRAD_GROUP], gh[NORM_GRAD_GROUP];
-} norm_terms;
-
-/* The terms of the rows are added, row by row. */
-V16_INLINE void norm_add_terms(const norm_pull *p, const norm_row *rows, ls_dtype dtype, int n_rows,
-                               int64_t i, int64_t lanes, norm_terms *sum) {
-    const v16 gamma = v16_load_f32(p->gamma + i);
-    v16 to_gamma = v16_load_f32(sum->dgamma + i), to_beta = v16_set(0);
-    if (NORM_HAS_MEAN) to_beta = v16_load_f32(sum->dbeta + i);
-    for (int k = 0; k < n_rows; k++) {
-        const v16 h = norm_unit(p->x, dtype, rows[k], i, lanes);
-        const v16 up = norm_up(p, dtype, k, i, lanes), g = norm_rounded(up * gamma);
-        to_gamma += up * h;
-        if (NORM_HAS_MEAN) to_beta += up;
-        if (NORM_HAS_MEAN) sum->g[k] += g;
-        sum->gh[k] += g * h;
-    }
-    v16_store_f32(sum->dgamma + i, to_gamma);
-    if (NORM_HAS_MEAN) v16_store_f32(sum->dbeta + i, to_beta);
-}
-
-/* n elements of x, dy and the residual. */
-V16_INLINE void norm_fetch_all(const norm_pull *p, ls_dtype dtype, int64_t at, int64_t n) {
-    norm_fetch_range(p->x, dtype, at, n);
-    if (p->n_more == 0) norm_fetch_range(p->only_dy, dtype, at, n);
-    if (p->residual) norm_fetch_range(p->residual, dtype, at, n);
-}
-
-/* Means of g and of g h, of a group's rows. */
 typedef struct norm_means {
-    float g[NORM_GRAD_GROUP], gh[NORM_GRAD_GROUP];
+    float g, gh;
 } norm_means;
 
-/* The sums of the group's n_rows rows, and their terms of the block's. Fetches the first half of the next group. */
-V16_INLINE void norm_pull_sums(const norm_pull *p, ls_dtype dtype, int n_rows, float *part,
-                               norm_means *out) {
-    const int64_t n = p->n, next = (p->first + n_rows) * n;
-    norm_terms sum = {part, part + p->n_pad, {{0}}, {{0}}};
-    norm_row rows[NORM_GRAD_GROUP];
-    for (int k = 0; k < n_rows; k++) rows[k] = norm_pull_row(p, k);
-    int64_t i = 0;
-    for (; i + V16_LANES <= n; i += V16_LANES) {
-        norm_fetch_all(p, dtype, next + i * n_rows / 2, n_rows * V16_LANES / 2);
-        norm_add_terms(p, rows, dtype, n_rows, i, V16_LANES, &sum);
-    }
-    if (i < n) norm_add_terms(p, rows, dtype, n_rows, i, n - i, &sum);
-    for (int k = 0; k < n_rows; k++) {
-        if (NORM_HAS_MEAN) out->g[k] = v16_sum(sum.g[k]) / (float)n;
-        out->gh[k] = v16_sum(sum.gh[k]) / (float)n;
-    }
+V16_INLINE norm_means norm_means_of(const norm_pull *p, const norm_sums *sum) {
+    const float n = (float)p->n;
+    return (norm_means){NORM_HAS_MEAN ? v16_sum(sum->g) / n : 0, v16_sum(sum->gh) / n};
 }
 
-typedef struct norm_pulled { /* one row of those that dx is made of */
+/* Whether h and dy are kept as f32 between a row's two readings, where there is room for it: where conversions bind, not stores. */
+V16_INLINE int norm_keeps(ls_dtype dtype, int has_residual) {
+    return NORM_GRAD_GROUP > 1 &&
+           (dtype == LS_DTYPE_F16 || (dtype == LS_DTYPE_BF16 && has_residual));
+}
+
+/* A form of the loops: constants where these are inlined, but for the number of further terms of dy. */
+typedef struct norm_form {
+    ls_dtype dtype;
+    int has_residual, n_more, keeps, keeps_up;
+} norm_form;
+
+V16_INLINE norm_form norm_form_of(ls_dtype dtype, int has_residual, int n_more) {
+    const int keeps = norm_keeps(dtype, has_residual);
+    return (norm_form){dtype, has_residual, n_more, keeps, keeps || n_more > 0};
+}
+
+typedef struct norm_vector { /* of a row: h, dy and g */
+    v16 h, up, g;
+} norm_vector;
+
+/* From memory. */
+V16_INLINE norm_vector norm_first(const norm_pull *p, norm_form f, norm_row row, int64_t i,
+                                  int64_t lanes) {
+    v16 up = v16_read_n(p->only_dy, f.dtype, row.at + i, lanes, 0);
+    for (int m = 1; m <= f.n_more; m++)
+        up = norm_as(f.dtype, up + v16_read_n(p->dy[m].data, f.dtype, row.at + i, lanes, 0));
+    return (norm_vector){norm_unit(p->x, f.dtype, row, i, lanes), up,
+                         norm_rounded(up * v16_load_f32(p->gamma + i))};
+}
+
+V16_INLINE void norm_keep(const norm_pull *p, norm_form f, const norm_vector *v, int64_t i) {
+    if (f.keeps_up) v16_store_f32(p->up + i, v->up);
+    if (f.keeps) v16_store_f32(p->h + i, v->h);
+}
+
+/* Once more; the sum of several terms of dy was kept. */
+V16_INLINE norm_vector norm_again(const norm_pull *p, norm_form f, norm_row row, int64_t i,
+                                  int64_t lanes) {
+    v16 h, up;
+    if (f.keeps)
+        h = v16_load_f32(p->h + i);
+    else
+        h = norm_unit(p->x, f.dtype, row, i, lanes);
+    if (f.keeps_up)
+        up = v16_load_f32(p->up + i);
+    else
+        up = v16_read_n(p->only_dy, f.dtype, row.at + i, lanes, 0);
+    return (norm_vector){h, up, norm_rounded(up * v16_load_f32(p->gamma + i))};
+}
+
+V16_INLINE void norm_sum(norm_sums *sum, const norm_vector *v) {
+    if (NORM_HAS_MEAN) sum->g += v->g;
+    sum->gh += v->g * v->h;
+}
+
+typedef struct norm_terms { /* of the block's sums */
+    v16 gamma, beta;
+} norm_terms;
+
+V16_INLINE norm_terms norm_add_terms(const norm_pull *p, const norm_vector *v, int64_t i) {
+    norm_terms sum = {v16_load_f32(p->dgamma + i) + v->up * v->h, v16_set(0)};
+    if (NORM_HAS_MEAN) sum.beta = v16_load_f32(p->dbeta + i) + v->up;
+    return sum;
+}
+
+V16_INLINE void norm_store_terms(const norm_pull *p, const norm_terms *sum, int64_t i) {
+    v16_store_f32(p->dgamma + i, sum->gamma);
+    if (NORM_HAS_MEAN) v16_store_f32(p->dbeta + i, sum->beta);
+}
+
+typedef struct norm_pulled { /* the row that dx is made of */
     norm_row row;
-    int k;
-    float mean_g, mean_gh;
+    norm_means mean;
 } norm_pulled;
 
-V16_INLINE norm_pulled norm_pulled_of(const norm_pull *p, const norm_means *means, int k) {
-    return (norm_pulled){norm_pull_row(p, k), k, NORM_HAS_MEAN ? means->g[k] : 0, means->gh[k]};
+/* dx without the residual. */
+V16_INLINE v16 norm_dx(const norm_pulled *r, const norm_vector *v) {
+    return r->row.rstd * ((NORM_HAS_MEAN ? v->g - r->mean.g : v->g) - v->h * r->mean.gh);
 }
 
-/* h and g once more: a row is nearer in its own type than as f32. */
-V16_INLINE v16 norm_pull_one(const norm_pull *p, ls_dtype dtype, norm_pulled r, int has_residual,
-                             int64_t i, int64_t lanes) {
-    const v16 h = norm_unit(p->x, dtype, r.row, i, lanes);
-    const v16 g = norm_rounded(norm_up(p, dtype, r.k, i, lanes) * v16_load_f32(p->gamma + i));
-    const v16 dx = r.row.rstd * ((NORM_HAS_MEAN ? g - r.mean_g : g) - h * r.mean_gh);
-    if (!has_residual) return dx;
-    return norm_rounded(norm_as(dtype, dx)) +
-           v16_read_n(p->residual, dtype, r.row.at + i, lanes, 0);
+V16_INLINE v16 norm_plus_residual(const norm_pull *p, ls_dtype dtype, v16 dx, int64_t at,
+                                  int64_t lanes) {
+    return norm_rounded(dx) + v16_read_n(p->residual, dtype, at, lanes, 0);
 }
 
-/* One row after the other, two vectors at a time; fetches the second half of the next group. */
-V16_INLINE void norm_pull_rows(const norm_pull *p, const norm_means *means, ls_dtype dtype,
-                               int has_residual) {
-    const int64_t n = p->n, next = (p->first + p->n_rows) * n + p->n_rows * n / 2;
-    for (int k = 0; k < p->n_rows; k++) {
-        const norm_pulled r = norm_pulled_of(p, means, k);
-        for (int64_t i = 0; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
-            norm_fetch_all(p, dtype, next + (k * n + i) / 2, V16_LANES);
-            norm_store_two(
-                p->to, dtype, r.row.at + i, norm_pull_one(p, dtype, r, has_residual, i, V16_LANES),
-                norm_pull_one(p, dtype, r, has_residual, i + V16_LANES, V16_LANES), p->stream);
-        }
-    }
+/* Asks for n elements of every operand a page ahead of `at`, which is where a processor's own foresight ends. What lies past the end is asked
+ * for in vain. */
+V16_INLINE void norm_fetch_ahead(const norm_pull *p, norm_form f, int64_t at, int64_t n) {
+    enum { PAGE = 4096 };
+    const int64_t ahead = at + PAGE / (f.dtype == LS_DTYPE_F32 ? 4 : 2);
+    norm_fetch_range(p->x, f.dtype, ahead, n);
+    norm_fetch_range(p->only_dy, f.dtype, ahead, n);
+    for (int m = 1; m <= f.n_more; m++) norm_fetch_range(p->dy[m].data, f.dtype, ahead, n);
+    if (f.has_residual) norm_fetch_range(p->residual, f.dtype, ahead, n);
 }
 
-/* What is left of every row behind the last two whole vectors. */
-V16_INLINE void norm_pull_rest(const norm_pull *p, const norm_means *means, ls_dtype dtype) {
-    const int64_t n = p->n, begin = n - n % (2 * V16_LANES), whole = n - n % V16_LANES;
-    const int has_residual = p->residual != NULL;
-    for (int k = 0; k < p->n_rows; k++) {
-        const norm_pulled r = norm_pulled_of(p, means, k);
-        if (begin < whole)
-            v16_write(p->to, dtype, r.row.at + begin,
-                      norm_pull_one(p, dtype, r, has_residual, begin, V16_LANES));
-        if (whole < n)
-            v16_write_n(p->to, dtype, r.row.at + whole,
-                        norm_pull_one(p, dtype, r, has_residual, whole, n - whole), n - whole);
+/* norm_store_two, f16 past the caches by whole lines: other stores are under way between them. */
+V16_INLINE void norm_store_both(void *to, ls_dtype dtype, int64_t at, v16 low, v16 high,
+                                int stream) {
+#ifdef __AVX512F__
+    if (dtype == LS_DTYPE_F16 && stream) {
+        const __m512i both = _mm512_castsi256_si512((__m256i)v16_to_f16(low));
+        _mm512_stream_si512((void *)((uint16_t *)to + at),
+                            _mm512_inserti64x4(both, (__m256i)v16_to_f16(high), 1));
+        return;
     }
+#endif
+    norm_store_two(to, dtype, at, low, high, stream);
 }
 
-/* Of a group: `more` is job->n_more, or 0 where that is a constant. */
-typedef struct norm_place {
-    int worker, n_rows;
-    int64_t first;
-} norm_place;
+/* Two whole vectors of both rows. All is read before anything is written: a load has not to wait for a store before it to what may be its
+ * place, as far as the lower bits of addresses tell (rows of 4 KiB). */
+V16_INLINE void norm_pull_two(const norm_pull *p, norm_form f, const norm_pulled *now,
+                              norm_row next, int64_t i, norm_sums *sum) {
+    const int64_t j = i + V16_LANES, at = now->row.at + i;
+    const norm_vector now_i = norm_again(p, f, now->row, i, V16_LANES);
+    const norm_vector now_j = norm_again(p, f, now->row, j, V16_LANES);
+    const norm_terms terms_i = norm_add_terms(p, &now_i, i), terms_j = norm_add_terms(p, &now_j, j);
+    const norm_vector next_i = norm_first(p, f, next, i, V16_LANES);
+    const norm_vector next_j = norm_first(p, f, next, j, V16_LANES);
+    v16 low = norm_dx(now, &now_i), high = norm_dx(now, &now_j);
+    norm_sum(sum, &next_i);
+    norm_sum(sum, &next_j);
+    if (f.has_residual) {
+        norm_as_two(f.dtype, &low, &high);
+        low = norm_plus_residual(p, f.dtype, low, at, V16_LANES);
+        high = norm_plus_residual(p, f.dtype, high, at + V16_LANES, V16_LANES);
+    }
+    norm_keep(p, f, &next_i, i);
+    norm_keep(p, f, &next_j, j);
+    norm_store_terms(p, &terms_i, i);
+    norm_store_terms(p, &terms_j, j);
+    norm_store_both(p->to, f.dtype, at, low, high, p->stream);
+}
 
-#define NORM_SUM(form, dtype, rows, more)                                                       \
-    NORM_APART sum_##form(const norm_job *job, norm_place at, float *part, norm_means *means) { \
-        const norm_pull p = norm_pull_of(job, at.worker, at.first, rows, more);                 \
-        norm_pull_sums(&p, dtype, rows, part, means);                                           \
+/* The last vectors of both rows, of which there are not two whole ones. */
+V16_INLINE void norm_pull_rest(const norm_pull *p, norm_form f, const norm_pulled *now,
+                               norm_row next, int64_t i, norm_sums *sum) {
+    const int64_t left = p->n - i, lanes = left < V16_LANES ? left : V16_LANES;
+    const int64_t at = now->row.at + i;
+    const norm_vector v = norm_again(p, f, now->row, i, lanes);
+    const norm_vector w = norm_first(p, f, next, i, lanes);
+    const norm_terms terms = norm_add_terms(p, &v, i);
+    v16 dx = norm_dx(now, &v);
+    norm_sum(sum, &w);
+    if (f.has_residual) dx = norm_plus_residual(p, f.dtype, norm_as(f.dtype, dx), at, lanes);
+    norm_keep(p, f, &w, i);
+    norm_store_terms(p, &terms, i);
+    v16_write_n(p->to, f.dtype, at, dx, lanes);
+}
+
+/* dx of row `now`; returns the means of row `next`. */
+V16_INLINE norm_means norm_pull_rows(const norm_pull *p, norm_form f, norm_pulled now,
+                                     norm_row next) {
+    norm_sums sum = {{0}, {0}};
+    int64_t i = 0;
+    for (; i + 2 * V16_LANES <= p->n; i += 2 * V16_LANES) {
+        if (p->fetches) norm_fetch_ahead(p, f, next.at + i, 2 * V16_LANES);
+        norm_pull_two(p, f, &now, next, i, &sum);
     }
-#define NORM_PULL(form, dtype, has_residual, more)                                        \
-    NORM_APART pull_##form(const norm_job *job, norm_place at, const norm_means *means) { \
-        const norm_pull p = norm_pull_of(job, at.worker, at.first, at.n_rows, more);      \
-        norm_pull_rows(&p, means, dtype, has_residual);                                   \
+    for (; i < p->n; i += V16_LANES) norm_pull_rest(p, f, &now, next, i, &sum);
+    return norm_means_of(p, &sum);
+}
+
+/* The means of a block's first row. */
+V16_INLINE norm_means norm_sum_row(const norm_pull *p, norm_form f, norm_row row) {
+    norm_sums sum = {{0}, {0}};
+    for (int64_t i = 0; i < p->n; i += V16_LANES) {
+        const int64_t left = p->n - i, lanes = left < V16_LANES ? left : V16_LANES;
+        const norm_vector v = norm_first(p, f, row, i, lanes);
+        norm_sum(&sum, &v);
+        norm_keep(p, f, &v, i);
     }
-#define NORM_BACKWARD(word, dtype)                                                             \
-    NORM_APART add_dy_##word(const norm_job *job, norm_place at) {                             \
-        const norm_pull p = norm_pull_of(job, at.worker, at.first, at.n_rows, job->n_more);    \
-        norm_add_dy(&p, dtype);                                                                \
-    }                                                                                          \
-    NORM_SUM(word##_row, dtype, 1, 0)                                                          \
-    NORM_SUM(word##_of_sums_row, dtype, 1, job->n_more)                                        \
-    NORM_PULL(word, dtype, 0, 0)                                                               \
-    NORM_PULL(word##_residual, dtype, 1, 0)                                                    \
-    NORM_PULL(word##_of_sums, dtype, 0, job->n_more)                                           \
-    NORM_PULL(word##_of_sums_residual, dtype, 1, job->n_more)                                  \
-    NORM_APART pull_rest_##word(const norm_job *job, norm_place at, const norm_means *means) { \
-        const norm_pull p = norm_pull_of(job, at.worker, at.first, at.n_rows, job->n_more);    \
-        norm_pull_rest(&p, means, dtype);                                                      \
+    return norm_means_of(p, &sum);
+}
+
+/* One function a form, as forward; `more` is the number of further terms of dy, or 0 where that is a constant. `mean` is that of row `now` and
+ * becomes that of row `next`. */
+#define NORM_SUM(form, dtype, more)                                                     \
+    NORM_APART sum_##form(const norm_pull *from, int64_t row, norm_means *mean) {       \
+        const norm_pull p = *from;                                                      \
+        *mean = norm_sum_row(&p, norm_form_of(dtype, 1, more), norm_pull_row(&p, row)); \
     }
-#define NORM_BACKWARD_ROWS(word, dtype)              \
-    NORM_SUM(word##_rows, dtype, NORM_GRAD_GROUP, 0) \
-    NORM_SUM(word##_of_sums_rows, dtype, NORM_GRAD_GROUP, job->n_more)
+#define NORM_PULL(form, dtype, has_residual, more)                                               \
+    NORM_APART pull_##form(const norm_pull *from, int64_t now, int64_t next, norm_means *mean) { \
+        const norm_pull p = *from;                                                               \
+        const norm_pulled r = {norm_pull_row(&p, now), *mean};                                   \
+        *mean = norm_pull_rows(&p, norm_form_of(dtype, has_residual, more), r,                   \
+                               norm_pull_row(&p, next));                                         \
+    }
+#define NORM_BACKWARD(word, dtype)                \
+    NORM_SUM(word, dtype, 0)                      \
+    NORM_SUM(word##_of_sums, dtype, p.n_more)     \
+    NORM_PULL(word, dtype, 0, 0)                  \
+    NORM_PULL(word##_residual, dtype, 1, 0)       \
+    NORM_PULL(word##_of_sums, dtype, 0, p.n_more) \
+    NORM_PULL(word##_of_sums_residual, dtype, 1, p.n_more)
 
 NORM_OF_DTYPES(NORM_BACKWARD)
-NORM_OF_DTYPES_IN_ROWS(NORM_BACKWARD_ROWS)
 
-typedef void (*norm_sum_fn)(const norm_job *job, norm_place at, float *part, norm_means *means);
-typedef void (*norm_pull_fn)(const norm_job *job, norm_place at, const norm_means *means);
+typedef void (*norm_sum_fn)(const norm_pull *p, int64_t row, norm_means *mean);
+typedef void (*norm_pull_fn)(const norm_pull *p, int64_t now, int64_t next, norm_means *mean);
 typedef struct
     norm_backward { /* of a dtype; first index: dy is a sum; second: there is a residual */
-    void (*add_dy)(const norm_job *job, norm_place at);
-    norm_sum_fn sum_row[2], sum_rows[2];
-    norm_pull_fn pull[2][2], pull_rest;
+    norm_sum_fn sum[2];
+    norm_pull_fn pull[2][2];
 } norm_backward;
-#define NORM_BACKWARD_OF(word)                                         \
-    {                                                                  \
-        add_dy_##word, {sum_##word##_row, sum_##word##_of_sums_row},   \
-            {NORM_ROWS(sum_##word), NORM_ROWS(sum_##word##_of_sums)},  \
-            {{pull_##word, pull_##word##_residual},                    \
-             {pull_##word##_of_sums, pull_##word##_of_sums_residual}}, \
-            pull_rest_##word                                           \
+#define NORM_BACKWARD_OF(word)                                        \
+    {                                                                 \
+        {sum_##word, sum_##word##_of_sums}, {                         \
+            {pull_##word, pull_##word##_residual}, {                  \
+                pull_##word##_of_sums, pull_##word##_of_sums_residual \
+            }                                                         \
+        }                                                             \
     }
-
-static inline void differentiate_group(const norm_job *job, norm_place at,
-                                       const norm_backward *form, float *part) {
-    const int of_sums = job->n_more > 0;
-    norm_means means;
-    if (of_sums) form->add_dy(job, at);
-    (at.n_rows > 1 ? form->sum_rows : form->sum_row)[of_sums](job, at, part, &means);
-    form->pull[of_sums][job->residual != NULL](job, at, &means);
-    if (job->n % (2 * V16_LANES)) form->pull_rest(job, at, &means);
-}
 
 static inline const norm_backward *norm_backward_of(ls_dtype dtype) {
     static const norm_backward f32 = NORM_BACKWARD_OF(f32), bf16 = NORM_BACKWARD_OF(bf16),
@@ -255,17 +294,37 @@ static inline const norm_backward *norm_backward_of(ls_dtype dtype) {
     return dtype == LS_DTYPE_F32 ? &f32 : &f16;
 }
 
-/* x, dy and dx of one dtype. */
+static inline norm_pull norm_pull_of(const norm_job *job, int64_t block, int worker) {
+    float *part = job->parts + block * 2 * job->n_pad;
+    return (norm_pull){.x = job->x->data,
+                       .dy = job->dy,
+                       .only_dy = job->dy->data,
+                       .n_more = job->n_more,
+                       .stream = job->stream,
+                       .fetches = ls_tensor_bytes(job->dx) >= NORM_GRAD_FETCH_BYTES,
+                       .residual = job->residual ? job->residual->data : NULL,
+                       .gamma = job->gamma,
+                       .mean = NORM_HAS_MEAN ? job->mean->data : NULL,
+                       .rstd = job->rstd->data,
+                       .to = job->dx->data,
+                       .dgamma = part,
+                       .dbeta = part + job->n_pad,
+                       .up = job->rows + worker * NORM_GRAD_GROUP * job->n_pad,
+                       .h = job->rows + (worker * NORM_GRAD_GROUP + 1) * job->n_pad,
+                       .n = job->n};
+}
+
+/* x, dy and dx of one dtype. The last row stands in for the one behind it: its means are taken once more, in vain. */
 static inline ls_status differentiate_block(void *user, int64_t task, int worker) {
     const norm_job *job = user;
     const norm_backward *form = norm_backward_of(job->x->dtype);
-    const int64_t end = norm_block_end(job, task);
-    float *part = job->parts + task * 2 * job->n_pad;
-    norm_place at = {worker, NORM_GRAD_GROUP, task * LS_NORM_ROW_BLOCK};
-    memset(part, 0, sizeof(float) * (size_t)(2 * job->n_pad));
-    for (; at.first + at.n_rows <= end; at.first += at.n_rows)
-        differentiate_group(job, at, form, part);
-    for (at.n_rows = 1; at.first < end; at.first++) differentiate_group(job, at, form, part);
+    const norm_pull p = norm_pull_of(job, task, worker);
+    const norm_pull_fn pull = form->pull[p.n_more > 0][p.residual != NULL];
+    const int64_t first = task * LS_NORM_ROW_BLOCK, last = norm_block_end(job, task) - 1;
+    norm_means mean;
+    memset(p.dgamma, 0, sizeof(float) * (size_t)(2 * job->n_pad));
+    form->sum[p.n_more > 0](&p, first, &mean);
+    for (int64_t row = first; row <= last; row++) pull(&p, row, row < last ? row + 1 : last, &mean);
     if (job->stream) v16_stream_end();
     return LS_OK;
 }
