@@ -115,8 +115,9 @@ V16_INLINE void exp_row_fetch(const exp_row_walk *w, ls_dtype dtype, int64_t i) 
     enum { TO_L2 = 2 }; /* the tile at hand fills the first level */
     const int64_t bytes = dtype == LS_DTYPE_F32 ? 4 : 2;
     for (int64_t k = i * bytes; k < (i + EXP_ROW_BLOCK) * bytes; k += 64) {
-        __builtin_prefetch(w->read + k, 0, TO_L2);
-        if (w->written) __builtin_prefetch(w->written + k, 1, TO_L2);
+        __builtin_prefetch((const void *)((uintptr_t)w->read + (uintptr_t)k), 0, TO_L2);
+        if (w->written)
+            __builtin_prefetch((const void *)((uintptr_t)w->written + (uintptr_t)k), 1, TO_L2);
     }
 }
 

@@ -106,6 +106,11 @@ V16_INLINE v16 v16_min(v16 a, v16 b) {
 V16_INLINE v16 v16_clamp(v16 x, float low, float high) {
 #ifdef __AVX512F__
     return (v16)_mm512_max_ps(_mm512_set1_ps(low), _mm512_min_ps(_mm512_set1_ps(high), (__m512)x));
+#elif defined(__AVX__)
+    v16_parts y = {x};
+    for (int i = 0; i < 2; i++)
+        y.y[i] = _mm256_max_ps(_mm256_set1_ps(low), _mm256_min_ps(_mm256_set1_ps(high), y.y[i]));
+    return y.all;
 #else
     const v16 below = v16_select(v16_gt(x, v16_set(high)), v16_set(high), x);
     return v16_select(v16_gt(v16_set(low), below), v16_set(low), below);
@@ -126,6 +131,10 @@ V16_INLINE v16 v16_scale_2(v16 x, v16 n, v16i whole) {
 V16_INLINE v16 v16_sqrt(v16 x) {
 #ifdef __AVX512F__
     return (v16)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX__) /* no narrower: a load of a part waits for stores of its halves */
+    v16_parts y = {x};
+    for (int i = 0; i < 2; i++) y.y[i] = _mm256_sqrt_ps(y.y[i]);
+    return y.all;
 #elif defined(__SSE2__)
     v16_parts y = {x};
     for (int i = 0; i < 4; i++) y.x[i] = _mm_sqrt_ps(y.x[i]);
@@ -143,7 +152,12 @@ V16_INLINE v16 v16_load_f32(const float *p) {
     return (v16) * (const v16_any *)p;
 }
 V16_INLINE void v16_store_f32(float *p, v16 x) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    const v16_parts y = {x};
+    for (int i = 0; i < 2; i++) _mm256_storeu_ps(p + 8 * i, y.y[i]);
+#else
     *(v16_any *)p = (v16_any)x;
+#endif
 }
 /* Past the caches, to an address that is a multiple of 64; _mm_sfence before others are told. */
 V16_INLINE void v16_stream_f32(float *p, v16 x) {
