@@ -40,7 +40,14 @@ typedef uint16_t v16h_any __attribute__((vector_size(32), aligned(2), may_alias)
 #define V16_INLINE static inline __attribute__((always_inline, unused))
 
 V16_INLINE v16 v16_set(float value) {
+#if defined(__AVX__) && \
+    !defined(__AVX512F__) /* GCC 12 would store it lane by lane where it is used twice */
+    v16_parts all;
+    for (int i = 0; i < 2; i++) all.y[i] = _mm256_set1_ps(value);
+    return all.all;
+#else
     return value - (v16){0}; /* x + 0 would be an addition: -0 + 0 is 0 */
+#endif
 }
 V16_INLINE v16i v16i_set(int32_t value) {
     return (v16i){0} + value;

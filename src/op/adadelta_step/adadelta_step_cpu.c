@@ -6,12 +6,13 @@ typedef struct coefficients {
 
 V16_INLINE void update(const void *user, step_vector *x) {
     const coefficients *c = user;
+    const v16 beta2 = v16_set(c->beta2), rest2 = v16_set(c->rest2), eps = v16_set(c->eps);
     const v16 g = x->grad + c->l2 * x->param;
-    const v16 v = c->beta2 * x->state[0] + c->rest2 * (g * g);
-    const v16 step = g * v16_sqrt(x->state[1] + c->eps) / v16_sqrt(v + c->eps);
+    const v16 v = beta2 * x->state[0] + rest2 * (g * g);
+    const v16 step = g * v16_sqrt(x->state[1] + eps) / v16_sqrt(v + eps);
     x->param = x->param - c->rate * step;
     x->state[0] = v;
-    x->state[1] = c->beta2 * x->state[1] + c->rest2 * (step * step);
+    x->state[1] = beta2 * x->state[1] + rest2 * (step * step);
 }
 
 static void update_block(const void *user, const ls_step_block *block) {

@@ -222,21 +222,10 @@ typedef struct norm_row {
     float mean, rstd;
 } norm_row;
 
-/* v16_set, in registers: with AVX GCC keeps a vector of two registers in memory, made lane by lane, once it is set outside of a loop. */
-V16_INLINE v16 norm_spread(float x) {
-#if defined(__AVX__) && !defined(__AVX512F__)
-    v16_parts y;
-    for (int i = 0; i < 2; i++) y.y[i] = _mm256_set1_ps(x);
-    return y.all;
-#else
-    return v16_set(x);
-#endif
-}
-
 /* (x - mean) * rstd */
 V16_INLINE v16 norm_unit(const void *x, ls_dtype dtype, norm_row row, int64_t i, int64_t lanes) {
     const v16 value = v16_read_n(x, dtype, row.at + i, lanes, 0);
-    return (NORM_HAS_MEAN ? value - norm_spread(row.mean) : value) * norm_spread(row.rstd);
+    return (NORM_HAS_MEAN ? value - v16_set(row.mean) : value) * v16_set(row.rstd);
 }
 
 /* --- forward ----------------------------------------------------------------------------------------------------------
@@ -290,7 +279,7 @@ V16_INLINE norm_lanes norm_add(const norm_walk *w, ls_dtype dtype, int64_t at, i
 V16_INLINE norm_lanes norm_add_square(const norm_walk *w, ls_dtype dtype, norm_row row, int64_t i,
                                       int64_t lanes, float *kept, norm_lanes sum) {
     v16 centered = v16_read_n(w->x, dtype, row.at + i, lanes, 0);
-    if (NORM_HAS_MEAN) centered -= norm_spread(row.mean);
+    if (NORM_HAS_MEAN) centered -= v16_set(row.mean);
     if (NORM_HAS_MEAN && lanes < V16_LANES) centered = v16_keep_first(centered, lanes, 0);
     if (kept && lanes == V16_LANES) v16_store_f32(kept + i, centered);
     return norm_lanes_add_square(sum, centered);
@@ -325,7 +314,7 @@ V16_INLINE v16 norm_result(const norm_walk *w, v16 unit, int has_beta, int64_t i
 /* Of x, or of what was kept of it. */
 V16_INLINE v16 norm_unit_of(const norm_walk *w, ls_dtype dtype, norm_row row, const float *kept,
                             int64_t i) {
-    if (kept) return v16_load_f32(kept + i) * norm_spread(row.rstd);
+    if (kept) return v16_load_f32(kept + i) * v16_set(row.rstd);
     return norm_unit(w->x, dtype, row, i, V16_LANES);
 }
 

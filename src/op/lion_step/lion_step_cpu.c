@@ -8,7 +8,8 @@ V16_INLINE void update(const void *user, step_vector *x) {
     const coefficients *c = user;
     const v16 blend = c->beta1 * x->state[0] + c->rest1 * x->grad;
     const v16 one = v16_set(1), none = v16_set(0);
-    const v16 sign = v16_select(blend > 0, one, none) - v16_select(blend < 0, one, none);
+    const v16 sign =
+        v16_select(v16_gt(blend, none), one, none) - v16_select(v16_gt(none, blend), one, none);
     x->param = x->param - (c->decay * x->param + c->rate * sign);
     x->state[0] = c->beta2 * x->state[0] + c->rest2 * x->grad;
 }
