@@ -342,15 +342,17 @@ V16_INLINE void norm_turn_row(const norm_walk *w, ls_dtype dtype, int keeps, int
     float *kept = keeps ? norm_kept_row(w, r) : NULL;
     norm_lanes sum = {0}, squares = {0};
     int64_t i = 0;
+    /* Loads before stores: rows of whole pages look alike to a load behind a store. A kept row is read before the next takes its place. */
     for (; i + 2 * V16_LANES <= n; i += 2 * V16_LANES) {
         norm_fetch_range(w->x, dtype, ahead + i, 2 * V16_LANES);
         if (NORM_HAS_MEAN) {
             sum = norm_add(w, dtype, first + i, V16_LANES, sum);
             sum = norm_add(w, dtype, first + i + V16_LANES, V16_LANES, sum);
         }
-        norm_put_two(w, dtype, row, kept, has_beta, i);
+        if (keeps) norm_put_two(w, dtype, row, kept, has_beta, i);
         squares = norm_add_square(w, dtype, next, i, V16_LANES, kept, squares);
         squares = norm_add_square(w, dtype, next, i + V16_LANES, V16_LANES, kept, squares);
+        if (!keeps) norm_put_two(w, dtype, row, kept, has_beta, i);
     }
     norm_end_squares(w, dtype, r + NORM_AHEAD, i, kept, squares);
     if (NORM_HAS_MEAN) norm_end_mean(w, dtype, r + NORM_REACH, i, sum);
