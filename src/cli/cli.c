@@ -36,6 +36,18 @@ static ls_status fail_unknown(const char *kind, const char *word, const char *ow
                    *owner ? " " : "", owner);
 }
 
+/* "inspect" for "checkpoint inspect". */
+static ls_status fail_unknown_verb(const char *word, const char *const *names, int n_names) {
+    for (int i = 0; i < ls_cli_n_verbs; i++) {
+        const ls_cmd *const *action = ls_cli_verbs[i].cmd->actions;
+        for (; action && *action; action++)
+            if (strcmp(word, (*action)->name) == 0)
+                return LS_FAIL(LS_ERR_INVALID, "verb '%s' is not known; did you mean '%s %s'?",
+                               word, ls_cli_verbs[i].name, word);
+    }
+    return fail_unknown("verb", word, "", names, n_names);
+}
+
 static ls_status find_verb(const char *word, ls_cli_path *path) {
     const char *names[MOST_NAMES];
     int n_names = 0;
@@ -47,7 +59,7 @@ static ls_status find_verb(const char *word, ls_cli_path *path) {
         (void)snprintf(path->name, sizeof path->name, "%s", verb->name);
         return LS_OK;
     }
-    return fail_unknown("verb", word, "", names, n_names);
+    return fail_unknown_verb(word, names, n_names);
 }
 
 static ls_status find_action(const char *word, ls_cli_path *path) {
@@ -104,6 +116,17 @@ static ls_status print_help(const ls_cli_path *path) {
     return print_text(status, &text);
 }
 
+static ls_status fail_without_action(const ls_cli_path *path) {
+    char names[256] = "";
+    for (const ls_cmd *const *action = path->cmd->actions; *action; action++) {
+        const size_t used = strlen(names);
+        (void)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
+                       (*action)->name);
+    }
+    return LS_FAIL(LS_ERR_INVALID, "%s: an action is missing; see `lockstep help %s` (%s)",
+                   path->name, path->name, names);
+}
+
 static ls_status run_path(const ls_cli_path *path, int argc, char **argv, int *exit_status) {
     ls_cli_parsed parsed;
     LS_TRY(ls_cli_parse(path, argc, argv, &parsed));
@@ -114,8 +137,7 @@ static ls_status run_path(const ls_cli_path *path, int argc, char **argv, int *e
     if (parsed.common->help)
         status = print_help(path);
     else if (path->cmd->actions)
-        status = LS_FAIL(LS_ERR_INVALID, "%s: an action is missing; see `lockstep help %s`",
-                         path->name, path->name);
+        status = fail_without_action(path);
     else
         status = path->cmd->run(&parsed.call);
     ls_cli_parsed_deinit(&parsed);

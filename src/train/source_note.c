@@ -81,7 +81,11 @@ static int names_a_tokenizer_file(const ls_train_config *c) {
 ls_status ls_source_note_init(const ls_train_config *c, ls_source_note *n) {
     *n = (ls_source_note){0};
     if (!ls_path_exists(c->data.path))
-        return LS_FAIL(LS_ERR_NOT_FOUND, "data.path '%s': no such file or folder", c->data.path);
+        return LS_FAIL(
+            LS_ERR_NOT_FOUND,
+            "data.path '%s': no such file or folder; data.path=PATH names a text, a folder "
+            "of texts, a token shard or a folder of IDX images",
+            c->data.path);
     const int images = !ls_model_reads_tokens(c->model.kind);
     if (images)
         ls_text_append(&n->what, "images 1\n");

@@ -24,6 +24,12 @@ static const struct {
     {"help --errors", 0, "| `LS_ERR_NOT_FOUND` | 3 | not found |\n", ""},
     {"versoin", 2, "", "lockstep: error: verb 'versoin' is not known; did you mean 'version'?\n"},
     {"vers", 2, "", "did you mean 'version'?\n"},
+    {"inspect", 2, "",
+     "lockstep: error: verb 'inspect' is not known; did you mean 'checkpoint inspect'?\n"},
+    {"checkpoint", 2, "",
+     "lockstep: error: checkpoint: an action is missing; see `lockstep help checkpoint` (convert, "
+     "diff, "
+     "hash, inspect, verify)\n"},
     {"frobnicate", 2, "", "lockstep: error: verb 'frobnicate' is not known; see `lockstep help`\n"},
     {"-x", 2, "", "verb '-x' is not known"},
     {"''", 2, "", "verb '' is not known"},
