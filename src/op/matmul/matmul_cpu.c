@@ -35,9 +35,14 @@ V16_INLINE turned widen_eight(ls_dtype dtype, const char *p) {
     return _mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
 }
 V16_INLINE turned widen_some(ls_dtype dtype, const char *p, int64_t n) {
-    char some[32] = {0};
+    char some[16] = {0};
     if (n >= LANES) return widen_eight(dtype, p);
-    if (n > 0) memcpy(some, p, (size_t)n * (dtype == LS_DTYPE_F32 ? 4 : 2));
+    if (dtype == LS_DTYPE_F32) {
+        const __m256i place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        const __m256i left = _mm256_set1_epi32(n > 0 ? (int)n : 0);
+        return _mm256_maskload_epi32((const int *)(const void *)p, _mm256_cmpgt_epi32(left, place));
+    }
+    for (int64_t i = 0; i < 2 * n; i++) some[i] = p[i];
     return widen_eight(dtype, some);
 }
 #endif
