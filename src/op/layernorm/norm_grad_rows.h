@@ -39,7 +39,7 @@ V16_INLINE void norm_as_two(ls_dtype dtype, v16 *low, v16 *high) {
     *high = norm_as(dtype, *high);
 }
 
-/* What the passes over a block's rows need of the job: a local of its own, as norm_put is. */
+/* What the passes over a block's rows need of the job: a local of its own, as norm_walk is. */
 typedef struct norm_pull {
     const char *x;
     const ls_tensor *dy; /* [1 + n_more] */
